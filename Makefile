@@ -1,0 +1,69 @@
+# Everyday commands; `make help` lists them. Each makes its own environment in .venv from the pinned versions in envs/.
+
+STUDY ?=
+ARGS ?=
+IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(IS_311)' 2>/dev/null && echo $$p && break; done)
+SNAKEMAKE := .venv/bin/snakemake $(if $(STUDY),--configfile config.yaml $(STUDY))
+LINTED := workflow_scripts tests benchmarks envs
+RULES := Snakefile rules/*.smk
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help run dry-run check test lint format lock ship-models clean env dev-env
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'STUDY=studies/reference.yaml lays another study over config.yaml; ARGS="--cores 4" reaches snakemake or pytest.'
+
+run: env ## Run the study up to results/report.html
+	@$(SNAKEMAKE) $(ARGS)
+
+dry-run: env ## List the jobs that `make run` would run, and why
+	@$(SNAKEMAKE) --dry-run $(ARGS)
+
+check: env ## Check the configuration and nothing else
+	@.venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY)
+
+test: dev-env ## Run every test
+	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+lint: dev-env ## Check style, types and rules
+	ruff check $(LINTED)
+	ruff format --check $(LINTED)
+	mypy
+	snakefmt --check $(RULES)
+	$(SNAKEMAKE) --lint
+
+format: dev-env ## Put code and rules into the project's format
+	ruff check --fix $(LINTED)
+	ruff format $(LINTED)
+	snakefmt $(RULES)
+
+lock: dev-env ## Write the lock files anew from the versions in .venv
+	.venv/bin/python envs/lock.py
+
+ship-models: env ## Train the reference models anew (hours) and put them under resources/models
+	@.venv/bin/snakemake train_reference_models $(ARGS)
+	cp -r results/reference_models/base results/reference_models/grpo results/reference_models/ppo resources/models/
+
+clean: ## Delete results and caches; models and environment stay
+	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache
+
+# The lock file that an environment was made from is kept inside it: nothing is installed until the content of the lock changes.
+env: .venv/bin/python
+	@cmp -s envs/run.txt .venv/run.txt || { \
+		echo 'Installing the pinned versions of envs/run.txt (once; some minutes)' && \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/run.txt && \
+		cp envs/run.txt .venv/run.txt; }
+
+dev-env: env
+	@cmp -s envs/dev.txt .venv/dev.txt || { \
+		echo 'Installing the pinned versions of envs/dev.txt (once)' && \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/dev.txt && \
+		cp envs/dev.txt .venv/dev.txt; }
+
+.venv/bin/python:
+	@test -n '$(PYTHON)' && $(PYTHON) -c '$(IS_311)' || { \
+		echo 'error: Python 3.11 is needed: install it, or name it as in make run PYTHON=/opt/python3.11/bin/python3' >&2; exit 1; }
+	$(PYTHON) -m venv .venv

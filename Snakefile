@@ -1,0 +1,58 @@
+"""Sparse reward subsystem of a language model: from rollouts to report. `snakemake` runs the study of config.yaml."""
+
+import os
+import sys
+
+from snakemake.utils import min_version
+
+from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.one_run import hold
+
+min_version("9.19")
+
+run_main(lambda: read_yaml("config.yaml"))
+
+
+configfile: "config.yaml"
+
+
+# Checked once, before any work: a job that Snakemake starts in a process of its own gets a configuration that passed.
+if workflow.is_main_process:
+    run_main(lambda: check(config, workflow.configfiles))
+config.update(with_defaults(config))
+
+# Jobs run the Python that runs Snakemake, whether or not its environment is activated. A conda environment goes before it.
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+
+
+onstart:
+    run_main(hold)
+
+
+wildcard_constraints:
+    model="[a-z0-9][a-z0-9_.-]*",
+    dataset="[a-z0-9][a-z0-9_.-]*",
+    shard="[0-9]+",
+
+
+include: "rules/common.smk"
+include: "rules/problems.smk"
+include: "rules/rollouts.smk"
+include: "rules/values.smk"
+include: "rules/activations.smk"
+include: "rules/probes.smk"
+include: "rules/pruning.smk"
+include: "rules/report.smk"
+include: "rules/reference_models.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        REPORT,
+        TABLES,
+        FIGURES,
+        ROLLOUTS,
+        CONTINUATIONS,
+        ACTIVATIONS,

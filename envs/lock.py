@@ -1,0 +1,70 @@
+"""Write run.txt, dev.txt and cpu.yaml from run.in and dev.in and the environment that runs this: `make lock`.
+
+A lock file pins each named library and everything it needs, at the version installed. Local version labels (`+cpu`)
+are left out: which build of torch is right depends on the machine, and pip finds it.
+"""
+
+import re
+from importlib.metadata import requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+HERE = Path(__file__).parent
+
+
+def normal(name: str) -> str:
+    """A distribution's name in its one normal spelling."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def closure(roots: list[str]) -> set[str]:
+    """The named distributions and all that they need on this machine."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [(normal(root), "") for root in roots]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for need in map(Requirement, requires(name) or []):
+            if need.marker is None or need.marker.evaluate({"extra": extra}):
+                waiting.extend((normal(need.name), wanted) for wanted in ("", *need.extras))
+    return {name for name, _ in seen}
+
+
+def roots(file: str) -> list[str]:
+    """The names listed in `run.in` or `dev.in`."""
+    lines = (HERE / file).read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def pinned(names: set[str]) -> list[str]:
+    """`name==version` lines, sorted."""
+    return [f"{name}=={version(name).split('+')[0]}" for name in sorted(names)]
+
+
+def locks() -> dict[str, str]:
+    """Every generated file and its content."""
+    run = closure(roots("run.in"))
+    dev = closure(roots("dev.in")) - run
+    conda = [
+        "channels:",
+        "  - conda-forge",
+        "  - nodefaults",
+        "dependencies:",
+        "  - python=3.11",
+        "  - pip",
+        "  - pip:",
+    ]
+    note = "# Written by `make lock`; change {} instead."
+    return {
+        "run.txt": "\n".join([note.format("run.in"), *pinned(run)]) + "\n",
+        "dev.txt": "\n".join([note.format("dev.in"), "-r run.txt", *pinned(dev)]) + "\n",
+        "cpu.yaml": "\n".join([note.format("run.in"), *conda, *(f"      - {pin}" for pin in pinned(run))]) + "\n",
+    }
+
+
+if __name__ == "__main__":
+    for file, text in locks().items():
+        (HERE / file).write_text(text)

@@ -1,0 +1,99 @@
+"""What rules share: the parameters of a job, the shards of a run, the files of the study."""
+
+import json
+
+from workflow_scripts.lib.check_config import pair
+from workflow_scripts.lib.provenance import model_identity, modules, pins
+
+
+def canonical(data):
+    """JSON with one spelling, because Snakemake compares parameters as text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def entry(kind, name):
+    """An entry of the catalogue, with its name as `key`."""
+    return {"key": name, **config[f"{kind}s"][name]}
+
+
+def section(keys):
+    """Canonical JSON of what a module reads: whole sections (`split`) or some of their keys (`rollouts.seed,stop`).
+
+    `model` and `dataset` are the entries of the job's wildcards. As a parameter it reruns the job when one of these values
+    changes, and only then: name no more than the module reads. `runs` is left out; it decides which jobs there are. The
+    `values.n_problems` of a shard end with the shard, so that more valued problems rerun the last shard at most.
+    """
+
+    def parameters(wildcards):
+        picked = {}
+        for key in keys.split():
+            name, _, inner = key.partition(".")
+            found = entry(name, wildcards[name]) if name in ("model", "dataset") else config[name]
+            wanted = inner.split(",") if inner else [key for key in found if key != "runs"]
+            picked[name] = {key: found[key] for key in wanted}
+        if "values" in picked and "shard" in wildcards.keys():
+            end = (int(wildcards.shard) + 1) * config["values"]["shard_size"]
+            picked["values"]["n_problems"] = min(end, n_valued(wildcards.dataset))
+        return canonical(picked)
+
+    return parameters
+
+
+def weights(wildcards):
+    """The identity of the model's files. They are no inputs: large ones would be compared by modification time, and the rules
+    that train the reference models would be drawn into every study."""
+    return model_identity(config["models"][wildcards.model]["path"])
+
+
+def runs(stage):
+    """The (model, data set) pairs of a stage."""
+    return [pair(run) for run in config[stage]["runs"]]
+
+
+def of_runs(pattern, stage):
+    """One file for each run of a stage."""
+    return [pattern.format(model=model, dataset=dataset) for model, dataset in runs(stage)]
+
+
+def shards(pattern, numbers):
+    """An input function: the files of those shards of the job's run that `numbers(wildcards)` lists."""
+    return lambda w: expand(pattern, model=w.model, dataset=w.dataset, shard=numbers(w))
+
+
+def dataset_shards(dataset, start=0, stop=None):
+    """Numbers of the shards that hold a data set's problems from position `start` to before `stop`; by default, all."""
+    entry = config["datasets"][dataset]
+    last = min(entry["n_problems"], stop or entry["n_problems"]) - 1
+    return range(start // entry["shard_size"], last // entry["shard_size"] + 1)
+
+
+def n_valued(dataset):
+    """How many problems of a data set get Monte-Carlo values."""
+    return min(config["values"]["n_problems"], config["datasets"][dataset]["n_problems"])
+
+
+def value_shards(dataset):
+    """Numbers of the shards of the valued problems. They are cut finer, for a response has many continuations."""
+    return range((n_valued(dataset) - 1) // config["values"]["shard_size"] + 1)
+
+
+def source_shards(wildcards):
+    """Numbers of the data set's shards that one shard of the valued problems draws from."""
+    start = int(wildcards.shard) * config["values"]["shard_size"]
+    stop = min(start + config["values"]["shard_size"], n_valued(wildcards.dataset))
+    return dataset_shards(wildcards.dataset, start, stop)
+
+
+def every_shard(pattern, stage, numbers):
+    """The shards of all runs of a stage; `numbers(dataset)` lists those of one."""
+    return [path for m, d in runs(stage) for path in expand(pattern, model=m, dataset=d, shard=numbers(d))]
+
+
+# Records are targets beside the report: a deleted shard is then missed, and made again with all that is below it.
+ROLLOUTS = every_shard("results/rollouts/{model}/{dataset}/{shard}.parquet", "rollouts", dataset_shards)
+CONTINUATIONS = every_shard("results/continuations/{model}/{dataset}/{shard}.parquet", "values", value_shards)
+ACTIVATIONS = every_shard("results/activations/{model}/{dataset}/{shard}.safetensors", "value_probes", dataset_shards)
+REPORT = "results/report.html"
+NAMES = ["rollouts", "values", "pruning_value", "pruning_dopamine"]
+TABLES = expand("results/tables/{name}.{kind}", name=NAMES, kind=["csv", "parquet"])
+FIGURES = expand("results/figures/{name}.{kind}", name=list(config["figures"]), kind=["pdf", "svg", "png"])

@@ -1,0 +1,71 @@
+"""Responses of a model to the problems of a data set, and whether they are right.
+
+Needs problems and the model's files.
+Gives `results/rollouts/{model}/{dataset}/{shard}.parquet`: token ids, log-probabilities, text, answer, reward.
+"""
+
+
+rule sample_rollouts:
+    """Sample responses to the problems of one shard."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        code=modules("sample_rollouts"),
+    output:
+        samples="results/samples/{model}/{dataset}/{shard}.parquet",
+    log:
+        "results/logs/sample_rollouts/{model}/{dataset}/{shard}.log",
+    benchmark:
+        "results/benchmarks/sample_rollouts/{model}/{dataset}/{shard}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=1,
+        batch_size=config["rollouts"]["batch_size"],
+    params:
+        settings=section(
+            "model dataset.key,shard_size" " rollouts.engine,max_tokens,temperature,top_p,n_samples,stop,seed"
+        ),
+        weights=weights,
+        versions=pins("torch", "transformers", "tokenizers"),
+    shell:
+        """
+        python -m workflow_scripts.sample_rollouts --params {params.settings:q} \
+            --problems {input.problems} --shard {wildcards.shard} \
+            --batch-size {resources.batch_size} \
+            --output {output.samples} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule grade_rollouts:
+    """Grade the responses of one shard."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        samples="results/samples/{model}/{dataset}/{shard}.parquet",
+        code=modules("grade_rollouts"),
+    output:
+        rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
+    log:
+        "results/logs/grade_rollouts/{model}/{dataset}/{shard}.log",
+    benchmark:
+        "results/benchmarks/grade_rollouts/{model}/{dataset}/{shard}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=section("dataset.key,answer"),
+        versions=pins("math-verify"),
+    shell:
+        """
+        python -m workflow_scripts.grade_rollouts --params {params.settings:q} \
+            --problems {input.problems} --samples {input.samples} \
+            --output {output.rollouts} \
+            2> >(tee {log} >&2)
+        """

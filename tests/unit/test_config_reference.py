@@ -1,0 +1,97 @@
+"""The schema is the reference: complete, true to itself, and in step with the code that reads the configuration."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from workflow_scripts.lib import config as sections
+from workflow_scripts.lib.check_config import SCHEMA, read_yaml, with_defaults
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.engines import ENGINES
+from workflow_scripts.lib.models import DTYPES, INSTRUCTION, ModelConfig
+from workflow_scripts.lib.reference_tasks import TASKS
+from workflow_scripts.lib.schema import fill
+
+REFERENCE = read_yaml(SCHEMA)
+
+
+def keys(schema: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Every key under a schema: its dotted name, its own schema, and whether it is required."""
+    for key, inner in schema.get("properties", {}).items():
+        yield f"{name}{key}", inner, key in schema.get("required", [])
+        yield from keys(inner, f"{name}{key}.")
+    others = schema.get("additionalProperties")
+    if isinstance(others, dict):
+        yield from keys(others, f"{name}*.")
+
+
+ALL = [*keys(REFERENCE), *keys(REFERENCE["$defs"]["figure"], "figures.*.")]
+
+
+@pytest.mark.parametrize(("name", "inner", "required"), ALL, ids=[name for name, _, _ in ALL])
+def test_every_key_has_a_description_and_a_default_or_is_required(name: str, inner: Any, required: bool) -> None:
+    assert len(inner["description"]) > 5
+    assert ("default" in inner) != (required or name in ("models", "datasets"))
+
+
+def test_the_defaults_pass_their_own_schema() -> None:
+    least = {
+        "models": {"m": {"path": "p"}},
+        "datasets": {"d": {"source": "file", "n_problems": 1}},
+        "rollouts": {"runs": ["m/d"]},
+    }
+    Draft202012Validator.check_schema(REFERENCE)
+    assert list(Draft202012Validator(REFERENCE).iter_errors(fill(least, REFERENCE))) == []
+
+
+@pytest.mark.parametrize("kind", sections.Section.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_section_classes_have_the_keys_of_the_schema(kind: type) -> None:
+    name = "".join("_" + letter.lower() if letter.isupper() else letter for letter in kind.__name__).strip("_")
+    if name == "dataset":
+        known = {"key", *REFERENCE["properties"]["datasets"]["additionalProperties"]["properties"]}
+    else:
+        known = set(REFERENCE["properties"][name]["properties"])
+    assert {field.name for field in dataclasses.fields(kind)} == known
+
+
+def test_choices_in_the_schema_are_those_of_the_code() -> None:
+    entry = REFERENCE["properties"]["datasets"]["additionalProperties"]["properties"]
+    model = REFERENCE["properties"]["models"]["additionalProperties"]["properties"]
+    assert set(entry["task"]["enum"]) - {None} == set(TASKS)
+    assert set(REFERENCE["properties"]["rollouts"]["properties"]["engine"]["enum"]) == set(ENGINES)
+    assert set(model["dtype"]["enum"]) == set(DTYPES)
+    assert model["instruction"]["default"] == INSTRUCTION
+    assert set(model) == {field.name for field in dataclasses.fields(ModelConfig)} - {"key"}
+
+
+@pytest.mark.parametrize("study", [None, *sorted(Path("studies").glob("*.yaml"))], ids=str)
+def test_the_studies_that_ship_fit_the_schema(study: Path | None) -> None:
+    from workflow_scripts.check_config import merge
+
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    if study is not None:
+        config = merge(config, yaml.safe_load(study.read_text()))
+    assert [error.message for error in Draft202012Validator(REFERENCE).iter_errors(config)] == []
+
+
+def test_a_key_that_the_rule_did_not_pass_cannot_be_read() -> None:
+    params = load('{"rollouts": {"seed": 3}}')
+    assert params.rollouts.seed == 3
+    with pytest.raises(AttributeError, match="key top_p of Rollouts is not among the parameters"):
+        _ = params.rollouts.top_p
+
+
+def test_a_key_that_no_section_has_is_refused() -> None:
+    with pytest.raises(KeyError, match="sead"):
+        _ = load('{"rollouts": {"sead": 3}}').rollouts
+
+
+def test_filling_in_leaves_the_original_alone() -> None:
+    original: dict[str, Any] = {"models": {"m": {"path": "p"}}, "datasets": {}, "rollouts": {"runs": []}}
+    with_defaults(original)
+    assert original == {"models": {"m": {"path": "p"}}, "datasets": {}, "rollouts": {"runs": []}}

@@ -1,0 +1,118 @@
+"""What jobs depend on: code found by imports, pinned libraries, models by content."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow_scripts.lib.provenance import BLOCK, BLOCKS, model_identity, modules, pins
+
+RULES = sorted(
+    rule
+    for file in Path("rules").glob("*.smk")
+    for rule in re.findall(r"python -m workflow_scripts\.(\w+) ", file.read_text())
+)
+LIST_IMPORTED = """
+import importlib, json, sys
+importlib.import_module(sys.argv[1])
+print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.split(".")[0] == "workflow_scripts"]))
+"""
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_module_that_python_loads_for_a_rule_is_found(rule: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_IMPORTED, f"workflow_scripts.{rule}"], capture_output=True, text=True, check=True
+    )
+    loaded = {str(Path(path).relative_to(Path.cwd())) for path in json.loads(done.stdout)}
+    assert f"workflow_scripts/{rule}.py" in loaded
+    assert loaded <= set(modules(rule))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_declares_its_own_code_log_and_benchmark(rule: str) -> None:
+    files = [file.read_text() for file in Path("rules").glob("*.smk")]
+    body = next(text.split(f"rule {rule}:")[1].split("\nrule ")[0] for text in files if f"rule {rule}:" in text)
+    assert f'code=modules("{rule}")' in body
+    assert f"python -m workflow_scripts.{rule} " in body
+    assert f'"results/logs/{rule}' in body
+    assert f'"results/benchmarks/{rule}' in body
+    for directive in ("threads:", "mem_mb=", "runtime=", "gpu=", "conda:", '"""'):
+        assert directive in body
+
+
+def test_imports_are_followed_through_other_modules_and_into_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "workflow_scripts" / "lib"
+    package.mkdir(parents=True)
+    sources = {
+        "workflow_scripts/__init__.py": "",
+        "workflow_scripts/lib/__init__.py": "",
+        "workflow_scripts/act.py": "import os\nfrom workflow_scripts.lib import one\n",
+        "workflow_scripts/lib/one.py": "def f():\n    from workflow_scripts.lib.two import g\n    return g\n",
+        "workflow_scripts/lib/two.py": "import workflow_scripts.lib.one\n",
+        "workflow_scripts/lib/unused.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    from workflow_scripts.lib import provenance
+
+    provenance.imported_files.cache_clear()
+    try:
+        assert provenance.modules("act") == sorted(set(sources) - {"workflow_scripts/lib/unused.py"})
+    finally:
+        provenance.imported_files.cache_clear()
+
+
+def test_pins_are_read_from_the_lock_file(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("# note\ntorch==2.13.0\nmath-verify==0.9.0\n")
+    assert pins("math-verify", "torch", lock=str(lock)) == "math-verify==0.9.0 torch==2.13.0"
+    with pytest.raises(KeyError):
+        pins("tensorflow", lock=str(lock))
+
+
+def identity(folder: Path) -> str:
+    model_identity.cache_clear()
+    return model_identity(str(folder))
+
+
+def test_a_model_is_known_by_content_and_not_by_time(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
+    before = identity(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
+    (tmp_path / "README.md").write_text("a card")
+    assert identity(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 99 + b"\1")
+    assert identity(tmp_path) != before
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_large_model_file_is_sampled_from_end_to_end(tmp_path: Path, place: int) -> None:
+    content = bytearray(BLOCK * BLOCKS + BLOCK * 10)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    before = identity(tmp_path)
+    content[place] = 1
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert identity(tmp_path) != before
+
+
+def test_every_byte_of_a_file_that_is_not_large_counts(tmp_path: Path) -> None:
+    content = bytearray(BLOCK * 5 + 17)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    seen = {identity(tmp_path)}
+    for place in range(0, len(content), BLOCK - 1):
+        content[place] = 1
+        (tmp_path / "model.safetensors").write_bytes(content)
+        seen.add(identity(tmp_path))
+    assert len(seen) == 1 + len(range(0, len(content), BLOCK - 1))
+
+
+def test_a_hub_model_is_known_by_its_name() -> None:
+    assert model_identity("owner/name") == "owner/name"

@@ -1,0 +1,252 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic_results as synthetic
+from PIL import Image
+
+from workflow_scripts import plot_pruning, tabulate_results, write_report
+from workflow_scripts.lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = ("rollouts", "values", "pruning_value", "pruning_dopamine")
+CONFIG: dict[str, Any] = {
+    "study": "synthetic <b>",
+    "models": {"grpo": {"path": "models/grpo", "revision": None, "dtype": "float32", "prompt": "chat"}},
+    "datasets": {"ledger": {"source": "reference", "task": "ledger", "n_problems": 400, "answer": "boxed_integer"}},
+    "rollouts": {"runs": ["grpo/ledger"], "temperature": 1.0, "seed": 0},
+    "pruning": {"confidence": 0.95, "bootstrap": 200, "seed": 0},
+    "figures": {
+        "fig1": {"runs": ["grpo/ledger", "grpo/codes", "ppo/easy"], "layers": [2, 3, 4]},
+        "fig4": {"runs": ["grpo/ledger", "ppo/easy"], "layers": [2, 3, 4]},
+        "fig7": {"runs": ["grpo/ledger"], "layers": None},
+        "fig11": {"runs": ["grpo/ledger", "grpo/codes"], "layers": [2, 3, 4]},
+    },
+}
+
+
+def make_report(folder: Path, config: dict[str, Any] = CONFIG) -> Path:
+    tabulate_results.main(synthetic.tabulate_arguments(folder))
+    tables = [str(folder / "tables" / f"pruning_{kind}.parquet") for kind in ("value", "dopamine")]
+    params = json.dumps(config)
+    plot_pruning.main(["--params", params, "--tables", *tables, "--output-dir", str(folder / "figures")])
+    write_report.main(report_arguments(folder, config))
+    return folder / "report.html"
+
+
+def report_arguments(folder: Path, config: dict[str, Any]) -> list[str]:
+    tables = [str(folder / "tables" / f"{name}.parquet") for name in TABLES]
+    figures = [str(folder / "figures" / f"{name}.svg") for name in config["figures"]]
+    captions = [str(ROOT / "report" / "captions" / f"{name}.md") for name in config["figures"]]
+    fixed = ["--template", str(ROOT / "report/template.html")]
+    fixed += ["--published", str(ROOT / "resources/published/figures.yaml")]
+    files = ["--tables", *tables, "--figures", *figures, "--captions", *captions, *fixed]
+    return ["--params", json.dumps(config), *files, "--output", str(folder / "report.html")]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    synthetic.study(folder)
+    return make_report(folder)
+
+
+class Page(HTMLParser):
+    """Collects what the checks need: tags left open, ids, links, images, visible text."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.alts: list[str | None] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        if tag == "a":
+            self.links.append(found.get("href") or "")
+        elif found.get("src") or found.get("href"):
+            self.loaded.append(found.get("src") or found.get("href") or "")
+        if tag == "img":
+            self.alts.append(found.get("alt"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+
+def page_of(report: Path) -> Page:
+    return Page(report.read_text(encoding="utf-8"))
+
+
+def flat(page: Page) -> str:
+    return " ".join(page.text.split())
+
+
+def test_the_page_is_well_formed_and_its_links_lead_somewhere(report: Path) -> None:
+    page = page_of(report)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert page.links and all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+
+
+def test_the_page_loads_nothing(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    assert all(target.startswith("data:") for target in page_of(report).loaded)
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import|<script|https?://", text)
+
+
+def test_every_figure_is_there_with_a_text_alternative(report: Path) -> None:
+    page = page_of(report)
+    assert len(page.alts) == 4
+    assert all(alt and "against the prune ratio" in alt for alt in page.alts)
+    assert {"fig1", "fig4", "fig7", "fig11"} <= set(page.ids)
+
+
+def test_names_from_the_configuration_are_escaped(report: Path) -> None:
+    assert "synthetic &lt;b&gt;" in report.read_text(encoding="utf-8")
+
+
+def test_findings_are_said_in_words(report: Path) -> None:
+    text = flat(page_of(report))
+    assert "Supported in all 6 layers." in text
+    assert "Undecided in all 6 layers." in text
+    assert "0.80 [0.76, 0.84] with all inputs" in text
+    assert "the highest of 6 layers, chosen on the data shown" in text
+    assert "ppo/easy: all answers of the validation problems are right: no probe can be judged." in text
+    assert "ppo/easy: no paragraph passes the threshold: no dopamine probe can be judged." in text
+    assert "Not judged in all 6 layers (all responses are right)." in text
+
+
+def test_the_number_of_curves_held_against_chance_is_told(report: Path) -> None:
+    # Two runs at two positions and one of dopamine probes, six layers each; the run with right answers only is out.
+    text = flat(page_of(report))
+    assert "30 curves were held against chance at 95 % confidence" in text
+    assert "about 0.8 of them would still be expected to come out as supported. 24 did." in text
+
+
+def test_what_was_run_is_told(report: Path) -> None:
+    text = flat(page_of(report))
+    for word in ("1 200 responses", "51 200 continuations", "torch 2", "Python 3.11", "temperature 1.0"):
+        assert word in text.replace("temperature1.0", "temperature 1.0"), word
+    assert "0.59 [0.54, 0.64]" in text  # accuracy of grpo/ledger
+
+
+def test_the_printed_level_is_compared(report: Path) -> None:
+    text = flat(page_of(report))
+    assert "The AUC stays mostly above 0.8" in text
+    # Levels 0.78, 0.81 and 0.84 with a half width of 0.04: every interval contains 0.8 or ends on it.
+    assert "grpo/ledger: Undecided in all 3 layers." in text
+    assert "grpo/codes: Contradicted in all 3 layers." in text
+
+
+def test_writing_twice_gives_the_same_bytes(report: Path) -> None:
+    before = report.read_bytes()
+    assert make_report(report.parent).read_bytes() == before
+
+
+def test_a_study_without_a_single_number_says_so(tmp_path: Path) -> None:
+    alike = synthetic.pruning("auc", {1: 0.5, 2: 0.5}, reason="all responses are right")
+    synthetic.write_run(tmp_path, "grpo", "ledger", [1] * 40, alike)
+    config = CONFIG | {"figures": {"fig1": {"runs": ["grpo/ledger"], "layers": [1, 2]}, "fig4": {"runs": []}}}
+    text = flat(page_of(make_report(tmp_path, config)))
+    assert "all answers of the validation problems are right: no probe can be judged" in text
+    assert "Supported in" not in text and "Undecided in" not in text
+    assert "0 curves were held against chance" in text
+    assert "nan" not in text.lower().replace("dominance", "")
+
+
+def test_a_missing_figure_is_a_one_line_error(report: Path, tmp_path: Path) -> None:
+    arguments = [a.replace(str(report), str(tmp_path / "report.html")) for a in report_arguments(report.parent, CONFIG)]
+    figure, caption = (next(a for a in arguments if a.endswith(f"fig1.{kind}")) for kind in ("svg", "md"))
+    with pytest.raises(UserError, match=r"fig1\.svg: cannot be read"):
+        write_report.main([str(tmp_path / "fig1.svg") if a == figure else a for a in arguments])
+    with pytest.raises(UserError, match=r"no file fig1\.md"):
+        write_report.main([a for a in arguments if a != caption])
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_caption_without_a_title_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fig1.md").write_text("no title\n\ntext\n")
+    with pytest.raises(UserError, match=r"fig1\.md: line 1"):
+        write_report.read_caption(tmp_path / "fig1.md")
+
+
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        if os.environ.get("REQUIRE_CHROMIUM") == "1":
+            pytest.fail("REQUIRE_CHROMIUM=1, and no chromium is on the path")
+        pytest.skip("no chromium on the path; install the package chromium to render the report")
+    return found
+
+
+def browse(page: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    command = [chromium(), *quiet.split(), "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
+    profile = f"--user-data-dir={folder / 'profile'}"
+    return subprocess.run(
+        [*command, profile, *flags, page.as_uri()], check=True, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("size", ["1100,3000", "500,3000"])
+def test_a_browser_shows_the_page(report: Path, tmp_path: Path, size: str) -> None:
+    browse(report, tmp_path, f"--window-size={size}", f"--screenshot={tmp_path / 'page.png'}")
+    pixels = np.asarray(Image.open(tmp_path / "page.png").convert("L"), dtype=float)
+    assert pixels.shape == tuple(int(side) for side in reversed(size.split(",")))
+    dark = (pixels < 128).mean(axis=1)
+    assert np.median(pixels) > 245  # dark text on white
+    assert all(part.max() > 0.01 for part in np.array_split(dark, 10))  # something in every tenth of the page
+
+
+WATCH = """<script>
+let blocked = 0, put = (name, value) => document.body.dataset[name] = value;
+addEventListener("securitypolicyviolation", () => put("blocked", ++blocked));
+addEventListener("load", () => {
+  put("loaded", performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length);
+  put("wide", document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  put("images", [...document.images].filter(i => i.naturalWidth && i.clientHeight).length);
+});
+put("blocked", 0);
+</script>"""
+
+
+def watched(text: str, folder: Path) -> dict[str, int]:
+    """What a browser counts on a page: requests and blocked requests, pixels it is too wide, images shown."""
+    probe = folder / "probe.html"
+    allowed = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    probe.write_text(allowed.replace("<body>", f"<body>{WATCH}"), encoding="utf-8")
+    body = re.search(r"<body[^>]*>", browse(probe, folder, "--window-size=500,900", "--dump-dom").stdout)
+    assert body is not None
+    return {name: int(count) for name, count in re.findall(r'data-(\w+)="(-?\d+)"', body.group())}
+
+
+def test_a_browser_asks_no_network_and_a_phone_need_not_scroll_sideways(report: Path, tmp_path: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    assert watched(text, tmp_path) == {"blocked": 0, "loaded": 0, "wide": 0, "images": 4}
+
+
+def test_the_watch_would_see_a_request_and_a_page_too_wide(report: Path, tmp_path: Path) -> None:
+    intruder = '<img src="http://localhost:9/x.png"><p style="width:200rem">wide</p></main>'
+    seen = watched(report.read_text(encoding="utf-8").replace("</main>", intruder), tmp_path)
+    assert seen["blocked"] > 0 and seen["wide"] > 0

@@ -1,0 +1,206 @@
+"""A study small enough to run in a minute: a random-weight model with a vocabulary of fourteen, and a file of problems.
+
+The model writes words, blank lines and boxed ones and twos at random, so that about a third of its answers are right
+and values change along the response: every stage has something to do, without any trained weights.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+import yaml
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from workflow_scripts.lib.tensors import read_safetensors
+
+ROOT = Path(__file__).parents[2]
+PROJECT = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "studies", "profiles", "envs", "report"]
+SPECIAL = ["<unk>", "<pad>", "<eos>", "<user>", "<assistant>"]
+WORDS = ["\n\n", "one\n\n", "two\n\n", "\\boxed{1}", "\\boxed{2}", "one", "two", "plus", " "]
+CHAT = "{% for m in messages %}<user>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+N_PROBLEMS, N_VALUED = 96, 64
+
+
+def write_model(folder: Path, seed: int = 0) -> None:
+    """Save a two-layer Qwen2 model with random weights and its tokenizer in the Hugging Face format."""
+    vocabulary = {token: number for number, token in enumerate(SPECIAL + WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    pattern = Regex("|".join(map(re.escape, sorted(WORDS, key=len, reverse=True))) + "|.")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern, "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="<eos>", chat_template=CHAT
+    )
+    wrapped.add_special_tokens({"additional_special_tokens": ["<user>", "<assistant>"]})
+    wrapped.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=vocabulary["<eos>"],
+        pad_token_id=vocabulary["<pad>"],
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
+def write_certain_model(folder: Path) -> None:
+    """A model that answers every question with a boxed 1: its blocks add nothing, each token names the next."""
+    write_model(folder)
+    model = Qwen2ForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for block in model.model.layers:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        size = len(SPECIAL + WORDS)
+        model.model.embed_tokens.weight.copy_(torch.eye(size, model.config.hidden_size))
+        follow = torch.zeros(size, model.config.hidden_size)
+        follow[(SPECIAL + WORDS).index("\\boxed{1}"), SPECIAL.index("<assistant>")] = 50
+        follow[SPECIAL.index("<eos>"), (SPECIAL + WORDS).index("\\boxed{1}")] = 50
+        model.lm_head.weight.copy_(follow)
+    model.save_pretrained(folder)
+
+
+def write_problems(path: Path, count: int, prefix: str = "p") -> None:
+    """Write `count` problems whose right answer is 1 or 2 in turn."""
+    words = ["one", "two", "plus"]
+    lines = []
+    for number in range(count):
+        question = " ".join(words[number // 3**place % 3] for place in range(5))
+        lines.append(json.dumps({"id": f"{prefix}{number:03}", "question": question, "answer": str(number % 2 + 1)}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def configuration() -> dict[str, Any]:
+    """The tiny study's configuration."""
+    runs, layers = ["tiny/coins"], [0, 1, 2]
+    probe = {"runs": runs, "hidden": 8, "epochs": 2, "seeds": [0, 1], "shuffled_seeds": [0]}
+    figure = {"runs": runs, "layers": [1, 2]}
+    return {
+        "study": "tiny",
+        "models": {"tiny": {"path": "resources/models/tiny", "revision": "1"}},
+        "datasets": {"coins": dataset("data/coins.jsonl", N_PROBLEMS)},
+        "rollouts": {"runs": runs, "max_tokens": 24, "batch_size": 64},
+        "values": {"runs": runs, "n_problems": N_VALUED, "shard_size": 32, "n_continuations": 4},
+        "activations": {"layers": layers},
+        "value_probes": dict(probe),
+        "dopamine_probes": dict(probe),
+        "pruning": {"random_draws": 5, "bootstrap": 50},
+        "figures": {name: dict(figure) for name in ("fig1", "fig4", "fig7", "fig11")},
+    }
+
+
+def dataset(path: str, count: int) -> dict[str, Any]:
+    """An entry of `datasets` for a file written by `write_problems`."""
+    fields = {"id": "id", "question": "question", "gold": "answer"}
+    kind = {"source": "file", "path": path, "fields": fields, "answer": "boxed_integer"}
+    return {**kind, "n_problems": count, "shard_size": 48}
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Make `config` the study of the folder."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the project's sources (no results, no trained models) to `folder`."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in PROJECT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignore)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    shutil.copytree(ROOT / "resources" / "published", folder / "resources" / "published")
+    return folder
+
+
+def make_study(folder: Path) -> Path:
+    """The project with the tiny study, ready to run."""
+    copy_project(folder)
+    write_model(folder / "resources" / "models" / "tiny")
+    write_problems(folder / "data" / "coins.jsonl", N_PROBLEMS)
+    write_config(folder, configuration())
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """The environment of a run: no network, and no trace of the run that the tests may themselves be part of."""
+    kept = {key: value for key, value in os.environ.items() if key != "REWARD_SUBSYSTEM_RUN"}
+    return {**kept, "HF_HUB_OFFLINE": "1"}
+
+
+def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the real Snakemake in `folder`; with `check`, a failure fails the test and shows what was printed."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1800)
+    assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def jobs(folder: Path, *arguments: str) -> Counter[str]:
+    """What a run would run: `rule` or, with wildcards, `rule dataset=coins model=tiny shard=0` (`all` left out)."""
+    printed = snakemake(folder, "--dry-run", "--quiet", "host", *arguments).stdout
+    found: Counter[str] = Counter()
+    for block in re.split(r"^rule ", printed, flags=re.MULTILINE)[1:]:
+        rule = block.partition(":")[0]
+        wildcards = re.search(r"^    wildcards: (.*)$", block, flags=re.MULTILINE)
+        named = sorted(wildcards.group(1).split(", ")) if wildcards else []
+        if rule != "all":
+            found[" ".join([rule, *named])] += 1
+    return found
+
+
+def rules(folder: Path, *arguments: str) -> Counter[str]:
+    """What a run would run, by rule alone."""
+    found: Counter[str] = Counter()
+    for job, count in jobs(folder, *arguments).items():
+        found[job.split()[0]] += count
+    return found
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """Every result of a study by its path: tables as frames, tensors with their metadata, all else as bytes."""
+    found: dict[str, Any] = {}
+    for path in sorted((folder / "results").rglob("*.*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and not name.startswith(("results/logs", "results/benchmarks")):
+            found[name] = READERS.get(path.suffix, Path.read_bytes)(path)
+    return found
+
+
+def differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    """Names of results that only one side has or that differ; pdf files carry no records and are left out."""
+    differ = list(left.keys() ^ right.keys())
+    for name in left.keys() & right.keys():
+        a, b = left[name], right[name]
+        same = a.equals(b) if isinstance(a, pl.DataFrame) else a == b or name.endswith(".pdf")
+        differ += [] if same else [name]
+    return sorted(differ)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Content and metadata of a safetensors file; the file itself lists its metadata in any order."""
+    tensors, metadata = read_safetensors(path)
+    return {name: tensor.contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()}, metadata
+
+
+READERS: dict[str, Callable[[Path], Any]] = {".parquet": pl.read_parquet, ".safetensors": read_tensors}

@@ -1,0 +1,155 @@
+"""Rule `continue_paragraphs`: completions sampled from every paragraph boundary, and whether they end right (method,
+section 5).
+
+From the state at boundary k < K of a response (its prompt and first c_k tokens, as token ids) `n_continuations`
+completions are sampled with the rollouts' settings, each with the tokens that the response had left. A completion that
+reaches its limit is wrong. A response without tokens (K = 0) is continued from its prompt, so that it has a value too.
+
+The random stream of a continuation is named by its problem, its prefix and its number. So neither shards nor batches
+nor the order of the responses change it, and responses of one problem that share a prefix (s_0 above all) share its
+completions: it is the same state.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from workflow_scripts.lib.boundaries import response_text
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
+from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.grading import grade
+from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.segment_paragraphs import valued_rollouts
+
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "problem_id": pl.String,
+    "sample": pl.Int64,
+    "boundary": pl.Int64,
+    "continuation": pl.Int64,
+    "response_ids": pl.List(pl.Int32),
+    "finish_reason": pl.String,
+    "reward": pl.Int8,
+}
+
+Place = tuple[str, int, int]
+"""Problem, sample and boundary."""
+Graded = tuple[list[int], str, int]
+"""New tokens, finish reason and reward of one continuation."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A state to continue from: the prompt and the response so far, and the boundaries that have just this prefix."""
+
+    problem_id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+    places: list[Place]
+
+    def request(self, n: int, max_tokens: int) -> Request:
+        """The request for `n` completions within what is left of `max_tokens`."""
+        token_ids = self.prompt_ids + self.response_ids
+        digest = hashlib.blake2b(np.asarray(token_ids, "<i8").tobytes(), digest_size=16).hexdigest()
+        keys = tuple(f"continuation/{self.problem_id}/{digest}/{number}" for number in range(n))
+        return Request(token_ids, keys, max_tokens - len(self.response_ids))
+
+
+def collect_prefixes(rollouts: pl.DataFrame, paragraphs: pl.DataFrame) -> list[Prefix]:
+    """The distinct prefixes at the boundaries k < K of every response (at k = 0 of one without tokens), in order.
+
+    Raises:
+        UserError: the paragraphs of a response do not end where the response does.
+    """
+    starts: dict[tuple[str, int], list[int]] = {}
+    ends: dict[tuple[str, int], int] = {}
+    for problem_id, sample, start, end in paragraphs.select("problem_id", "sample", "start", "end").iter_rows():
+        starts.setdefault((problem_id, sample), []).append(start)
+        ends[problem_id, sample] = end
+    found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Prefix] = {}
+    columns = rollouts.select("problem_id", "sample", "prompt_ids", "response_ids")
+    for problem_id, sample, prompt, response in columns.iter_rows():
+        if ends.get((problem_id, sample), 0) != len(response):
+            raise UserError(
+                f"paragraphs: those of problem {problem_id}, sample {sample} are not those of its response; "
+                "delete the paragraphs of this model and data set and run again"
+            )
+        for boundary, offset in enumerate(starts.get((problem_id, sample), [0])):
+            key = (problem_id, tuple(prompt), tuple(response[:offset]))
+            found.setdefault(key, Prefix(*key, places=[])).places.append((problem_id, sample, boundary))
+    return list(found.values())
+
+
+def sample_continuations(
+    prefixes: Sequence[Prefix], engine: Engine, sampling: Sampling, n: int, seed: int
+) -> Iterator[tuple[Prefix, list[Completion]]]:
+    """Yield each prefix with its `n` completions; where no token is left they are empty and cut off."""
+    requests = [prefix.request(n, sampling.max_tokens) for prefix in prefixes]
+    open_ = [index for index, request in enumerate(requests) if request.max_tokens > 0]
+    for index in sorted(set(range(len(requests))) - set(open_)):
+        yield prefixes[index], [Completion([], [], "length") for _ in range(n)]
+    for index, completions in engine.generate([requests[index] for index in open_], sampling, seed):
+        yield prefixes[open_[index]], completions
+
+
+def grade_continuations(
+    prefix: Prefix, completions: Sequence[Completion], tokenizer: Any, gold: str, answer_type: str
+) -> list[Graded]:
+    """Grade each completion by the whole response that it ends; a cut-off one is wrong."""
+    graded: list[Graded] = []
+    for completion in completions:
+        reward = 0
+        if completion.finish_reason == "stop":
+            text = response_text([*prefix.response_ids, *completion.token_ids], tokenizer)
+            reward = grade(text, gold, answer_type).reward
+        graded.append((completion.token_ids, completion.finish_reason, int(reward)))
+    return graded
+
+
+def tabulate(graded: dict[Place, list[Graded]], problem_ids: Sequence[str]) -> pl.DataFrame:
+    """One row a continuation, by problem (in the order given), sample, boundary and number."""
+    rank = {problem_id: index for index, problem_id in enumerate(dict.fromkeys(problem_ids))}
+    places = sorted(graded, key=lambda place: (rank[place[0]], *place[1:]))
+    rows = [(*place, number, *one) for place in places for number, one in enumerate(graded[place])]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: model, dataset (answer), rollouts, values")
+    parser.add_argument("--shard", required=True, type=int, help="number of the shard of valued problems")
+    parser.add_argument("--problems", required=True)
+    parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
+    parser.add_argument("--paragraphs", required=True)
+    parser.add_argument("--batch-size", type=int, default=256, help="completions at once; changes no result")
+    parser.add_argument("--output", required=True)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    model, settings, values = ModelConfig.from_entry(params.model), params.rollouts, params.values
+    problems = read_parquet(arguments.problems)
+    rollouts = valued_rollouts(problems, read_parquet(arguments.rollouts), values, arguments.shard)
+    prefixes = collect_prefixes(rollouts, read_parquet(arguments.paragraphs))
+    golds = dict(problems.select("problem_id", "gold").iter_rows())
+    tokenizer = load_tokenizer(model)
+    engine = load_engine(settings.engine, model, batch_size=arguments.batch_size)
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
+    progress = Progress(len(prefixes), "boundaries", "continue_paragraphs")
+    graded: dict[Place, list[Graded]] = {}
+    for prefix, completions in sample_continuations(prefixes, engine, sampling, values.n_continuations, values.seed):
+        found = grade_continuations(prefix, completions, tokenizer, golds[prefix.problem_id], params.dataset.answer)
+        graded.update(dict.fromkeys(prefix.places, found))
+        progress.advance()
+    write_parquet(tabulate(graded, rollouts["problem_id"].to_list()), arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,141 @@
+"""Rule `estimate_values`: Monte-Carlo values V(s_k) and TD errors delta_k, each with its interval (method, section 5).
+
+V(s_k) for k < K is the share of right answers among the continuations from boundary k, with Wilson's interval; V(s_K) =
+r is exact. delta_k = gamma V(s_k) - V(s_{k-1}) has Newcombe's interval. Even and odd continuations give two half
+estimates whose errors are independent, for the noise ceiling. A response without tokens has s_0 only: a value and no TD
+error.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import polars as pl
+
+from workflow_scripts.lib.config import Values, load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.statistics import newcombe, wilson
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+
+RESPONSE = ["problem_id", "sample"]
+STATE = [*RESPONSE, "boundary"]
+VALUES = ["value", "ci_low", "ci_high", "value_half_a", "value_half_b"]
+TD_ERRORS = ["delta", "delta_low", "delta_high", "delta_half_a", "delta_half_b", "kept"]
+COLUMNS = [*STATE, "offset", "n", "n_right", *VALUES, *TD_ERRORS]
+
+
+def count_continuations(continuations: pl.DataFrame) -> pl.DataFrame:
+    """One row a boundary: n, n_right, value and its two halves (even and odd continuations)."""
+    reward = pl.col("reward").cast(pl.Float64)
+    even = pl.col("continuation") % 2 == 0
+    return continuations.group_by(STATE, maintain_order=True).agg(
+        n=pl.len().cast(pl.Int64),
+        n_right=pl.col("reward").cast(pl.Int64).sum(),
+        value=reward.mean(),
+        value_half_a=reward.filter(even).mean(),
+        value_half_b=reward.filter(~even).mean(),
+    )
+
+
+def states(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame) -> pl.DataFrame:
+    """One row a state k = 0..K with its value, by response in the order of `continuations`, then k."""
+    counted = count_continuations(continuations)
+    offsets = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1, offset="start")
+    sampled = counted.join(offsets, on=STATE, how="left").with_columns(pl.col("offset").fill_null(0))
+    last = paragraphs.group_by(RESPONSE).agg(boundary=pl.col("paragraph").max(), offset=pl.col("end").max())
+    reward = pl.col("reward").cast(pl.Float64)
+    final = last.join(rollouts, on=RESPONSE, how="inner").select(
+        *STATE,
+        "offset",
+        n=pl.lit(0, pl.Int64),
+        n_right=pl.lit(0, pl.Int64),
+        value=reward,
+        value_half_a=reward,
+        value_half_b=reward,
+    )
+    order = counted.select(RESPONSE).unique(maintain_order=True).with_row_index("response")
+    both = pl.concat([sampled.select(final.columns), final]).join(order, on=RESPONSE, how="inner")
+    return both.sort("response", "boundary")
+
+
+def add_intervals(found: pl.DataFrame, confidence: float = 0.95) -> pl.DataFrame:
+    """Add ci_low and ci_high: Wilson's interval, or twice the value where it is exact (n = 0)."""
+    low, high = wilson(found["n_right"].to_numpy(), found["n"].to_numpy(), confidence)
+    exact = pl.col("n") == 0
+    return found.with_columns(ci_low=pl.Series(low), ci_high=pl.Series(high)).with_columns(
+        pl.when(exact).then("value").otherwise(name).alias(name) for name in ("ci_low", "ci_high")
+    )
+
+
+def add_td_errors(found: pl.DataFrame, gamma: float, min_abs_delta: float) -> pl.DataFrame:
+    """Add delta_k, its interval, its halves and whether |delta_k| > `min_abs_delta`; null at k = 0."""
+    before = found.select(pl.col(name).shift(1) for name in VALUES)
+    value, low, high, half_a, half_b = (gamma * found[name].to_numpy() for name in VALUES)
+    previous = {name: before[name].fill_null(0.0).to_numpy() for name in VALUES}
+    delta_low, delta_high = newcombe((value, low, high), (previous["value"], previous["ci_low"], previous["ci_high"]))
+    added = found.with_columns(
+        delta=pl.Series(value - previous["value"]),
+        delta_low=pl.Series(delta_low),
+        delta_high=pl.Series(delta_high),
+        delta_half_a=pl.Series(half_a - previous["value_half_a"]),
+        delta_half_b=pl.Series(half_b - previous["value_half_b"]),
+    ).with_columns(kept=pl.col("delta").abs() > min_abs_delta)
+    first = pl.col("boundary") == 0
+    return added.with_columns(pl.when(~first).then(name).alias(name) for name in TD_ERRORS)
+
+
+def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, n_continuations: int) -> None:
+    """See that paragraphs end where their responses do, and that every boundary k < K has its continuations, once each.
+
+    Raises:
+        UserError: it is not so.
+    """
+    length = rollouts.select(*RESPONSE, length=pl.col("response_ids").list.len().cast(pl.Int64))
+    ends = paragraphs.group_by(RESPONSE).agg(boundary=pl.col("paragraph").max(), end=pl.col("end").max())
+    counted = continuations.group_by(STATE).agg(n=pl.len(), different=pl.col("continuation").n_unique())
+    wanted = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1)
+    bare = length.filter(pl.col("length") == 0).select(*RESPONSE, boundary=pl.lit(0, pl.Int64))
+    short = (pl.col("n") != n_continuations) | (pl.col("different") != n_continuations)
+    unlike = ends.join(length, on=RESPONSE, how="left").filter(pl.col("end").ne_missing(pl.col("length")))
+    for wrong, what in (
+        (unlike, "another length"),
+        (wanted.join(counted, on=STATE, how="anti"), "no continuations"),
+        (counted.join(pl.concat([wanted, bare]), on=STATE, how="anti"), "continuations but no paragraph"),
+        (counted.filter(short), f"not {n_continuations} continuations"),
+    ):
+        if len(wrong):
+            problem_id, sample, boundary = wrong.select(STATE).sort(STATE).row(0)
+            raise UserError(
+                f"rollouts, paragraphs and continuations disagree: problem {problem_id}, sample {sample}, boundary "
+                f"{boundary} has {what}; delete those of this model and data set and run again"
+            )
+
+
+def estimate_values(
+    rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, settings: Values
+) -> pl.DataFrame:
+    """The values table: one row a state k = 0..K of every continued response, columns `COLUMNS`.
+
+    Raises:
+        UserError: the three tables do not belong together.
+    """
+    check(rollouts, paragraphs, continuations, settings.n_continuations)
+    found = add_intervals(states(rollouts, paragraphs, continuations))
+    return add_td_errors(found, settings.gamma, settings.min_abs_delta).select(COLUMNS)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: values (n_continuations, gamma, min_abs_delta)")
+    for name in ("rollouts", "paragraphs", "continuations"):
+        parser.add_argument(f"--{name}", required=True, nargs="+", help="all shards")
+    parser.add_argument("--output", required=True)
+    arguments = parser.parse_args(argv)
+    rollouts, paragraphs = read_parquet(arguments.rollouts), read_parquet(arguments.paragraphs)
+    continuations = read_parquet(arguments.continuations)
+    values = estimate_values(rollouts, paragraphs, continuations, load(arguments.params).values)
+    write_parquet(values, arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

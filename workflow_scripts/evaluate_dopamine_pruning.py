@@ -1,0 +1,65 @@
+"""Rule `evaluate_dopamine_pruning`: Spearman correlation of pruned dopamine probes with TD errors.
+
+Method, sections 4 and 5. Scored on the validation part's kept paragraphs, against the Monte-Carlo estimate of their TD
+error.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.lib.config import DopamineProbes, Pruning, build, load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.probe_run import IDENTITY, Paragraphs, read_features, squared_error, training_of
+from workflow_scripts.lib.probe_training import n_batches
+from workflow_scripts.lib.probes import Probes
+from workflow_scripts.lib.probes import load as load_probes
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.prune_scores import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
+from workflow_scripts.lib.tables import write_parquet
+
+
+def retrained(
+    parts: tuple[Paragraphs, Paragraphs], probes: Probes, metric: Metric, config: dict[str, Any], pruning: Pruning
+) -> list[Row]:
+    """Rows of probes trained anew on what each probe on true TD errors keeps."""
+    section = build(DopamineProbes, config)
+    training, true = training_of(section), probes.of(labels="true")
+    steps = len(pruning.ratios) * n_batches(len(parts[0].delta), len(section.seeds), training)
+    progress = Progress(steps, "steps", "dopamine probes retrained on what is kept")
+    rows = []
+    for ratio in pruning.ratios:
+        fresh = retrained_outputs(true, ratio, parts[0].units, parts[1].layers, training, squared_error, progress)
+        rows += retrained_rows(metric, true, ratio, fresh)
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the validation part's kept paragraphs, prune every probe, write one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON with section pruning")
+    parser.add_argument("--features", required=True, type=Path)
+    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--probes", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    pruning = load(arguments.params).pruning
+    part_of, identity = read_features(arguments.features, arguments.problems)
+    same = {key: identity[key] for key in IDENTITY if key in identity}
+    probes, metadata = load_probes(arguments.probes, kind="dopamine", **same)
+    parts = part_of("train"), part_of("validation")
+    untrained = None if metadata["n_training"] else "no training paragraph passes the threshold"
+    metric = Metric("spearman", parts[1].delta, parts[1].problem_ids, untrained)
+    progress = Progress(len(parts[1].layers), "layers", f"pruning, {len(parts[1].delta)} validation paragraphs")
+    rows: list[Row] = []
+    for layer, states in parts[1].layers.items():
+        rows += kept_rows(metric, probes.of(layer=layer), states, pruning)
+        progress.advance()
+    if pruning.retrain_pruned:
+        rows += retrained(parts, probes, metric, metadata["config"], pruning)
+    write_parquet(table(rows, "spearman"), arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,209 @@
+"""Fine-tune a reference model from `base` by reinforcement learning with verifiable rewards.
+
+The reward is 1 for a right final answer and 0 otherwise; nothing else is rewarded. Two recipes share everything but
+the advantage:
+
+- `grpo`: several samples of each question; a response's advantage is its reward against its group's, on every token.
+- `ppo`: a critic, one linear read-out of the model's last hidden state trained with it; generalised advantage
+  estimation per token.
+
+Questions come from the training split only; everything random comes from the seed in the configuration.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
+
+from workflow_scripts.lib.engine import Request, Sampling
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.grading import grade
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.reference_model import prompt_ids, save_model
+from workflow_scripts.lib.reference_tasks import TASKS, Problem, generate_problems
+from workflow_scripts.lib.seeds import seed64
+from workflow_scripts.lib.transformers_engine import TransformersEngine
+
+MAX_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Reinforcement learning: `steps` updates of `prompts` questions x `samples` responses, in `minibatches` parts."""
+
+    algorithm: str
+    steps: int
+    prompts: int
+    samples: int
+    minibatches: int
+    learning_rate: float
+    clip: float
+    value_weight: float
+    gae_lambda: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Responses of one step, padded on the right.
+
+    `ids` [rows, tokens]; `actions` [rows, tokens - 1] marks the positions whose next token was generated;
+    `rewards` [rows]; `group` [rows] numbers the question.
+    """
+
+    ids: torch.Tensor
+    actions: torch.Tensor
+    rewards: torch.Tensor
+    group: torch.Tensor
+
+
+def questions(recipe: Recipe) -> list[Problem]:
+    """All questions of the run, the tasks in turn."""
+    per_task = -(-recipe.steps * recipe.prompts // len(TASKS))
+    streams = [generate_problems(task, "training", per_task, seed64(recipe.seed, "reinforcement")) for task in TASKS]
+    return [problem for problems in zip(*streams, strict=True) for problem in problems]
+
+
+def collect(engine: TransformersEngine, problems: list[Problem], step: int, recipe: Recipe) -> Batch:
+    """Sample responses at temperature 1 and grade them."""
+    prompts = [prompt_ids(engine.tokenizer, problem.question) for problem in problems]
+    requests = [
+        Request(tuple(ids), tuple(f"{step}/{i}/{j}" for j in range(recipe.samples)), MAX_TOKENS)
+        for i, ids in enumerate(prompts)
+    ]
+    rows, starts, rewards, groups = [], [], [], []
+    for index, completions in sorted(engine.generate(requests, Sampling(1.0, 1.0, MAX_TOKENS), recipe.seed)):
+        for completion in completions:
+            stopped = completion.finish_reason == "stop"
+            text = engine.tokenizer.decode(completion.token_ids)
+            rewards.append(float(stopped and grade(str(text), problems[index].gold, "boxed_integer").reward))
+            end = [engine.tokenizer.eos_token_id] if stopped else []
+            rows.append(prompts[index] + completion.token_ids + end)
+            starts.append(len(prompts[index]))
+            groups.append(index)
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), engine.tokenizer.pad_token_id)
+    actions = torch.zeros(len(rows), length - 1, dtype=torch.bool)
+    for row, (tokens, start) in enumerate(zip(rows, starts, strict=True)):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        actions[row, start - 1 : len(tokens) - 1] = True
+    return Batch(ids, actions, torch.tensor(rewards), torch.tensor(groups))
+
+
+def read_out(model: Qwen2ForCausalLM, critic: torch.nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each next token and the critic's value before it, both [rows, tokens - 1]."""
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    logprobs = torch.log_softmax(model.lm_head(hidden).float(), -1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+    return logprobs, torch.sigmoid(critic(hidden)).squeeze(-1)
+
+
+def group_advantages(batch: Batch) -> torch.Tensor:
+    """[rows, tokens - 1]: reward against the mean and deviation of its group, on all tokens of the response."""
+    rewards = batch.rewards.view(-1, int((batch.group == batch.group[0]).sum()))
+    scores = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
+    return scores.view(-1, 1) * batch.actions
+
+
+def generalised_advantages(batch: Batch, values: torch.Tensor, lam: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(advantages, value targets), both [rows, tokens - 1], by generalised advantage estimation without discount."""
+    advantages = torch.zeros_like(values)
+    last = batch.actions.size(1) - 1 - batch.actions.flip(1).int().argmax(1)
+    running = torch.zeros(len(values))
+    for t in reversed(range(values.size(1))):
+        final = last.eq(t)
+        following = values[:, t + 1] if t + 1 < values.size(1) else torch.zeros(len(values))
+        delta = torch.where(final, batch.rewards, following) - values[:, t]
+        running = torch.where(final, delta, delta + lam * running) * batch.actions[:, t]
+        advantages[:, t] = running
+    return advantages, (advantages + values) * batch.actions
+
+
+def update(
+    model: Qwen2ForCausalLM, critic: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe
+) -> None:
+    """One pass over the step's responses with the clipped objective; the critic learns only under `ppo`."""
+    with torch.no_grad():
+        parts = [read_out(model, critic, ids) for ids in batch.ids.split(128)]
+        old, values = torch.cat([a for a, _ in parts]), torch.cat([b for _, b in parts])
+    if recipe.algorithm == "grpo":
+        advantages, targets = group_advantages(batch), values
+    else:
+        raw, targets = generalised_advantages(batch, values, recipe.gae_lambda)
+        chosen = raw[batch.actions]
+        advantages = (raw - chosen.mean()) / (chosen.std() + 1e-6) * batch.actions
+    weight = recipe.value_weight if recipe.algorithm == "ppo" else 0.0
+    order = torch.arange(len(batch.ids)).view(-1, recipe.minibatches).T
+    for rows in order:
+        optimizer.zero_grad()
+        total = batch.actions[rows].sum()
+        for some in rows.split(64):
+            mask = batch.actions[some]
+            logprobs, value = read_out(model, critic, batch.ids[some])
+            ratio = torch.exp(logprobs - old[some])
+            clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
+            gain = torch.minimum(ratio * advantages[some], clipped * advantages[some])
+            loss = -gain[mask].sum() + weight * ((value - targets[some]) ** 2)[mask].sum()
+            (loss / total).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+
+def finetune(recipe: Recipe, base: Path, output: Path) -> None:
+    """Run the recipe from the folder `base` and write the model to the folder `output`.
+
+    Raises:
+        UserError: an algorithm other than `grpo` and `ppo`, or responses that do not divide into the minibatches.
+    """
+    if recipe.algorithm not in ("grpo", "ppo"):
+        raise UserError(f"reference_models: algorithm {recipe.algorithm!r} is neither grpo nor ppo")
+    if recipe.prompts * recipe.samples % recipe.minibatches:
+        raise UserError("reference_models: prompts x samples must be a multiple of minibatches")
+    tokenizer = Qwen2Tokenizer.from_pretrained(base)
+    model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32)
+    critic = torch.nn.Linear(model.config.hidden_size, 1)
+    torch.nn.init.zeros_(critic.weight)
+    torch.nn.init.zeros_(critic.bias)
+    engine = TransformersEngine(model, tokenizer, batch_size=512)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": model.parameters(), "lr": recipe.learning_rate},
+            {"params": critic.parameters(), "lr": 30 * recipe.learning_rate},
+        ],
+        betas=(0.9, 0.95),
+        weight_decay=0.0,
+    )
+    problems = questions(recipe)
+    progress = Progress(recipe.steps, "steps", f"finetune_reference_model {recipe.algorithm}", every=0)
+    for step in range(recipe.steps):
+        chosen = problems[step * recipe.prompts : (step + 1) * recipe.prompts]
+        batch = collect(engine, chosen, step, recipe)
+        update(model, critic, optimizer, batch, recipe)
+        report(step, batch, chosen)
+        progress.advance()
+    save_model(model, tokenizer, output)
+
+
+def report(step: int, batch: Batch, problems: list[Problem]) -> None:
+    """One line: accuracy by task and mean length of the step's responses, before its update."""
+    task_of = np.array([TASKS.index(problems[group].task) for group in batch.group])
+    shares = [f"{task} {batch.rewards.numpy()[task_of == i].mean():.3f}" for i, task in enumerate(TASKS)]
+    print(f"step {step}: {', '.join(shares)}, {batch.actions.sum(1).float().mean():.0f} tokens", flush=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the rule of the same name."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: one recipe under `reference_models`")
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the model")
+    arguments = parser.parse_args(argv)
+    recipe = Recipe(**json.loads(arguments.params))
+    finetune(recipe, arguments.base, arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,173 @@
+"""Check a configuration before any work starts: against its schema, against itself, and against the files it names.
+
+Every fault is one line: file, key, what is wrong, what to do. Only light modules are imported, because every start of
+Snakemake comes through here.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.models import read_architecture
+from workflow_scripts.lib.schema import Path as KeyPath
+from workflow_scripts.lib.schema import did_you_mean, dotted, faults, fill
+
+SCHEMA = Path("schemas/config.schema.yaml")
+SUBSETS = {
+    "values": "rollouts",
+    "value_probes": "rollouts",
+    "dopamine_probes": "values",
+}
+FIGURES = {"fig1": "value_probes", "fig4": "dopamine_probes", "fig7": "value_probes", "fig11": "value_probes"}
+
+Config = dict[str, Any]
+
+
+def check(config: Config, files: Sequence[str | Path] = ()) -> None:
+    """Look for anything wrong in `config`.
+
+    `files` are the configuration files it was merged from; an error names the one that has the key. Whatever its place,
+    `config.yaml` is the lowest.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    names = sorted(dict.fromkeys(os.path.relpath(path) for path in files), key=lambda name: name != "config.yaml")
+    sources = [(name, read_yaml(name)) for name in names]
+    for path, fault in faults(config, read_yaml(SCHEMA)):
+        raise fault_at(path, fault, sources)
+    for path, fault in cross_faults(with_defaults(config)):
+        raise fault_at(path, fault, sources)
+
+
+def pair(run: str) -> tuple[str, str]:
+    """Model and data set of a run, which is written `model/dataset`."""
+    model, _, dataset = run.partition("/")
+    return model, dataset
+
+
+def with_defaults(config: Config) -> Config:
+    """`config` with its defaults filled in, unchecked."""
+    return fill(config, read_yaml(SCHEMA))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Parse a YAML file.
+
+    Raises:
+        UserError: it does not exist or is not YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise UserError(f"{path}: {line}not YAML ({getattr(error, 'problem', error)}); mend the line") from error
+
+
+def fault_at(path: KeyPath, fault: str, sources: Sequence[tuple[str, Any]]) -> UserError:
+    """The error for a fault at a key, naming the last file that holds it (or most of its path)."""
+    depths = [(depth(data, path), number) for number, (_, data) in enumerate(sources)]
+    name = sources[max(depths)[1]][0] if depths else "configuration"
+    return UserError(f"{name}: {dotted(path) or 'the file'}: {fault}")
+
+
+def depth(data: Any, path: KeyPath) -> int:
+    """How many steps of `path` exist in `data`."""
+    for number, part in enumerate(path):
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return number
+    return len(path)
+
+
+def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Faults that a schema cannot see; `config` is filled."""
+    yield from run_faults(config)
+    used = {pair(run) for run in config["rollouts"]["runs"]}
+    for name in sorted({model for model, _ in used}):
+        yield from model_faults(name, config["models"][name], config)
+    for name in sorted({dataset for _, dataset in used}):
+        yield from dataset_faults(name, config["datasets"][name])
+
+
+def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Runs of unknown models or data sets, runs without the stage before, figures of what nobody computes."""
+    for number, run in enumerate(config["rollouts"]["runs"]):
+        for kind, name in zip(("models", "datasets"), pair(run), strict=True):
+            if name not in config[kind]:
+                advice = did_you_mean(name, list(config[kind]))
+                yield ("rollouts", "runs", number), f"{run}: {kind} has no entry {name}; {advice}"
+    for stage, before in SUBSETS.items():
+        yield from missing_runs((stage,), config[stage]["runs"], before, config)
+    for figure, stage in FIGURES.items():
+        yield from missing_runs(("figures", figure), config["figures"][figure]["runs"], stage, config)
+        dumped = config["activations"]["layers"]
+        for number, layer in enumerate(config["figures"][figure]["layers"] or []):
+            if layer not in dumped:
+                yield ("figures", figure, "layers", number), f"layer {layer} is not in activations.layers; add it there"
+
+
+def missing_runs(key: KeyPath, runs: list[str], before: str, config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Runs that the stage they build on does not have."""
+    for number, run in enumerate(runs):
+        if run not in config[before]["runs"]:
+            yield (*key, "runs", number), f"{run} is not in {before}.runs; add it there or take it away here"
+
+
+def model_faults(name: str, model: Config, config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """A local model folder that is missing or incomplete, and layers that a model does not have."""
+    key, folder = ("models", name, "path"), Path(model["path"])
+    if not folder.is_dir():
+        owner = folder.parts[0]
+        if model["path"].count("/") != 1 or owner in (".", "..", "/", "~") or Path(owner).is_dir():
+            yield key, f"{folder}: no such folder; correct the path, or write owner/name for a model of the hub"
+        return
+    wanted = ("config.json", "*.safetensors", "tokenizer*.json")
+    if missing := [pattern for pattern in wanted if not any(folder.glob(pattern))]:
+        yield key, f"{folder} holds no {' and no '.join(missing)}; a model folder has config, safetensors and tokenizer"
+        return
+    count = read_architecture(model["path"]).n_layers
+    for number, layer in enumerate(config["activations"]["layers"]):
+        if layer > count:
+            fault = f"model {name} has no layer {layer}; its layers are 1 to {count}, and 0 for the embedding"
+            yield ("activations", "layers", number), fault
+
+
+def dataset_faults(name: str, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
+    """A data set without task or path, a missing file, a malformed record, fewer records than wanted."""
+    key: KeyPath = ("datasets", name)
+    if dataset["source"] == "reference":
+        if dataset["task"] is None:
+            yield (*key, "source"), "reference wants a task; add task"
+        return
+    if dataset["path"] is None:
+        yield (*key, "source"), "file wants a path; add path"
+    elif not Path(dataset["path"]).is_file():
+        yield (
+            (*key, "path"),
+            f"{dataset['path']}: no such file; correct the path (it is relative to the project's folder)",
+        )
+    else:
+        yield from record_faults(key, dataset)
+
+
+def record_faults(key: KeyPath, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Fewer records than wanted.
+
+    Raises:
+        UserError: a malformed record (from the reader that the workflow itself uses; it names file and line).
+    """
+    from workflow_scripts.lib.records import read_records  # imported late: it loads Polars, and most studies need none
+
+    count = len(read_records(dataset["path"], dataset["fields"]))
+    if count < dataset["n_problems"]:
+        fault = f"{dataset['n_problems']} wanted but {dataset['path']} has {count}; set it to at most {count}"
+        yield (*key, "n_problems"), fault

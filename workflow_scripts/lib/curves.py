@@ -1,0 +1,52 @@
+"""From all evaluated prunings of one run to one row per point of a curve, with its controls."""
+
+import polars as pl
+
+from workflow_scripts.lib.errors import UserError
+
+RUN = ["model", "dataset"]
+"""The columns that name a run."""
+
+
+def curve_keys(metric: str) -> list[str]:
+    """What identifies a point of a curve: value probes (`auc`) are scored at two positions, dopamine probes at none."""
+    return ["layer", "position", "prune_ratio"] if metric == "auc" else ["layer", "prune_ratio"]
+
+
+def summarise_curves(pruning: pl.DataFrame, metric: str, confidence: float) -> pl.DataFrame:
+    """One row per layer (and position) and prune ratio.
+
+    The metric is the mean over seeds with the interval of that mean (rows with seed -1). `random_mean`, `random_low`
+    and `random_high` are the mean and the quantiles (2.5 and 97.5 % at `confidence` 0.95) over draws and seeds of
+    probes that keep random inputs; `shuffled` is the mean over probes trained on shuffled labels; `retrained` over
+    probes trained again on what is kept.
+
+    Raises:
+        UserError: the rows with seed -1 are missing.
+    """
+    keys = curve_keys(metric)
+    true, ranked = pl.col("labels") == "true", pl.col("kept") == "importance"
+    means = pruning.filter(true & ranked & (pl.col("seed") == -1))
+    if means.is_empty():
+        raise UserError(
+            "pruning file: no row with seed -1 (the mean over seeds with its interval); delete it and run again"
+        )
+    single = pruning.filter(pl.col("seed") != -1)
+    value = pl.col(metric).cast(pl.Float64)
+    random = single.filter(true & (pl.col("kept") == "random")).group_by(keys)
+    controls = [
+        single.filter(true & ranked).group_by(keys).agg(pl.col("seed").n_unique().alias("n_seeds")),
+        random.agg(
+            value.mean().alias("random_mean"),
+            value.quantile((1 - confidence) / 2, "linear").alias("random_low"),
+            value.quantile((1 + confidence) / 2, "linear").alias("random_high"),
+        ),
+        single.filter((pl.col("labels") == "shuffled") & ranked)
+        .group_by(keys)
+        .agg(value.mean().alias("shuffled"), pl.col("seed").n_unique().alias("n_shuffled")),
+        single.filter(true & (pl.col("kept") == "retrained")).group_by(keys).agg(value.mean().alias("retrained")),
+    ]
+    table = means.select(*keys, "n_kept", value, "ci_low", "ci_high", "reason")
+    for control in controls:
+        table = table.join(control, on=keys, how="left", maintain_order="left")
+    return table.sort(keys)

@@ -1,0 +1,16 @@
+"""Errors that a user can mend: one line, no traceback."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something the user can put right. The message names the file, key or line, what is wrong, and what to do."""
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a module's `main`; a `UserError` becomes one line on stderr and exit status 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

@@ -1,0 +1,109 @@
+"""Value and dopamine probes of one run: from configuration and files to training data, losses and layer groups."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workflow_scripts.lib import td
+from workflow_scripts.lib.config import DopamineProbes, ValueProbes
+from workflow_scripts.lib.probe_training import Loss, Training, Units
+from workflow_scripts.lib.responses import Responses, Source, split_of, take
+from workflow_scripts.lib.tensors import decode_rows, read_safetensors
+
+IDENTITY = ("model", "revision", "fingerprint", "dataset")
+"""What probes and the files they read must agree on."""
+
+MEMORY_GB = 4.0
+"""Default of what training data and probes may take."""
+
+
+def training_of(section: ValueProbes | DopamineProbes) -> Training:
+    """The optimiser's part of a section."""
+    names = ("hidden", "epochs", "batch_size", "learning_rate", "weight_decay", "input_scaling")
+    return Training(**{name: getattr(section, name) for name in names})
+
+
+def value_loss(section: ValueProbes) -> Loss:
+    """The configured loss of V(h) = sigmoid(f(h)) (method, section 3)."""
+    target = td.Target(section.target, section.td_gradient, section.td_lambda, section.gamma)
+    return lambda f, rewards, last: td.loss(f.sigmoid(), rewards, last, target)
+
+
+def squared_error(
+    f: Float[Tensor, "probes units"], labels: Float[Tensor, "probes units"], last: Bool[Tensor, " units"]
+) -> Float[Tensor, " probes"]:
+    """The dopamine probe's loss: mean squared error of f itself (method, section 5)."""
+    return (f - labels).square().mean(1)
+
+
+def layer_groups(source: Source, n_states: int, section: ValueProbes, memory_gb: float) -> Iterator[list[int]]:
+    """Layers whose training states fit into memory together, at least one at a time.
+
+    Counted: reading one layer (twice its size while shards are joined), the chosen states of the group, the group's
+    probes with gradients and moments, and the finished probes of all layers. What is trained does not depend on it.
+    """
+    layers, d = source.layers, source.metadata["d"]
+    width = torch.finfo(getattr(torch, source.metadata["dtype"])).bits // 8
+    each = (len(section.seeds) + len(section.shuffled_seeds)) * section.hidden * d * 4
+    reading = 2 * width * d * sum(length + 1 for _, _, length in source.rows)
+    left = memory_gb * 1e9 - reading - each * len(layers)
+    size = max(1, int(left // (width * d * n_states + 4 * each)))
+    for first in range(0, len(layers), size):
+        yield layers[first : first + size]
+
+
+def training_units(source: Source, responses: Responses, layers: Sequence[int]) -> Units:
+    """States and rewards of the training responses at the given layers."""
+    states = {}
+    bounds = np.zeros(1, dtype=np.int64)
+    for layer in layers:
+        states[layer], bounds = take(*source.states(layer), responses.places)
+    return Units(states, bounds, responses.rewards)
+
+
+def number_of_states(source: Source, responses: Responses) -> int:
+    """States s_0..s_T of the responses together."""
+    return sum(source.rows[place][2] + 1 for place in responses.places)
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Kept paragraphs (|delta| > min_abs_delta) of one part of the split, sorted by response and place in it.
+
+    `problem_ids` [N]; `delta` float64 [N]; `layers`: layer -> normalised mean activations [N, d].
+    """
+
+    problem_ids: list[str]
+    delta: Float[np.ndarray, " paragraphs"]
+    layers: dict[int, Tensor]
+
+    @property
+    def units(self) -> Units:
+        """Each paragraph as a unit of one row."""
+        return Units(self.layers, np.arange(len(self.delta) + 1), self.delta)
+
+
+def read_features(features: Path, problems: Path) -> tuple[Callable[[str], Paragraphs], dict[str, Any]]:
+    """A function from part of the split to its kept paragraphs, and the metadata of the file.
+
+    Raises:
+        UserError: an unreadable file.
+    """
+    tensors, metadata = read_safetensors(features)
+    split, rows = split_of(problems), decode_rows(tensors["rows"])
+    kept = tensors["kept"].bool().tolist()
+    names = {name: int(name.removeprefix("layer_")) for name in tensors if name.startswith("layer_")}
+
+    def part_of(part: str) -> Paragraphs:
+        chosen = sorted((row, i) for i, row in enumerate(rows) if kept[i] and split[row[0]] == part)
+        index = torch.tensor([i for _, i in chosen], dtype=torch.int64)
+        layers = {layer: tensors[name][index] for name, layer in sorted(names.items(), key=lambda item: item[1])}
+        return Paragraphs([row[0] for row, _ in chosen], tensors["delta"][index].double().numpy(), layers)
+
+    return part_of, metadata

@@ -1,0 +1,35 @@
+"""`stop: harness`: the words at which the evaluation harness behind the paper's settings cuts a response.
+
+Two of them are plain words, so that a correct solution which says "user" is cut there. It exists for comparison only.
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from workflow_scripts.lib.boundaries import response_text
+
+HARNESS_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "assistant", "user", "_end", "_start")
+HARNESS_CHECK_EVERY = 32
+
+
+def _first_stop(text: str) -> int | None:
+    places = [place for place in (text.find(stop) for stop in HARNESS_STOPS) if place >= 0]
+    return min(places, default=None)
+
+
+def harness_cut(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """How many tokens lie wholly before the first stop word; None if there is no stop word."""
+    place = _first_stop(response_text(token_ids, tokenizer))
+    if place is None:
+        return None
+    low, high = 0, len(token_ids)
+    while low < high:  # the longest prefix of tokens whose text ends at or before the stop word
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(response_text(token_ids[:middle], tokenizer)) <= place else (low, middle - 1)
+    return low
+
+
+def harness_window_hits(windows: Sequence[tuple[int, Sequence[int]]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The names of those windows of tokens in whose text a stop word occurs."""
+    return [name for name, token_ids in windows if _first_stop(response_text(token_ids, tokenizer)) is not None]

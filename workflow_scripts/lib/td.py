@@ -1,0 +1,104 @@
+"""Training targets of the value probe and their losses (method, section 3).
+
+A batch holds the states of several responses one after the other: state s_0 of the first, ..., its s_T, then s_0 of
+the second, and so on. `last` marks the states s_T, which is all that tells the responses apart. Every probe of a stack
+has its own row, and its own rewards (a probe on shuffled labels sees other rewards than its neighbour).
+
+TD error: delta_t = gamma V(h_{t+1}) - V(h_t) for t < T, delta_T = r - V(h_T). The loss is the mean of delta_t^2 over
+the states of the batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+TARGETS = ("td", "td_lambda", "mc", "final")
+GRADIENTS = ("semi", "residual")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What V(h_t) is trained towards.
+
+    `name`: `td` (gamma V(h_{t+1})), `td_lambda` (lambda-return), `mc` (r at every state), `final` (r, at s_T alone).
+    `gradient` belongs to `td`: `semi` holds the target constant, `residual` differentiates both sides of the TD error
+    (in a chain with chance in it, its fixed point is not the value function). `td_lambda`: weight of the longer
+    returns, in [0, 1].
+    """
+
+    name: str = "td"
+    gradient: str = "semi"
+    td_lambda: float = 0.95
+    gamma: float = 1 - 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is not known."""
+        if self.name not in TARGETS:
+            raise ValueError(f"target {self.name!r} is none of {', '.join(TARGETS)}")
+        if self.gradient not in GRADIENTS:
+            raise ValueError(f"td_gradient {self.gradient!r} is none of {', '.join(GRADIENTS)}")
+
+
+def lambda_returns(
+    values: Float[Tensor, "probes states"],
+    rewards: Float[Tensor, "probes states"],
+    last: Bool[Tensor, " states"],
+    gamma: float,
+    td_lambda: float,
+) -> Float[Tensor, "probes states"]:
+    """G_T = r and G_t = gamma ((1 - lambda) V(h_{t+1}) + lambda G_{t+1}), computed with the values as they are now.
+
+    The recursion G_t = a_t + m_t G_{t+1} is solved by doubling: after i rounds each state has looked 2^i states ahead.
+    At s_T m is 0, so nothing crosses into the next response. log2(T) passes over the batch instead of T steps. No
+    gradient flows.
+    """
+    with torch.no_grad():
+        result = torch.where(last, rewards, gamma * (1 - td_lambda) * following(values))
+        factor = torch.where(last, 0.0, gamma * td_lambda).to(values).expand_as(values).clone()
+        step = 1
+        while step < values.shape[1] and bool(factor.any()):
+            result[:, :-step] += factor[:, :-step] * result[:, step:].clone()
+            factor[:, :-step] *= factor[:, step:].clone()
+            factor[:, -step:] = 0
+            step *= 2
+        return result
+
+
+def following(values: Float[Tensor, "probes states"]) -> Float[Tensor, "probes states"]:
+    """V(h_{t+1}) in the place of V(h_t); what stands at the states s_T has no meaning."""
+    return torch.roll(values, -1, dims=1)
+
+
+def targets(
+    values: Float[Tensor, "probes states"],
+    rewards: Float[Tensor, "probes states"],
+    last: Bool[Tensor, " states"],
+    target: Target,
+) -> Float[Tensor, "probes states"]:
+    """What each V(h_t) is held against; carries a gradient only for `td` with `residual`."""
+    if target.name == "td":
+        ahead = following(values if target.gradient == "residual" else values.detach())
+        return torch.where(last, rewards, target.gamma * ahead)
+    if target.name == "td_lambda":
+        return lambda_returns(values, rewards, last, target.gamma, target.td_lambda)
+    return rewards
+
+
+def loss(
+    values: Float[Tensor, "probes states"],
+    rewards: Float[Tensor, "probes states"],
+    last: Bool[Tensor, " states"],
+    target: Target,
+) -> Float[Tensor, " probes"]:
+    """Each probe's loss: the mean squared error over the batch's states (over its states s_T for `final`).
+
+    Args:
+        values: V(h), in [0, 1].
+        rewards: the reward r of the response that a state belongs to, at each of its states.
+        last: true at the states s_T.
+        target: which target and gradient.
+    """
+    squared = (targets(values, rewards, last, target) - values).square()
+    return squared[:, last].mean(1) if target.name == "final" else squared.mean(1)

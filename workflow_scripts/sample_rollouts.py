@@ -1,0 +1,122 @@
+"""Rule `sample_rollouts`: responses of a model to the problems of one shard (method, section 2).
+
+The random stream of a response is named by its problem and its number, never by the shard.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from workflow_scripts.lib.boundaries import response_text
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
+from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.prompts import build_prompt
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "problem_id": pl.String,
+    "sample": pl.Int64,
+    "prompt_ids": pl.List(pl.Int32),
+    "response_ids": pl.List(pl.Int32),
+    "logprobs": pl.List(pl.Float32),
+    "text": pl.String,
+    "finish_reason": pl.String,
+}
+
+
+def shard_problems(problems: pl.DataFrame, shard: int, shard_size: int) -> pl.DataFrame:
+    """The problems of one shard, by position.
+
+    Raises:
+        UserError: the shard has no problems.
+    """
+    found = problems.filter(pl.col("position") // shard_size == shard).sort("position")
+    if found.is_empty():
+        raise UserError(f"shard {shard}: the data set's {len(problems)} problems do not reach it; ask for a lower one")
+    return found
+
+
+def build_requests(
+    problems: pl.DataFrame, model: ModelConfig, tokenizer: Any, n: int, max_tokens: int
+) -> list[Request]:
+    """One request per problem with `n` keys.
+
+    Raises:
+        UserError: a prompt is empty or leaves no room in the model's context.
+    """
+    context = read_architecture(model.path, model.revision).context
+    requests = []
+    for problem_id, question in problems.select("problem_id", "question").iter_rows():
+        token_ids = build_prompt(question, model, tokenizer)
+        if not token_ids:
+            raise UserError(f"problem {problem_id}: its prompt has no tokens; mend its question")
+        if context is not None and len(token_ids) >= context:
+            raise UserError(
+                f"problem {problem_id}: its prompt has {len(token_ids)} tokens, but model {model.key} reads {context}; "
+                "shorten or remove the problem"
+            )
+        keys = tuple(f"{problem_id}/{sample}" for sample in range(n))
+        requests.append(Request(tuple(token_ids), keys, max_tokens))
+    return requests
+
+
+def sample_responses(
+    engine: Engine, requests: Sequence[Request], sampling: Sampling, seed: int
+) -> list[list[Completion]]:
+    """The completions of every request, in the order of the requests."""
+    progress = Progress(sum(len(request.keys) for request in requests), "responses", "sample_rollouts")
+    responses: list[list[Completion]] = [[] for _ in requests]
+    for index, completions in engine.generate(requests, sampling, seed):
+        responses[index] = completions
+        progress.advance(len(completions))
+    return responses
+
+
+def tabulate(
+    problem_ids: Sequence[str], requests: Sequence[Request], responses: Sequence[Sequence[Completion]], tokenizer: Any
+) -> pl.DataFrame:
+    """One row per response, by problem and sample."""
+    rows = [
+        (
+            problem_id,
+            sample,
+            request.token_ids,
+            c.token_ids,
+            c.logprobs,
+            response_text(c.token_ids, tokenizer),
+            c.finish_reason,
+        )
+        for problem_id, request, completions in zip(problem_ids, requests, responses, strict=True)
+        for sample, c in enumerate(completions)
+    ]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: model, dataset (shard_size), rollouts")
+    parser.add_argument("--problems", required=True)
+    parser.add_argument("--shard", required=True, type=int)
+    parser.add_argument("--batch-size", required=True, type=int, help="responses at a time; changes no result")
+    parser.add_argument("--output", required=True)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    model, settings = ModelConfig.from_entry(params.model), params.rollouts
+    problems = shard_problems(read_parquet(arguments.problems), arguments.shard, params.dataset.shard_size)
+    tokenizer = load_tokenizer(model)
+    requests = build_requests(problems, model, tokenizer, settings.n_samples, settings.max_tokens)
+    engine = load_engine(settings.engine, model, batch_size=arguments.batch_size)
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
+    responses = sample_responses(engine, requests, sampling, settings.seed)
+    write_parquet(tabulate(problems["problem_id"].to_list(), requests, responses, tokenizer), arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

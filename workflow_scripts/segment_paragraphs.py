@@ -1,0 +1,75 @@
+"""Rule `segment_paragraphs`: where the paragraphs of the valued responses begin and end (method, section 5).
+
+A shard covers the problems at positions [shard * shard_size, (shard + 1) * shard_size) of the first `n_problems`. A
+response without tokens has no paragraphs, and so no row.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from workflow_scripts.lib.boundaries import paragraph_boundaries, paragraph_texts
+from workflow_scripts.lib.config import Values, load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+
+SCHEMA = {
+    "problem_id": pl.String,
+    "sample": pl.Int64,
+    "paragraph": pl.Int64,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "text": pl.String,
+}
+
+
+def valued_rollouts(problems: pl.DataFrame, rollouts: pl.DataFrame, values: Values, shard: int) -> pl.DataFrame:
+    """The rollouts whose problems belong to the shard, by position of the problem and sample.
+
+    Raises:
+        UserError: a problem of the shard has no rollout.
+    """
+    start = shard * values.shard_size
+    stop = min(start + values.shard_size, values.n_problems)
+    wanted = problems.filter(pl.col("position").is_between(start, stop, closed="left"))
+    if missing := sorted(set(wanted["problem_id"]) - set(rollouts["problem_id"])):
+        raise UserError(
+            f"rollouts: problem {missing[0]} and {len(missing) - 1} more of shard {shard} have no response; "
+            "delete the rollouts of this model and data set and run again"
+        )
+    found = rollouts.join(wanted.select("problem_id", "position"), on="problem_id", how="inner")
+    return found.sort("position", "sample").drop("position")
+
+
+def segment(rollouts: pl.DataFrame, tokenizer: Any) -> pl.DataFrame:
+    """One row a paragraph: problem_id, sample, paragraph (1..K), start (c_{k-1}), end (c_k), text."""
+    rows: list[tuple[str, int, int, int, int, str]] = []
+    for problem_id, sample, token_ids in rollouts.select("problem_id", "sample", "response_ids").iter_rows():
+        boundaries = paragraph_boundaries(token_ids, tokenizer)
+        texts = paragraph_texts(token_ids, boundaries, tokenizer)
+        for number, text in enumerate(texts, 1):
+            rows.append((problem_id, sample, number, boundaries[number - 1], boundaries[number], text))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: model, values (n_problems, shard_size)")
+    parser.add_argument("--shard", required=True, type=int, help="number of the shard of valued problems")
+    parser.add_argument("--problems", required=True)
+    parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
+    parser.add_argument("--output", required=True)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    rollouts = valued_rollouts(
+        read_parquet(arguments.problems), read_parquet(arguments.rollouts), params.values, arguments.shard
+    )
+    write_parquet(segment(rollouts, load_tokenizer(ModelConfig.from_entry(params.model))), arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

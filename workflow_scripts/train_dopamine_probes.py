@@ -1,0 +1,41 @@
+"""Rule `train_dopamine_probes`: probes that predict a paragraph's TD error from its mean activation.
+
+Method, section 5. All layers and seeds of one run, on true and on shuffled TD errors, are trained together on the
+training part's kept paragraphs.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.probe_run import IDENTITY, read_features, squared_error, training_of
+from workflow_scripts.lib.probe_training import n_batches, train
+from workflow_scripts.lib.probes import save, specs_of
+from workflow_scripts.lib.progress import Progress
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the training part's kept paragraphs, train, write one file of probes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON with section dopamine_probes")
+    parser.add_argument("--features", required=True, type=Path)
+    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    section, training = params.dopamine_probes, training_of(params.dopamine_probes)
+    part_of, metadata = read_features(arguments.features, arguments.problems)
+    paragraphs = part_of("train")
+    specs = specs_of(list(paragraphs.layers), section.seeds, section.shuffled_seeds)
+    n_seeds = len({*section.seeds, *section.shuffled_seeds})
+    steps = n_batches(len(paragraphs.delta), n_seeds, training)
+    label = f"dopamine probes of {len(paragraphs.layers)} layers, {len(paragraphs.delta)} paragraphs"
+    probes = train(paragraphs.units, specs, training, squared_error, Progress(steps, "steps", label))
+    own = {"kind": "dopamine", "config": params.raw["dopamine_probes"], "n_training": len(paragraphs.delta)}
+    save(probes, own | {key: metadata[key] for key in IDENTITY if key in metadata}, arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)

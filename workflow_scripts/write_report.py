@@ -1,0 +1,276 @@
+"""Rule `write_report`: one self-contained HTML page with the question, the figures, the tables and what they show.
+
+The page loads nothing: its style is inline, its figures are data URIs, and its content security policy forbids the
+rest. It holds no date, so the same results give the same bytes.
+"""
+
+import argparse
+import base64
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import polars as pl
+import yaml
+
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.files import atomic_path
+from workflow_scripts.lib.findings import PRINTED_RULE, RULES, SUPPORTED, VERDICTS, number
+from workflow_scripts.lib.judgements import (
+    FIGURE_PLACES,
+    METRICS,
+    PLACES,
+    Curve,
+    Judged,
+    beside_published,
+    curves_of,
+    judge,
+)
+from workflow_scripts.lib.tables import read_parquet
+
+LIBRARIES = [
+    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "polars", "pyarrow"),
+    *("math-verify", "matplotlib", "jinja2", "snakemake"),
+]
+SHOWN_RATIOS = (0.0, 0.5, 0.9, 0.99)
+SECTIONS = ["split", "rollouts", "values", "activations", "value_probes", "dopamine_probes", "pruning"]
+"""The sections of the configuration that the report prints key by key, in this order."""
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """One figure as the template needs it."""
+
+    key: str
+    title: str
+    caption: str
+    alt: str
+    uri: str
+    lines: list[str]
+
+
+def data_uri(path: Path) -> str:
+    """An svg figure as a data URI.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        encoded = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run plot_pruning first") from error
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def read_caption(path: Path) -> tuple[str, str]:
+    """Title (the line that starts with `# `) and text of a caption file.
+
+    Raises:
+        UserError: the file does not have that form.
+    """
+    first, _, rest = path.read_text(encoding="utf-8").strip().partition("\n")
+    if not first.startswith("# ") or not rest.strip():
+        raise UserError(f"{path}: line 1 must be `# title`, followed by the caption; mend the file")
+    return first[2:].strip(), " ".join(rest.split())
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A number with its interval, or a dash."""
+    return "–" if value is None else f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def grouped(value: Any) -> str:
+    """A whole number with thin spaces between thousands."""
+    return "–" if value is None else f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def drawn(figure: str, config: dict[str, Any]) -> tuple[list[str], list[int] | None]:
+    """Runs and layers that a figure draws; no list of layers means all."""
+    section = config.get("figures", {}).get(figure, {})
+    layers = section.get("layers")
+    return list(section.get("runs") or []), None if layers in (None, "all") else list(layers)
+
+
+def in_figure(figure: str, config: dict[str, Any], curves: Sequence[Curve]) -> list[Judged]:
+    """The verdicts on what a figure draws, and on nothing else."""
+    runs, layers = drawn(figure, config)
+    place = FIGURE_PLACES[figure]
+    chosen = [c for c in curves if c.place == place and c.run in runs and (layers is None or c.layer in layers)]
+    return judge(chosen)
+
+
+def figure_view(path: Path, captions: dict[str, Path], config: dict[str, Any], curves: Sequence[Curve]) -> FigureView:
+    """A figure with its caption, a text alternative, and what it shows in words.
+
+    Raises:
+        UserError: there is no caption for it.
+    """
+    if path.stem not in captions:
+        raise UserError(f"--captions: no file {path.stem}.md; every figure needs its caption")
+    title, caption = read_caption(captions[path.stem])
+    judged = in_figure(path.stem, config, curves)
+    lines = [f"{item.run}. {item.best or item.sentences['informative']}" for item in judged]
+    shown = " ".join(lines) or "No curve is shown."
+    metric = METRICS[FIGURE_PLACES[path.stem]]
+    alt = (
+        f"{title}. Line charts of the {metric} against the prune ratio. {shown} The numbers stand in the tables below."
+    )
+    return FigureView(path.stem, title, caption, alt, data_uri(path), lines)
+
+
+def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Sections of the configuration as printed: name, then key and value as text."""
+    return [
+        (name, [(key, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for key, v in config[name].items()])
+        for name in SECTIONS
+        if config.get(name)
+    ]
+
+
+def versions() -> list[tuple[str, str]]:
+    """Python and the libraries that the numbers depend on, as installed where the report is written."""
+    found = [("Python", platform.python_version())]
+    for name in LIBRARIES:
+        try:
+            found.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            found.append((name, "not installed here"))
+    return found
+
+
+def curve_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """The excerpt of the pruning tables: one row per curve, some prune ratios in columns."""
+    rows = []
+    for item in judged:
+        for curve in item.curves:
+            at = {point.prune_ratio: point for point in curve.points}
+            last = curve.points[-1]
+            rows.append(
+                {
+                    "place": item.place,
+                    "run": item.run,
+                    "layer": curve.layer,
+                    "values": [
+                        interval(at[r].value, at[r].ci_low, at[r].ci_high) if r in at else "–" for r in SHOWN_RATIOS
+                    ],
+                    "random": number(last.random_mean),
+                    "shuffled": number(curve.points[0].shuffled),
+                    "ceiling": number(curve.noise_ceiling),
+                    "reason": next((p.reason for p in curve.points if p.value is None and p.reason), None),
+                }
+            )
+    return rows
+
+
+def tally(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """How often each verdict was given on each claim at each place, over runs and layers."""
+    rows = []
+    for place, name in PLACES.items():
+        members = [item for item in judged if item.place == place]
+        for claim, rule in RULES.items():
+            given = [f.verdict for item in members for f in item.verdicts[claim].values()]
+            if given:
+                counts = [given.count(verdict) for verdict in VERDICTS]
+                rows.append({"place": name, "claim": rule.short, "counts": counts, "total": len(given)})
+    return rows
+
+
+def chance_note(judged: Sequence[Judged], confidence: float) -> str:
+    """How many verdicts of the first claim chance alone would make `supported`."""
+    given = [f.verdict for item in judged for f in item.verdicts["informative"].values() if f.verdict != "not judged"]
+    expected = len(given) * (1 - confidence) / 2
+    return (
+        f"{len(given)} curves were held against chance at {100 * confidence:g} % confidence, without correction "
+        f"for their number; if there were nothing to find, about {expected:.1f} of them would still be expected to "
+        f"come out as supported. {given.count(SUPPORTED)} did."
+    )
+
+
+def totals(tables: dict[str, pl.DataFrame]) -> list[tuple[str, str]]:
+    """What was produced in all, over the runs of the study."""
+    rollouts, values = tables["rollouts"], tables["values"]
+    return [
+        ("models", grouped(rollouts["model"].n_unique())),
+        ("data sets", grouped(rollouts["dataset"].n_unique())),
+        ("runs (a model on a data set)", grouped(len(rollouts))),
+        ("responses", grouped(rollouts["n_responses"].sum())),
+        ("paragraphs with a TD error", grouped(values["paragraphs"].sum() if len(values) else 0)),
+        ("continuations sampled for them", grouped(values["continuations"].sum() if len(values) else 0)),
+    ]
+
+
+def context(arguments: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """Everything that the template reads."""
+    tables = {path.stem: read_parquet(path) for path in arguments.tables}
+    curves = curves_of(tables["pruning_value"], "auc") + curves_of(tables["pruning_dopamine"], "spearman")
+    judged = judge(curves)
+    captions = {path.stem: path for path in arguments.captions}
+    published = yaml.safe_load(arguments.published.read_text(encoding="utf-8"))
+    entries = [
+        entry | {"ours": beside_published(entry, in_figure(entry["figure"], config, curves))}
+        for entry in published["entries"]
+    ]
+    confidence = config["pruning"]["confidence"]
+    return {
+        "study": config.get("study", "default"),
+        "config": config,
+        "settings": settings(config),
+        "versions": versions(),
+        "totals": totals(tables),
+        "rollouts": tables["rollouts"].to_dicts(),
+        "values": tables["values"].to_dicts(),
+        "figures": [figure_view(path, captions, config, curves) for path in arguments.figures],
+        "judged": judged,
+        "places": PLACES,
+        "metrics": METRICS,
+        "rules": RULES,
+        "printed_rule": PRINTED_RULE,
+        "verdict_names": VERDICTS,
+        "tally": tally(judged),
+        "chance_note": chance_note(judged, confidence),
+        "confidence": f"{100 * confidence:g} %",
+        "curve_rows": curve_rows(judged),
+        "shown_ratios": SHOWN_RATIOS,
+        "published": published["source"],
+        "entries": entries,
+    }
+
+
+def render(template: Path, values: dict[str, Any]) -> str:
+    """The page; every value is escaped, and a name the template misspells is an error."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=percent, number=number, grouped=grouped)
+    environment.globals["interval"] = interval
+    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read tables, figures and captions and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON of the whole configuration")
+    parser.add_argument("--tables", required=True, nargs=4, type=Path, help="the four tables, parquet")
+    parser.add_argument("--figures", required=True, nargs="+", type=Path, help="svg, in the order shown")
+    parser.add_argument("--captions", required=True, nargs="+", type=Path, help="{figure}.md for every figure")
+    parser.add_argument("--template", required=True, type=Path)
+    parser.add_argument("--published", required=True, type=Path, help="what the paper says about its figures (yaml)")
+    parser.add_argument("--output", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    page = render(arguments.template, context(arguments, load(arguments.params).raw))
+    with atomic_path(arguments.output) as path:
+        path.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_main(main)
