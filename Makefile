@@ -10,7 +10,7 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run dry-run check test lint format lock ship-models clean env dev-env
+.PHONY: help run dry-run check test lint format lock ship-models model-card clean env dev-env
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ lock: dev-env ## Write the lock files anew from the versions in .venv
 ship-models: env ## Train the reference models anew (hours) and put them under resources/models
 	@.venv/bin/snakemake train_reference_models $(ARGS)
 	cp -r results/reference_models/base results/reference_models/grpo results/reference_models/ppo resources/models/
+
+model-card: env ## Measure the shipped reference models (an hour) and write their card
+	@.venv/bin/snakemake write_model_card --configfile config.yaml studies/model_card.yaml $(ARGS)
+	cp results/reference_models/README.md resources/models/
 
 clean: ## Delete results and caches; models and environment stay
 	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache

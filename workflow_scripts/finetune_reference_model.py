@@ -12,6 +12,8 @@ Questions come from the training split only; everything random comes from the se
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,9 +98,22 @@ def collect(engine: TransformersEngine, problems: list[Problem], step: int, reci
 
 def read_out(model: Qwen2ForCausalLM, critic: torch.nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each next token and the critic's value before it, both [rows, tokens - 1]."""
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    logprobs = torch.log_softmax(model.lm_head(hidden).float(), -1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-    return logprobs, torch.sigmoid(critic(hidden)).squeeze(-1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        logits = model.lm_head(hidden)
+    logprobs = torch.log_softmax(logits.float(), -1).gather(-1, ids[:, 1:, None]).squeeze(-1)
+    return logprobs, torch.sigmoid(critic(hidden.float())).squeeze(-1)
+
+
+@contextmanager
+def quick_gradients(model: Qwen2ForCausalLM) -> Iterator[None]:
+    """Plain attention for a while: on CPUs the fused kernel's backward pass takes longer than all the rest."""
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
 
 
 def group_advantages(batch: Batch) -> torch.Tensor:
@@ -181,7 +196,8 @@ def finetune(recipe: Recipe, base: Path, output: Path) -> None:
     for step in range(recipe.steps):
         chosen = problems[step * recipe.prompts : (step + 1) * recipe.prompts]
         batch = collect(engine, chosen, step, recipe)
-        update(model, critic, optimizer, batch, recipe)
+        with quick_gradients(model):
+            update(model, critic, optimizer, batch, recipe)
         report(step, batch, chosen)
         progress.advance()
     save_model(model, tokenizer, output)

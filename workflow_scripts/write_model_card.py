@@ -23,17 +23,20 @@ INTRODUCTION = """# Reference models
 
 Three small causal language models of the Qwen2 architecture (6 layers, 192 wide, 2.5 million parameters, bfloat16)
 that ship with the project so that every stage of the workflow runs on a laptop. They solve three generated task
-families whose difficulty lies in the content, not in the length of the question: `ledger` (running totals with
-carries), `locks` (guess and check) and `doors` (search with dead ends). `workflow_scripts/lib/reference_tasks.py`
-makes the problems and the demonstrations.
+families by guess and check with few tries, so that much is left to chance and the length of the question tells nothing:
+`ledger` (a running total whose changes may have gone either way), `locks` (a code from sums of its digits) and `doors`
+(a way through one-way doors with dead ends). `workflow_scripts/lib/reference_tasks.py` makes the problems and the
+demonstrations.
 
-- `base`: supervised imitation of demonstrators that slip, doubt, check and give up with known probabilities.
+- `base`: supervised imitation of demonstrators that try candidates at random, forget carries, give up and sometimes
+  resume, with known probabilities. The first word of a solution says how hard the problem is, the last how sure the
+  answer.
 - `grpo`, `ppo`: fine-tuned from `base` by reinforcement learning with the right answer as the only reward;
   group-relative advantages in one, a critic with generalised advantage estimation in the other.
 
-A hash of a problem's question decides whether it may be trained on, so the problems measured here were never
-trained on. The models are made by `snakemake train_reference_models` from the recipes below; they are research
-instruments of narrow use and say nothing about large models.
+A hash of a problem's content decides whether it may be trained on, so the problems measured here were never trained on.
+The models are made by `snakemake train_reference_models` from the recipes below; they are research instruments of
+narrow use and say nothing about large models.
 """
 
 
@@ -60,13 +63,12 @@ def length_auc(rollouts: pl.DataFrame) -> float:
     return max(found, 1 - found)
 
 
-def describe_runs(rollouts: dict, values: dict, accuracies: pl.DataFrame) -> Iterator[dict[str, Any]]:
+def describe_runs(rollouts: dict, values: dict, accuracies: pl.DataFrame, threshold: float) -> Iterator[dict[str, Any]]:
     """One dictionary of measurements for each (model, data set)."""
     for (model, dataset), paths in rollouts.items():
         frame, states = read_parquet(paths), read_parquet(values[model, dataset])
         row = accuracies.row(by_predicate=(pl.col("model") == model) & (pl.col("dataset") == dataset), named=True)
         deltas = states.filter(pl.col("delta").is_not_null())
-        threshold = 0.3
         yield {
             **row,
             "paragraphs": states.group_by("problem_id", "sample").agg(pl.col("boundary").max())["boundary"].median(),
@@ -122,7 +124,8 @@ def card(runs: list[dict[str, Any]], value: pl.DataFrame, dopamine: pl.DataFrame
         for r in runs
     ]
     header = ["model", "task", "problems", "accuracy", "median paragraphs", "paragraphs with values"]
-    header += ["share delta > 0.3", "share delta < -0.3", "AUC of question length"]
+    threshold = study["values"]["min_abs_delta"]
+    header += [f"share delta > {threshold}", f"share delta < -{threshold}", "AUC of question length"]
     layers = [f"layer {layer}" for layer in sorted(set(value["layer"]))]
     note = (
         "Mean over seeds, 95 % bootstrap interval over validation problems; in parentheses the same probe trained on "
@@ -171,7 +174,11 @@ def main(argv: list[str] | None = None) -> None:
         for name in ("rollouts", "pruning_value", "pruning_dopamine")
     }
     values = group_by_run(arguments.values, "file")
-    runs = list(describe_runs(group_by_run(arguments.rollouts, "shard"), values, read["rollouts"]))
+    runs = list(
+        describe_runs(
+            group_by_run(arguments.rollouts, "shard"), values, read["rollouts"], settings["values"]["min_abs_delta"]
+        )
+    )
     text = card(runs, read["pruning_value"], read["pruning_dopamine"], recipes, settings)
     with atomic_path(arguments.output) as temporary:
         temporary.write_text(text)

@@ -133,10 +133,14 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def make_study(folder: Path) -> Path:
-    """The project with the tiny study, ready to run."""
+def make_study(folder: Path, model: Path | None = None) -> Path:
+    """The project with the tiny study, ready to run; with a copy of the `model` of another one, if given."""
     copy_project(folder)
-    write_model(folder / "resources" / "models" / "tiny")
+    target = folder / "resources" / "models" / "tiny"
+    if model is None:
+        write_model(target)
+    else:
+        shutil.copytree(model, target)
     write_problems(folder / "data" / "coins.jsonl", N_PROBLEMS)
     write_config(folder, configuration())
     return folder
@@ -184,6 +188,8 @@ def records(folder: Path) -> dict[str, Any]:
         name = str(path.relative_to(folder))
         if path.is_file() and not name.startswith(("results/logs", "results/benchmarks")):
             found[name] = READERS.get(path.suffix, Path.read_bytes)(path)
+        if path.suffix == ".safetensors":
+            found[f"{name} (metadata)"] = read_safetensors(path, names=[])[1]
     return found
 
 
@@ -197,10 +203,10 @@ def differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
     return sorted(differ)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Content and metadata of a safetensors file; the file itself lists its metadata in any order."""
-    tensors, metadata = read_safetensors(path)
-    return {name: tensor.contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()}, metadata
+def read_tensors(path: Path) -> dict[str, bytes]:
+    """Content of a safetensors file, without its metadata, which stand there in any order."""
+    tensors, _ = read_safetensors(path)
+    return {name: tensor.contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()}
 
 
 READERS: dict[str, Callable[[Path], Any]] = {".parquet": pl.read_parquet, ".safetensors": read_tensors}

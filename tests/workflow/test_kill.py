@@ -34,7 +34,7 @@ def kill_during(rule: str, folder: Path, printed: Path, jobs_too: bool) -> None:
 
 
 def test_killed_at_every_stage_the_results_are_those_of_an_undisturbed_run(finished: Path, tmp_path: Path) -> None:
-    folder = make_study(tmp_path / "study")
+    folder = make_study(tmp_path / "study", finished / "resources" / "models" / "tiny")
     for number, rule in enumerate(STAGES):
         kill_during(rule, folder, tmp_path / f"{rule}.txt", jobs_too=number % 2 == 0)
         assert rules(folder)[rule] >= 1
