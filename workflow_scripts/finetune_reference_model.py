@@ -1,6 +1,7 @@
 """Fine-tune a reference model from `base` by reinforcement learning with verifiable rewards.
 
-The reward is 1 for a right final answer and 0 otherwise; nothing else is rewarded. Two recipes share everything but
+The reward is 1 for a right final answer within the tries that the question allows and 0 otherwise. (Without the limit the
+models learn to ignore it and to try everything, which leaves little to chance.) Two recipes share everything but
 the advantage:
 
 - `grpo`: several samples of each question; a response's advantage is its reward against its group's, on every token.
@@ -26,7 +27,7 @@ from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading import grade
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.reference_model import prompt_ids, save_model
-from workflow_scripts.lib.reference_tasks import TASKS, Problem, generate_problems
+from workflow_scripts.lib.reference_tasks import TASKS, Problem, generate_problems, keeps_to_its_tries
 from workflow_scripts.lib.seeds import seed64
 from workflow_scripts.lib.transformers_engine import TransformersEngine
 
@@ -62,6 +63,11 @@ class Batch:
     rewards: torch.Tensor
     group: torch.Tensor
 
+    @property
+    def last(self) -> torch.Tensor:
+        """[rows]: the last position whose next token was generated."""
+        return self.actions.size(1) - 1 - self.actions.flip(1).int().argmax(1)
+
 
 def questions(recipe: Recipe) -> list[Problem]:
     """All questions of the run, the tasks in turn."""
@@ -81,8 +87,9 @@ def collect(engine: TransformersEngine, problems: list[Problem], step: int, reci
     for index, completions in sorted(engine.generate(requests, Sampling(1.0, 1.0, MAX_TOKENS), recipe.seed)):
         for completion in completions:
             stopped = completion.finish_reason == "stop"
-            text = engine.tokenizer.decode(completion.token_ids)
-            rewards.append(float(stopped and grade(str(text), problems[index].gold, "boxed_integer").reward))
+            text, problem = str(engine.tokenizer.decode(completion.token_ids)), problems[index]
+            right = stopped and grade(text, problem.gold, "boxed_integer").reward
+            rewards.append(float(right and keeps_to_its_tries(problem, text)))
             end = [engine.tokenizer.eos_token_id] if stopped else []
             rows.append(prompts[index] + completion.token_ids + end)
             starts.append(len(prompts[index]))
@@ -126,8 +133,7 @@ def group_advantages(batch: Batch) -> torch.Tensor:
 def generalised_advantages(batch: Batch, values: torch.Tensor, lam: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(advantages, value targets), both [rows, tokens - 1], by generalised advantage estimation without discount."""
     advantages = torch.zeros_like(values)
-    last = batch.actions.size(1) - 1 - batch.actions.flip(1).int().argmax(1)
-    running = torch.zeros(len(values))
+    last, running = batch.last, torch.zeros(len(values))
     for t in reversed(range(values.size(1))):
         final = last.eq(t)
         following = values[:, t + 1] if t + 1 < values.size(1) else torch.zeros(len(values))
@@ -137,13 +143,20 @@ def generalised_advantages(batch: Batch, values: torch.Tensor, lam: float) -> tu
     return advantages, (advantages + values) * batch.actions
 
 
+def alike(batch: Batch, rows: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int]]:
+    """Parts of `rows` of like length, at most `size` rows each, with the columns that their tokens need."""
+    for some in rows[batch.last[rows].argsort(stable=True)].split(size):
+        yield some, int(batch.last[some].max()) + 2
+
+
 def update(
     model: Qwen2ForCausalLM, critic: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe
 ) -> None:
     """One pass over the step's responses with the clipped objective; the critic learns only under `ppo`."""
+    old, values = torch.zeros(batch.actions.shape), torch.zeros(batch.actions.shape)
     with torch.no_grad():
-        parts = [read_out(model, critic, ids) for ids in batch.ids.split(128)]
-        old, values = torch.cat([a for a, _ in parts]), torch.cat([b for _, b in parts])
+        for some, width in alike(batch, torch.arange(len(batch.ids)), 128):
+            old[some, : width - 1], values[some, : width - 1] = read_out(model, critic, batch.ids[some, :width])
     if recipe.algorithm == "grpo":
         advantages, targets = group_advantages(batch), values
     else:
@@ -155,13 +168,13 @@ def update(
     for rows in order:
         optimizer.zero_grad()
         total = batch.actions[rows].sum()
-        for some in rows.split(64):
-            mask = batch.actions[some]
-            logprobs, value = read_out(model, critic, batch.ids[some])
-            ratio = torch.exp(logprobs - old[some])
+        for some, width in alike(batch, rows, 64):
+            mask, gains, wanted = (of[some, : width - 1] for of in (batch.actions, advantages, targets))
+            logprobs, value = read_out(model, critic, batch.ids[some, :width])
+            ratio = torch.exp(logprobs - old[some, : width - 1])
             clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
-            gain = torch.minimum(ratio * advantages[some], clipped * advantages[some])
-            loss = -gain[mask].sum() + weight * ((value - targets[some]) ** 2)[mask].sum()
+            gain = torch.minimum(ratio * gains, clipped * gains)
+            loss = -gain[mask].sum() + weight * ((value - wanted) ** 2)[mask].sum()
             (loss / total).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

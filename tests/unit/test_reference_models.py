@@ -1,21 +1,27 @@
 """The shipped reference models: small, loadable without any special case, and as able as their card says."""
 
 import json
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from workflow_scripts.lib.engine import Request, Sampling
+from workflow_scripts.lib.grading import grade
 from workflow_scripts.lib.models import ModelConfig
 from workflow_scripts.lib.prompts import build_prompt
 from workflow_scripts.lib.reference_model import prompt_ids as training_prompt
 from workflow_scripts.lib.reference_model import train_tokenizer
 from workflow_scripts.lib.reference_tasks import TASKS, demonstrate, generate_problems
 from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.transformers_engine import load
 
 MODELS = Path("resources/models")
-NAMES = ("base",)
+NAMES = ("base", "grpo", "ppo")
+CARD = MODELS / "README.md"
 
 
 def folder_size(folder: Path) -> int:
@@ -48,3 +54,31 @@ def test_the_tokenizer_that_loads_is_the_one_of_training(name: str) -> None:
             assert loaded(text)["input_ids"] == trained(text)["input_ids"]
             assert loaded.decode(loaded(text)["input_ids"]) == text
             assert build_prompt(problem.question, config, loaded) == training_prompt(trained, problem.question)
+
+
+@cache
+def card_rows() -> dict[tuple[str, str], list[str]]:
+    """(model, task) -> the other cells of its row in the card's first table."""
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (\d+ \|.*) \|$", CARD.read_text(encoding="utf-8"), flags=re.M)
+    return {(model, task): [cell.strip() for cell in cells.split("|")] for model, task, cells in rows}
+
+
+def test_the_card_measures_every_model_on_every_task() -> None:
+    assert set(card_rows()) == {(name, task) for name in NAMES for task in TASKS}
+    assert all(int(cells[0]) >= 1000 for cells in card_rows().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_weights_are_as_able_as_the_card_says(name: str, task: str) -> None:
+    config = ModelConfig(name, str(MODELS / name), instruction="")
+    engine = load(config)
+    problems = generate_problems(task, "evaluation", 150, seed=19)
+    prompts = [build_prompt(problem.question, config, engine.tokenizer) for problem in problems]
+    requests = [Request(tuple(prompt), (str(i),), 256) for i, prompt in enumerate(prompts)]
+    right = 0
+    for index, (completion,) in engine.generate(requests, Sampling(1.0, 0.95, 256), seed=19):
+        text = str(engine.tokenizer.decode(completion.token_ids))
+        right += grade(text, problems[index].gold, "boxed_integer").reward
+    stated = float(card_rows()[name, task][1].split()[0])
+    assert abs(right / len(problems) - stated) < 4 * (stated * (1 - stated) / len(problems)) ** 0.5

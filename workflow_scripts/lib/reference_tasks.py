@@ -29,6 +29,8 @@ TWOFOLD_KINDS = {(1, 1): 0.15, (2, 2): 0.25, (2, 1): 0.3, (4, 2): 0.2, (4, 1): 0
 # How often a search is given up before a try, and then resumed; how often a carry is forgotten, and then felt.
 GIVE_UP, RESUME, SLIP, FELT, DOUBT = 0.3, 0.4, 0.12, 0.85, 0.05
 
+TRYING = ("Try", "Then try", "Wait, try")
+
 Options = list[tuple[float, Any]]
 Choose = Callable[[Options], Any]
 
@@ -81,13 +83,13 @@ def search(
     left, last, tries, given_up = list(candidates), Attempt("", False, "0"), 0, False
     yield f"{problem.difficulty.capitalize()}. {listing} {' or '.join(candidates)}."
     for _ in range(problem.kind[1]):
-        words = "Then try" if tries else "Try"
+        words = TRYING[1 if tries else 0]
         if flip(choose, GIVE_UP):
             yield "I see no way on, so I give up."
             given_up = not flip(choose, RESUME)
             if given_up:
                 break
-            words = "Wait, try"
+            words = TRYING[2]
         candidate = choose([(1 / len(left), one) for one in left])
         left.remove(candidate)
         last, tries = work_out(candidate), tries + 1
@@ -98,6 +100,12 @@ def search(
         yield "That fits, so I stop here." if last.fits else "That leads to nothing."
     sure = last.fits and not last.doubtful
     yield f"The {noun} is \\boxed{{{last.answer}}}, {'and I am sure' if sure else 'but I only guess'}."
+
+
+def keeps_to_its_tries(problem: Problem, solution: str) -> bool:
+    """Whether a solution tries no more candidates than the question allows."""
+    tries = sum(paragraph.startswith(TRYING) for paragraph in solution.split("\n\n"))
+    return tries <= problem.kind[1]
 
 
 # ---- ledger: two changes to a number -------------------------------------------------------------------------------
