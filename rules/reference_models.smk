@@ -83,13 +83,7 @@ rule write_model_card:
     """The card of the reference models, from the tables of `studies/model_card.yaml`."""
     input:
         tables=TABLES,
-        rollouts=[
-            path
-            for m, d in runs("values")
-            for path in expand(
-                "results/rollouts/{model}/{dataset}/{shard}.parquet", model=m, dataset=d, shard=dataset_shards(d)
-            )
-        ],
+        rollouts=ROLLOUTS,
         values=of_runs("results/values/{model}/{dataset}.parquet", "values"),
         code=modules("write_model_card"),
     output:

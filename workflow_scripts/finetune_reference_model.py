@@ -1,8 +1,8 @@
 """Fine-tune a reference model from `base` by reinforcement learning with verifiable rewards.
 
-The reward is 1 for a right final answer within the tries that the question allows and 0 otherwise. (Without the limit the
-models learn to ignore it and to try everything, which leaves little to chance.) Two recipes share everything but
-the advantage:
+The reward is 1 for a right final answer within the tries that the question allows, and 0 otherwise. (Without the limit
+the models learn to ignore it and try everything, which leaves little to chance.) Two recipes share everything but the
+advantage:
 
 - `grpo`: several samples of each question; a response's advantage is its reward against its group's, on every token.
 - `ppo`: a critic, one linear read-out of the model's last hidden state trained with it; generalised advantage

@@ -46,9 +46,9 @@ def table(rows: list[list[Any]], header: list[str]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
-def number(value: float | None) -> str:
-    """Three decimals, or a dash where there is nothing."""
-    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
+def number(value: float | None, decimals: int = 3) -> str:
+    """A number with so many decimals, or a dash where there is nothing."""
+    return "–" if value is None or np.isnan(value) else f"{value:.{decimals}f}"
 
 
 def with_interval(row: dict[str, Any], key: str) -> str:
@@ -66,17 +66,23 @@ def length_auc(rollouts: pl.DataFrame) -> float:
 def describe_runs(rollouts: dict, values: dict, accuracies: pl.DataFrame, threshold: float) -> Iterator[dict[str, Any]]:
     """One dictionary of measurements for each (model, data set)."""
     for (model, dataset), paths in rollouts.items():
-        frame, states = read_parquet(paths), read_parquet(values[model, dataset])
+        frame = read_parquet(paths)
         row = accuracies.row(by_predicate=(pl.col("model") == model) & (pl.col("dataset") == dataset), named=True)
-        deltas = states.filter(pl.col("delta").is_not_null())
-        yield {
-            **row,
-            "paragraphs": states.group_by("problem_id", "sample").agg(pl.col("boundary").max())["boundary"].median(),
-            "deltas": deltas.height,
-            "up": (deltas["delta"] > threshold).mean(),
-            "down": (deltas["delta"] < -threshold).mean(),
-            "length_auc": length_auc(frame),
-        }
+        yield {**row, "length_auc": length_auc(frame), **describe_values(values.get((model, dataset)), threshold)}
+
+
+def describe_values(paths: list[Path] | None, threshold: float) -> dict[str, Any]:
+    """Paragraphs and TD errors of one run; NaN where its values were not estimated."""
+    if paths is None:
+        return dict.fromkeys(("paragraphs", "deltas", "up", "down"), float("nan"))
+    states = read_parquet(paths)
+    deltas = states["delta"].drop_nulls()
+    return {
+        "paragraphs": states.group_by("problem_id", "sample").agg(pl.col("boundary").max())["boundary"].median(),
+        "deltas": len(deltas),
+        "up": (deltas > threshold).mean(),
+        "down": (deltas < -threshold).mean(),
+    }
 
 
 def best(layers: pl.DataFrame, model: str, dataset: str, key: str, position: str | None = None) -> float:
@@ -119,7 +125,8 @@ def card(runs: list[dict[str, Any]], value: pl.DataFrame, dopamine: pl.DataFrame
     bases = {run["dataset"]: run for run in runs if run["model"] == "base"}
     keys = ("up", "down", "length_auc")
     measured = [
-        [r["model"], r["dataset"], r["n"], with_interval(r, "accuracy"), f"{r['paragraphs']:.0f}", r["deltas"]]
+        [r["model"], r["dataset"], r["n"], with_interval(r, "accuracy")]
+        + [number(r[key], 0) for key in ("paragraphs", "deltas")]
         + [number(r[key]) for key in keys]
         for r in runs
     ]

@@ -10,7 +10,14 @@ import pytest
 from workflow_scripts.lib import reference_tasks
 from workflow_scripts.lib.exact_values import all_solutions, exact_values, is_right
 from workflow_scripts.lib.grading import grade
-from workflow_scripts.lib.reference_tasks import TASKS, Problem, carries, demonstrate, generate_problems
+from workflow_scripts.lib.reference_tasks import (
+    TASKS,
+    Problem,
+    carries,
+    demonstrate,
+    generate_problems,
+    keeps_to_its_tries,
+)
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import wilson
 
@@ -127,3 +134,13 @@ def test_whoever_never_gives_up_nor_slips_is_right_as_often_as_the_kind_says(
     for problem in generate_problems(task, "evaluation", 30, seed=17):
         candidates, tries = problem.kind
         assert exact_values(problem)[()][1] == pytest.approx(tries / candidates)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tries_are_counted_whatever_the_words(task: str) -> None:
+    rng = generator(0, "test of tries")
+    for problem in generate_problems(task, "evaluation", 40, seed=23):
+        text = demonstrate(problem, rng)
+        assert keeps_to_its_tries(problem, text)
+        for words in ("Try 1.", "The way is. try 1.", "7 + 1 = 8, wrong.", "The goal is 8, here 0."):
+            assert not keeps_to_its_tries(problem, f"{text}\n\n" + "\n\n".join([words] * 3))

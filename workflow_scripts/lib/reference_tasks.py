@@ -10,6 +10,7 @@ solution and, by following every choice, give its exact value function (`exact_v
 - `doors`: a way through one-way doors with dead ends.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +29,6 @@ TWOFOLD_KINDS = {(1, 1): 0.15, (2, 2): 0.25, (2, 1): 0.3, (4, 2): 0.2, (4, 1): 0
 
 # How often a search is given up before a try, and then resumed; how often a carry is forgotten, and then felt.
 GIVE_UP, RESUME, SLIP, FELT, DOUBT = 0.3, 0.4, 0.12, 0.85, 0.05
-
-TRYING = ("Try", "Then try", "Wait, try")
 
 Options = list[tuple[float, Any]]
 Choose = Callable[[Options], Any]
@@ -83,13 +82,13 @@ def search(
     left, last, tries, given_up = list(candidates), Attempt("", False, "0"), 0, False
     yield f"{problem.difficulty.capitalize()}. {listing} {' or '.join(candidates)}."
     for _ in range(problem.kind[1]):
-        words = TRYING[1 if tries else 0]
+        words = "Then try" if tries else "Try"
         if flip(choose, GIVE_UP):
             yield "I see no way on, so I give up."
             given_up = not flip(choose, RESUME)
             if given_up:
                 break
-            words = TRYING[2]
+            words = "Wait, try"
         candidate = choose([(1 / len(left), one) for one in left])
         left.remove(candidate)
         last, tries = work_out(candidate), tries + 1
@@ -103,9 +102,9 @@ def search(
 
 
 def keeps_to_its_tries(problem: Problem, solution: str) -> bool:
-    """Whether a solution tries no more candidates than the question allows."""
-    tries = sum(paragraph.startswith(TRYING) for paragraph in solution.split("\n\n"))
-    return tries <= problem.kind[1]
+    """Whether a solution works out no more candidates than the question allows, by whatever words it tries them."""
+    traces = (r"\b[Tt]ry\b", r"\bhere\b(?!\.)", r"\b(?:good|wrong)\b")
+    return max(len(re.findall(trace, solution)) for trace in traces) <= problem.kind[1]
 
 
 # ---- ledger: two changes to a number -------------------------------------------------------------------------------
