@@ -5,8 +5,7 @@ the models learn to ignore it and try everything, which leaves little to chance.
 advantage:
 
 - `grpo`: several samples of each question; a response's advantage is its reward against its group's, on every token.
-- `ppo`: a critic, one linear read-out of the model's last hidden state trained with it; generalised advantage
-  estimation per token.
+- `ppo`: a critic, one linear read-out of the model's last hidden state; generalised advantage estimation per token.
 
 Questions come from the training split only; everything random comes from the seed in the configuration.
 """
@@ -36,7 +35,10 @@ MAX_TOKENS = 160
 
 @dataclass(frozen=True)
 class Recipe:
-    """Reinforcement learning: `steps` updates of `prompts` questions x `samples` responses, in `minibatches` parts."""
+    """Reinforcement learning: `steps` updates of `prompts` questions x `samples` responses, in `minibatches` parts.
+
+    Under `ppo` the critic takes `critic_passes` passes over each step's states; the first `critic_steps` teach it alone.
+    """
 
     algorithm: str
     steps: int
@@ -45,8 +47,9 @@ class Recipe:
     minibatches: int
     learning_rate: float
     clip: float
-    value_weight: float
     gae_lambda: float
+    critic_steps: int
+    critic_passes: int
     seed: int
 
 
@@ -103,13 +106,13 @@ def collect(engine: TransformersEngine, problems: list[Problem], step: int, reci
     return Batch(ids, actions, torch.tensor(rewards), torch.tensor(groups))
 
 
-def read_out(model: Qwen2ForCausalLM, critic: torch.nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each next token and the critic's value before it, both [rows, tokens - 1]."""
+def read_out(model: Qwen2ForCausalLM, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each next token [rows, tokens - 1], last hidden state before it [rows, tokens - 1, d]."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         logits = model.lm_head(hidden)
     logprobs = torch.log_softmax(logits.float(), -1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-    return logprobs, torch.sigmoid(critic(hidden.float())).squeeze(-1)
+    return logprobs, hidden.float()
 
 
 @contextmanager
@@ -149,33 +152,68 @@ def alike(batch: Batch, rows: torch.Tensor, size: int) -> Iterator[tuple[torch.T
         yield some, int(batch.last[some].max()) + 2
 
 
-def update(
-    model: Qwen2ForCausalLM, critic: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, recipe: Recipe
-) -> None:
-    """One pass over the step's responses with the clipped objective; the critic learns only under `ppo`."""
-    old, values = torch.zeros(batch.actions.shape), torch.zeros(batch.actions.shape)
+class Critic:
+    """A linear read-out of the last hidden state, fitted anew to each step's responses; the model never feels it.
+
+    It must know a failure when it sees one: to a critic that does not, the tokens that end a hopeless response are what
+    went wrong, and the model learns to put the end off.
+    """
+
+    def __init__(self, width: int, passes: int) -> None:
+        self.layer, self.passes = torch.nn.Linear(width, 1), passes
+        torch.nn.init.zeros_(self.layer.weight)
+        torch.nn.init.zeros_(self.layer.bias)
+        self.optimizer = torch.optim.Adam(self.layer.parameters(), lr=0.01)
+
+    def values(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The chance of success at each state: [..., d] to [...]."""
+        return torch.sigmoid(self.layer(hidden)).squeeze(-1)
+
+    def fit(self, hidden: torch.Tensor, targets: torch.Tensor) -> None:
+        """Some passes over states [n, d] and what they led to [n]."""
+        for _ in range(self.passes):
+            self.optimizer.zero_grad()
+            (self.values(hidden) - targets).square().mean().backward()
+            self.optimizer.step()
+
+
+def look_back(model: Qwen2ForCausalLM, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """`read_out` of all responses as they were sampled: [rows, tokens - 1] and [rows, tokens - 1, d]."""
+    logprobs = torch.zeros(batch.actions.shape)
+    states = torch.zeros(*batch.actions.shape, model.config.hidden_size)
     with torch.no_grad():
         for some, width in alike(batch, torch.arange(len(batch.ids)), 128):
-            old[some, : width - 1], values[some, : width - 1] = read_out(model, critic, batch.ids[some, :width])
-    if recipe.algorithm == "grpo":
-        advantages, targets = group_advantages(batch), values
-    else:
-        raw, targets = generalised_advantages(batch, values, recipe.gae_lambda)
-        chosen = raw[batch.actions]
-        advantages = (raw - chosen.mean()) / (chosen.std() + 1e-6) * batch.actions
-    weight = recipe.value_weight if recipe.algorithm == "ppo" else 0.0
+            logprobs[some, : width - 1], states[some, : width - 1] = read_out(model, batch.ids[some, :width])
+    return logprobs, states
+
+
+def critic_advantages(batch: Batch, critic: Critic, states: torch.Tensor, lam: float) -> torch.Tensor:
+    """[rows, tokens - 1]: normalised advantages by the critic as it is; then the critic learns from the batch."""
+    with torch.no_grad():
+        raw, targets = generalised_advantages(batch, critic.values(states), lam)
+    critic.fit(states[batch.actions], targets[batch.actions])
+    chosen = raw[batch.actions]
+    return (raw - chosen.mean()) / (chosen.std() + 1e-6) * batch.actions
+
+
+def update(
+    model: Qwen2ForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    old: torch.Tensor,
+    advantages: torch.Tensor,
+    recipe: Recipe,
+) -> None:
+    """One pass over the step's responses with the clipped objective; `old` are the log-probabilities before it."""
     order = torch.arange(len(batch.ids)).view(-1, recipe.minibatches).T
     for rows in order:
         optimizer.zero_grad()
         total = batch.actions[rows].sum()
         for some, width in alike(batch, rows, 64):
-            mask, gains, wanted = (of[some, : width - 1] for of in (batch.actions, advantages, targets))
-            logprobs, value = read_out(model, critic, batch.ids[some, :width])
-            ratio = torch.exp(logprobs - old[some, : width - 1])
+            mask, gains = batch.actions[some, : width - 1], advantages[some, : width - 1]
+            ratio = torch.exp(read_out(model, batch.ids[some, :width])[0] - old[some, : width - 1])
             clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
-            gain = torch.minimum(ratio * gains, clipped * gains)
-            loss = -gain[mask].sum() + weight * ((value - wanted) ** 2)[mask].sum()
-            (loss / total).backward()
+            (-torch.minimum(ratio * gains, clipped * gains)[mask].sum() / total).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
@@ -192,25 +230,22 @@ def finetune(recipe: Recipe, base: Path, output: Path) -> None:
         raise UserError("reference_models: prompts x samples must be a multiple of minibatches")
     tokenizer = Qwen2Tokenizer.from_pretrained(base)
     model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32)
-    critic = torch.nn.Linear(model.config.hidden_size, 1)
-    torch.nn.init.zeros_(critic.weight)
-    torch.nn.init.zeros_(critic.bias)
+    critic = Critic(model.config.hidden_size, recipe.critic_passes)
     engine = TransformersEngine(model, tokenizer, batch_size=512)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": model.parameters(), "lr": recipe.learning_rate},
-            {"params": critic.parameters(), "lr": 30 * recipe.learning_rate},
-        ],
-        betas=(0.9, 0.95),
-        weight_decay=0.0,
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     problems = questions(recipe)
     progress = Progress(recipe.steps, "steps", f"finetune_reference_model {recipe.algorithm}", every=0)
     for step in range(recipe.steps):
         chosen = problems[step * recipe.prompts : (step + 1) * recipe.prompts]
         batch = collect(engine, chosen, step, recipe)
         with quick_gradients(model):
-            update(model, critic, optimizer, batch, recipe)
+            old, states = look_back(model, batch)
+            if recipe.algorithm == "grpo":
+                update(model, optimizer, batch, old, group_advantages(batch), recipe)
+            else:
+                advantages = critic_advantages(batch, critic, states, recipe.gae_lambda)
+                if step >= recipe.critic_steps:
+                    update(model, optimizer, batch, old, advantages, recipe)
         report(step, batch, chosen)
         progress.advance()
     save_model(model, tokenizer, output)

@@ -27,8 +27,9 @@ RECIPE = Recipe(
     minibatches=2,
     learning_rate=1e-4,
     clip=0.2,
-    value_weight=0.5,
     gae_lambda=0.95,
+    critic_steps=0,
+    critic_passes=5,
     seed=7,
 )
 
@@ -69,6 +70,12 @@ def test_a_run_moves_the_weights_and_its_seed_reproduces_it(algorithm: str, tmp_
     assert moved
     # Sums over threads may differ in their last bit, which rounding to bfloat16 mostly hides.
     assert all(torch.allclose(first[name].float(), second[name].float(), atol=1e-3) for name in base)
+
+
+def test_the_critic_learns_alone_at_first(tmp_path: Path) -> None:
+    finetune(replace(RECIPE, algorithm="ppo", critic_steps=1), BASE, tmp_path)
+    model, base = (load_file(folder / "model.safetensors") for folder in (tmp_path, BASE))
+    assert all(torch.equal(model[name], base[name]) for name in base)
 
 
 def test_what_cannot_be_done_is_refused() -> None:
