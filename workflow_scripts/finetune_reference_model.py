@@ -37,7 +37,7 @@ MAX_TOKENS = 160
 class Recipe:
     """Reinforcement learning: `steps` updates of `prompts` questions x `samples` responses, in `minibatches` parts.
 
-    Under `ppo` the critic takes `critic_passes` passes over each step's states; the first `critic_steps` teach it alone.
+    Under `ppo` a critic takes `critic_passes` passes over each step's states; the first `critic_steps` teach it alone.
     """
 
     algorithm: str
