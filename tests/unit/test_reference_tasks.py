@@ -45,7 +45,7 @@ def solve_by_force(problem: Problem) -> set[str]:
             if low <= int(code[0]) <= high
             and all(int(code[i]) + int(code[j]) == total for (i, j), total in zip(pairs, sums, strict=True))
         }
-    doors = re.findall(r"(\d) to (\d)", problem.question)
+    doors = re.findall(r"\b(\d)(\d)\b", problem.question)
     start, ways, goal, _ = re.findall(r"\d+", problem.question)[-4:]
     assert sum(a == start for a, _ in doors) == int(ways) and len(doors) == 8
     return {start + b + goal for a, b in doors if a == start and (b, goal) in doors}
