@@ -99,7 +99,7 @@ def configuration() -> dict[str, Any]:
         "datasets": {"coins": dataset("data/coins.jsonl", N_PROBLEMS)},
         "rollouts": {"runs": runs, "max_tokens": 24, "batch_size": 64},
         "values": {"runs": runs, "n_problems": N_VALUED, "shard_size": 32, "n_continuations": 4},
-        # Rank correlations of so few paragraphs jump when two scores change places: float16 would let rounding decide it.
+        # Rank correlations of so few paragraphs jump when two scores change places; rounding shall not decide it.
         "activations": {"layers": layers, "dtype": "float32"},
         "value_probes": dict(probe),
         "dopamine_probes": dict(probe),
