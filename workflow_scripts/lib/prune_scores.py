@@ -26,6 +26,16 @@ MEAN_SEED = -1
 NO_DRAW = -1
 
 
+def settled(predicted: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows n"]:
+    """Predictions without their floating-point noise, which must not decide how equal inputs are ranked.
+
+    Each row is rounded to a grid of some 2^-14 of its largest value.
+    """
+    _, exponent = np.frexp(np.abs(predicted).max(-1, keepdims=True, initial=0))
+    grid = np.ldexp(1.0, exponent - 14)
+    return np.round(predicted / grid) * grid
+
+
 @dataclass(frozen=True)
 class Metric:
     """AUC against rewards, or Spearman correlation with TD errors, on held-out data.
@@ -43,6 +53,7 @@ class Metric:
         """The metric of each row of predictions; NaN where undefined."""
         if self.untrained or len(self.truth) < (3 if self.name == "spearman" else 1):
             return np.full(predicted.shape[:-1], np.nan)
+        predicted = settled(predicted)
         if self.name == "auc":
             return statistics.auc(predicted, self.truth.astype(int))
         return statistics.spearman(predicted, np.broadcast_to(self.truth, predicted.shape))
@@ -52,7 +63,7 @@ class Metric:
     ) -> Float[np.ndarray, "rows draws"]:
         """The metric of each row in bootstrap samples of problems: the same samples for every layer and ratio."""
         groups = np.unique(np.array(self.problem_ids, dtype=str), return_inverse=True)[1]
-        rng = generator("bootstrap problems", seed)
+        rng, predicted = generator("bootstrap problems", seed), settled(predicted)
         if self.name == "auc":
             return statistics.bootstrap_auc(predicted, self.truth.astype(int), groups, draws, rng)
         return statistics.bootstrap_spearman(predicted, self.truth, groups, draws, rng)
