@@ -21,7 +21,7 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from workflow_scripts.lib.tensors import read_safetensors
+from workflow_scripts.lib.tensors import read_metadata, read_safetensors
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "studies", "profiles", "envs", "report"]
@@ -190,7 +190,7 @@ def records(folder: Path) -> dict[str, Any]:
         if path.is_file() and not name.startswith(("results/logs", "results/benchmarks")):
             found[name] = READERS.get(path.suffix, Path.read_bytes)(path)
         if path.suffix == ".safetensors":
-            found[f"{name} (metadata)"] = read_safetensors(path, names=[])[1]
+            found[f"{name} (metadata)"] = read_metadata(path)
     return found
 
 
