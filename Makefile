@@ -43,11 +43,11 @@ format: dev-env ## Put code and rules into the project's format
 lock: dev-env ## Write the lock files anew from the versions in .venv
 	.venv/bin/python envs/lock.py
 
-ship-models: env ## Train the reference models anew (hours) and put them under resources/models
+ship-models: env ## Train the reference models anew (an hour) and put them under resources/models
 	@.venv/bin/snakemake train_reference_models $(ARGS)
 	cp -r results/reference_models/base results/reference_models/grpo results/reference_models/ppo resources/models/
 
-model-card: env ## Measure the shipped reference models (an hour) and write their card
+model-card: env ## Measure the shipped reference models (half an hour) and write their card
 	@.venv/bin/snakemake write_model_card --configfile config.yaml studies/model_card.yaml $(ARGS)
 	cp results/reference_models/README.md resources/models/
 

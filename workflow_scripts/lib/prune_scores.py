@@ -73,8 +73,8 @@ class Metric:
         if self.untrained:
             return self.untrained
         if self.name == "auc":
-            return statistics.auc_undefined(predicted, self.truth.astype(int))
-        return statistics.spearman_undefined(predicted, self.truth)
+            return statistics.auc_undefined(settled(predicted), self.truth.astype(int))
+        return statistics.spearman_undefined(settled(predicted), self.truth)
 
     def row(self, spec: Spec, kept: str, draw: int, ratio: float, n_kept: int) -> Row:
         """A row without its number."""
