@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.unit.tiny_models import VOCABULARY, tiny_model
+from tests.unit.tiny_models import PAPER_FAMILIES, VOCABULARY, tiny_model
 from workflow_scripts.lib.activations import Response, batches, dump, hooked, read_layer, write_activations
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.tensors import write_safetensors
 
 LAYERS = [0, 1, 2, 3]
-FAMILIES = ["qwen2", "llama", "mistral", "gpt2"]
+FAMILIES = [*PAPER_FAMILIES, "mistral", "gpt2"]
 METADATA = {"model": "m", "revision": None, "fingerprint": "f", "dataset": "d", "shard": 0, "dtype": "float32"}
 
 
@@ -33,7 +33,8 @@ def test_states_equal_those_of_transformers(family: str, batch_tokens: int) -> N
     model, wanted = tiny_model(family), responses()
     states = dump(model, wanted, LAYERS, torch.float32, batch_tokens)
     assert states.rows == [(r.problem_id, r.sample, len(r.response_ids)) for r in wanted]
-    norm = model.transformer.ln_f if family == "gpt2" else model.model.norm
+    inner = getattr(model.base_model, "language_model", model.base_model)
+    norm = inner.ln_f if family == "gpt2" else inner.norm
     for i, response in enumerate(wanted):
         ids = torch.tensor([[*response.prompt_ids, *response.response_ids]])
         own = model(ids, output_hidden_states=True).hidden_states

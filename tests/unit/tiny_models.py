@@ -6,6 +6,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -14,10 +18,15 @@ from transformers import (
     MistralForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+    SiglipVisionConfig,
 )
 
 VOCABULARY = 200
@@ -36,10 +45,17 @@ LAYERS: dict[str, Any] = {
 }
 
 
-def tiny_model(family: str, seed: int = 0) -> Any:
-    """A random model of three layers: `qwen2`, `llama`, `olmo2`, `mistral` with a window of 8, `gpt2`.
+GEMMA: dict[str, Any] = {**SHAPE, **LAYERS, "pad_token_id": 1, "head_dim": 8, "sliding_window": 8}
+GEMMA["layer_types"] = ["sliding_attention", "full_attention", "sliding_attention"]
+PAPER_FAMILIES = ["qwen2", "llama", "phi3", "gemma3", "gemma3-vision", "qwen3.5"]
+"""The families of the paper's models; Gemma 3 as a text model alone and as published, beside an image encoder."""
 
-    Its weights are large enough that tokens depend on what came before.
+
+def tiny_model(family: str, seed: int = 0) -> Any:
+    """A random model of three layers: one of `PAPER_FAMILIES`, `olmo2`, `mistral` with a window of 8, or `gpt2`.
+
+    Its weights are large enough that tokens depend on what came before. `gemma3` has windows of 8 in two of its layers,
+    `qwen3.5` linear attention in two of its layers.
     """
     torch.manual_seed(seed)
     model: PreTrainedModel
@@ -51,6 +67,23 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         model = Olmo2ForCausalLM(Olmo2Config(**SHAPE, **LAYERS))
     elif family == "mistral":
         model = MistralForCausalLM(MistralConfig(**SHAPE, **LAYERS, sliding_window=8))
+    elif family == "phi3":
+        model = Phi3ForCausalLM(Phi3Config(**SHAPE | {"pad_token_id": 1}, **LAYERS))
+    elif family == "gemma3":
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**GEMMA))
+    elif family == "gemma3-vision":
+        sight = SiglipVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=8, patch_size=4
+        )
+        ids: dict[str, Any] = {"image_token_index": 190, "boi_token_index": 191, "eoi_token_index": 192, "mm_tokens_per_image": 4}
+        model = Gemma3ForConditionalGeneration(
+            Gemma3Config(text_config=Gemma3TextConfig(**GEMMA), vision_config=sight, **ids)
+        )
+    elif family == "qwen3.5":
+        heads: dict[str, Any] = {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+        heads |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "head_dim": 8}
+        kinds = ["linear_attention", "full_attention", "linear_attention"]
+        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**SHAPE, **LAYERS, **heads, layer_types=kinds))
     else:
         model = GPT2LMHeadModel(GPT2Config(**SHAPE, n_embd=32, n_layer=3, n_head=4, n_positions=128))
     with torch.no_grad():

@@ -77,6 +77,13 @@ def new_cache(model: PreTrainedModel) -> Cache:
     return DynamicCache(config=config)
 
 
+def select_rows(cache: Cache, rows: torch.Tensor) -> None:
+    """Keep (or repeat) the rows at these places, in layers with keys and values and in layers with recurrent states."""
+    for layer in cache.layers:
+        select: Any = getattr(layer, "batch_select_indices", None) or layer.reorder_cache
+        select(rows)
+
+
 def _grouped_attention(
     module: torch.nn.Module,
     query: torch.Tensor,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workflow_scripts.lib.engine import Completion, Request, Sampling
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.kv_cache import new_cache, use_grouped_attention
+from workflow_scripts.lib.kv_cache import new_cache, select_rows, use_grouped_attention
 from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
 from workflow_scripts.lib.sampling import Uniforms, sample
 from workflow_scripts.lib.stopping import HARNESS_CHECK_EVERY, harness_cut, harness_window_hits
@@ -83,7 +83,7 @@ class Decoder:
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep (or repeat) the rows at these places."""
-        self.cache.batch_select_indices(rows)
+        select_rows(self.cache, rows)
         self.mask, self.positions = self.mask[rows], self.positions[rows]
 
 
