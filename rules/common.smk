@@ -19,9 +19,9 @@ def entry(kind, name):
 def section(keys):
     """Canonical JSON of what a module reads: whole sections (`split`) or some of their keys (`rollouts.seed,stop`).
 
-    `model` and `dataset` are the entries of the job's wildcards. As a parameter it reruns the job when one of these values
-    changes, and only then: name no more than the module reads. `runs` is left out; it decides which jobs there are. The
-    `values.n_problems` of a shard end with the shard, so that more valued problems rerun the last shard at most.
+    `model` and `dataset` are the entries of the job's wildcards. A changed value reruns the job: name no more than the module
+    reads. `runs` is left out; it decides which jobs there are. The `values.n_problems` of a shard end with the shard, so that
+    more valued problems rerun the last shard at most.
     """
 
     def parameters(wildcards):

@@ -1,14 +1,45 @@
 """Problems of a data set, one file per data set.
 
-Needs the `datasets` entries of the configuration and the files they name.
+Needs the `datasets` entries of the configuration and the files, addresses or data sets of the hub that they name.
 Gives `results/problems/{dataset}.parquet`: id, position, question, right answer, part of the split.
 """
+
+from workflow_scripts.lib.records import record_file
+
+
+rule fetch_records:
+    """Fetch the file of a data set that names an address."""
+    input:
+        code=modules("fetch_records"),
+    output:
+        records="results/fetched/{dataset}/records.{ending}",
+    log:
+        "results/logs/fetch_records/{dataset}.{ending}.log",
+    benchmark:
+        "results/benchmarks/fetch_records/{dataset}.{ending}.jsonl"
+    wildcard_constraints:
+        ending="jsonl|jsonl[.]gz|parquet",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=section("dataset.url,sha256"),
+    shell:
+        """
+        python -m workflow_scripts.fetch_records --params {params.settings:q} \
+            --output {output.records} \
+            2> >(tee {log} >&2)
+        """
 
 
 rule prepare_problems:
     """Read or make the problems of a data set and divide them into training and validation part."""
     input:
-        records=lambda w: config["datasets"][w.dataset]["path"] or [],
+        records=lambda w: record_file(w.dataset, config["datasets"][w.dataset]),
         code=modules("prepare_problems"),
     output:
         problems="results/problems/{dataset}.parquet",
@@ -24,10 +55,13 @@ rule prepare_problems:
         runtime=10,
         gpu=0,
     params:
-        settings=section("dataset.key,source,task,path,fields,n_problems split"),
+        settings=section(
+            "dataset.key,source,task,path,sha256,revision,subset,part,fields,gold_in,n_problems,content,answer split"
+        ),
+        records=lambda w, input: [f"--records={input.records}"] if input.records else [],
     shell:
         """
         python -m workflow_scripts.prepare_problems --params {params.settings:q} \
-            --output {output.problems} \
+            {params.records:q} --output {output.problems} \
             2> >(tee {log} >&2)
         """

@@ -98,7 +98,7 @@ rule write_report:
         runtime=10,
         gpu=0,
     params:
-        settings=canonical(config),
+        settings=lambda w: canonical(config),
     shell:
         """
         python -m workflow_scripts.write_report --params {params.settings:q} \

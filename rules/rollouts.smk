@@ -26,7 +26,7 @@ rule sample_rollouts:
         batch_size=config["rollouts"]["batch_size"],
     params:
         settings=section(
-            "model dataset.key,shard_size" " rollouts.engine,max_tokens,temperature,top_p,n_samples,stop,seed"
+            "model dataset.shard_size,template,instruction,response_prefix rollouts.engine,max_tokens,temperature,top_p,n_samples,stop,seed"
         ),
         weights=weights,
         versions=pins("torch", "transformers", "tokenizers"),
@@ -60,12 +60,12 @@ rule grade_rollouts:
         runtime=30,
         gpu=0,
     params:
-        settings=section("dataset.key,answer"),
-        versions=pins("math-verify"),
+        settings=section("dataset.answer,response_prefix grading"),
+        versions=pins("math-verify", "if-verifiable"),
     shell:
         """
         python -m workflow_scripts.grade_rollouts --params {params.settings:q} \
-            --problems {input.problems} --samples {input.samples} \
+            --problems {input.problems} --samples {input.samples} --workers {threads} \
             --output {output.rollouts} \
             2> >(tee {log} >&2)
         """

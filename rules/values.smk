@@ -60,16 +60,16 @@ rule continue_paragraphs:
         batch_size=config["rollouts"]["batch_size"],
     params:
         settings=section(
-            "model dataset.answer rollouts.engine,max_tokens,temperature,top_p,stop"
+            "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop"
             " values.n_problems,shard_size,n_continuations,seed"
         ),
         weights=weights,
-        versions=pins("torch", "transformers", "tokenizers", "math-verify"),
+        versions=pins("torch", "transformers", "tokenizers", "math-verify", "if-verifiable"),
     shell:
         """
         python -m workflow_scripts.continue_paragraphs --params {params.settings:q} \
             --shard {wildcards.shard} --problems {input.problems} --rollouts {input.rollouts} \
-            --paragraphs {input.paragraphs} --batch-size {resources.batch_size} \
+            --paragraphs {input.paragraphs} --batch-size {resources.batch_size} --workers {threads} \
             --output {output.continuations} \
             2> >(tee {log} >&2)
         """

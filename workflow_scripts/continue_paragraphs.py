@@ -24,7 +24,7 @@ from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.engines import load_engine
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import grade
+from workflow_scripts.lib.grading import Answer, Grader, grade_all
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.tables import read_parquet, write_parquet
@@ -100,18 +100,21 @@ def sample_continuations(
         yield prefixes[open_[index]], completions
 
 
-def grade_continuations(
-    prefix: Prefix, completions: Sequence[Completion], tokenizer: Any, gold: str, answer_type: str
-) -> list[Graded]:
-    """Grade each completion by the whole response that it ends; a cut-off one is wrong."""
-    graded: list[Graded] = []
-    for completion in completions:
-        reward = 0
-        if completion.finish_reason == "stop":
-            text = response_text([*prefix.response_ids, *completion.token_ids], tokenizer)
-            reward = grade(text, gold, answer_type).reward
-        graded.append((completion.token_ids, completion.finish_reason, int(reward)))
-    return graded
+def answers(
+    prefix: Prefix, completions: Sequence[Completion], tokenizer: Any, problem: dict[str, Any], opening: str
+) -> list[Answer]:
+    """Each completion as the whole response that it ends, which begins with `opening`; a cut-off one has no text."""
+    return [
+        Answer(
+            opening + response_text([*prefix.response_ids, *one.token_ids], tokenizer)
+            if one.finish_reason == "stop"
+            else "",
+            problem["gold"],
+            problem["spec"],
+            truncated=one.finish_reason != "stop",
+        )
+        for one in completions
+    ]
 
 
 def tabulate(graded: dict[Place, list[Graded]], problem_ids: Sequence[str]) -> pl.DataFrame:
@@ -125,12 +128,13 @@ def tabulate(graded: dict[Place, list[Graded]], problem_ids: Sequence[str]) -> p
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="JSON: model, dataset (answer), rollouts, values")
+    parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, values, grading")
     parser.add_argument("--shard", required=True, type=int, help="number of the shard of valued problems")
     parser.add_argument("--problems", required=True)
     parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
     parser.add_argument("--paragraphs", required=True)
     parser.add_argument("--batch-size", type=int, default=256, help="completions at once; changes no result")
+    parser.add_argument("--workers", type=int, default=1, help="processes that grade")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -138,16 +142,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     problems = read_parquet(arguments.problems)
     rollouts = valued_rollouts(problems, read_parquet(arguments.rollouts), values, arguments.shard)
     prefixes = collect_prefixes(rollouts, read_parquet(arguments.paragraphs))
-    golds = dict(problems.select("problem_id", "gold").iter_rows())
+    known = {row["problem_id"]: row for row in problems.select("problem_id", "gold", "spec").to_dicts()}
     tokenizer = load_tokenizer(model)
     engine = load_engine(settings.engine, model, batch_size=arguments.batch_size)
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
     progress = Progress(len(prefixes), "boundaries", "continue_paragraphs")
-    graded: dict[Place, list[Graded]] = {}
-    for prefix, completions in sample_continuations(prefixes, engine, sampling, values.n_continuations, values.seed):
-        found = grade_continuations(prefix, completions, tokenizer, golds[prefix.problem_id], params.dataset.answer)
-        graded.update(dict.fromkeys(prefix.places, found))
+    sampled: list[tuple[Prefix, list[Completion]]] = []
+    asked: list[Answer] = []
+    for prefix, found in sample_continuations(prefixes, engine, sampling, values.n_continuations, values.seed):
+        sampled.append((prefix, found))
+        asked += answers(prefix, found, tokenizer, known[prefix.problem_id], params.dataset.response_prefix)
         progress.advance()
+    grades = grade_all(asked, Grader(params.dataset.answer, params.grading.allow_unsandboxed), arguments.workers)
+    graded: dict[Place, list[Graded]] = {}
+    for prefix, found in sampled:
+        rows: list[Graded] = [(one.token_ids, one.finish_reason, next(grades).reward) for one in found]
+        graded.update(dict.fromkeys(prefix.places, rows))
     write_parquet(tabulate(graded, rollouts["problem_id"].to_list()), arguments.output)
 
 

@@ -23,7 +23,7 @@ from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
 from workflow_scripts.lib.engine import Request, Sampling
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import grade
+from workflow_scripts.lib.grading import Answer, Grader, grade
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.reference_model import prompt_ids, save_model
 from workflow_scripts.lib.reference_tasks import TASKS, Problem, generate_problems, keeps_to_its_tries
@@ -31,6 +31,7 @@ from workflow_scripts.lib.seeds import seed64
 from workflow_scripts.lib.transformers_engine import TransformersEngine
 
 MAX_TOKENS = 160
+INTEGERS = Grader("boxed_integer")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def collect(engine: TransformersEngine, problems: list[Problem], step: int, reci
         for completion in completions:
             stopped = completion.finish_reason == "stop"
             text, problem = str(engine.tokenizer.decode(completion.token_ids)), problems[index]
-            right = stopped and grade(text, problem.gold, "boxed_integer").reward
+            right = stopped and grade(Answer(text, problem.gold), INTEGERS).reward
             rewards.append(float(right and keeps_to_its_tries(problem, text)))
             end = [engine.tokenizer.eos_token_id] if stopped else []
             rows.append(prompts[index] + completion.token_ids + end)

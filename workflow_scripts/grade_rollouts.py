@@ -1,58 +1,83 @@
-"""Rule `grade_rollouts`: which responses of one shard are right (method, sections 1 and 2)."""
+"""Rule `grade_rollouts`: which responses of one shard are right (method, sections 1 and 2).
+
+By hand, for a table of responses with the columns problem_id, text and finish_reason ("stop" or "length"):
+
+    python -m workflow_scripts.grade_rollouts --problems results/problems/gsm8k.parquet --samples mine.parquet \\
+        --params '{"dataset": {"answer": "math", "response_prefix": ""}, "grading": {"allow_unsandboxed": false}}' \\
+        --workers 2 --output graded.parquet
+"""
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
+from workflow_scripts.lib.answers import Grade
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Grade, grade
+from workflow_scripts.lib.grading import Answer, Grader, grade_all
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 
-def grade_samples(samples: pl.DataFrame, golds: dict[str, str], answer_type: str) -> list[Grade]:
-    """One grade per row.
+def answers(samples: pl.DataFrame, problems: pl.DataFrame, opening: str) -> list[Answer]:
+    """One answer per row: what is graded is the whole response, `opening` and all.
 
     Raises:
-        UserError: a response belongs to no problem, or a right answer is not of the given type.
+        UserError: a response belongs to no problem.
     """
-    progress = Progress(len(samples), "responses", "grade_rollouts")
-    grades = []
+    known: dict[str, dict[str, Any]] = {row["problem_id"]: row for row in problems.to_dicts()}
+    found = []
     for problem_id, text, finish_reason in samples.select("problem_id", "text", "finish_reason").iter_rows():
-        if problem_id not in golds:
+        if problem_id not in known:
             raise UserError(f"samples: problem {problem_id} is not in the data set; delete the shard and run again")
-        try:
-            grades.append(grade(text, golds[problem_id], answer_type, truncated=finish_reason == "length"))
-        except UserError as error:
-            raise UserError(f"problem {problem_id}: {error}") from error
+        problem = known[problem_id]
+        found.append(Answer(opening + text, problem["gold"], problem["spec"], truncated=finish_reason == "length"))
+    return found
+
+
+def grade_samples(wanted: Sequence[Answer], grader: Grader, workers: int) -> list[Grade]:
+    """One grade per answer.
+
+    Raises:
+        UserError: a right answer is not of the given type, or code has no sandbox.
+    """
+    progress = Progress(len(wanted), "responses", "grade_rollouts")
+    grades = []
+    for one in grade_all(wanted, grader, workers):
+        grades.append(one)
         progress.advance()
     return grades
 
 
 def add_grades(samples: pl.DataFrame, grades: Sequence[Grade]) -> pl.DataFrame:
-    """The samples with columns reward, truncated, answer and reason."""
+    """The samples with columns reward, truncated, answer, reason and loose (null but for instructions)."""
     return samples.with_columns(
         pl.Series("reward", [one.reward for one in grades], dtype=pl.Int8),
         (pl.col("finish_reason") == "length").alias("truncated"),
         pl.Series("answer", [one.answer for one in grades], dtype=pl.String),
         pl.Series("reason", [one.reason for one in grades], dtype=pl.String),
+        pl.Series("loose", [one.loose for one in grades], dtype=pl.Int8),
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="JSON: dataset (answer)")
-    parser.add_argument("--samples", required=True)
-    parser.add_argument("--problems", required=True)
-    parser.add_argument("--output", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", required=True, help="JSON: dataset (answer, response_prefix), grading")
+    parser.add_argument(
+        "--samples", required=True, help="Parquet: problem_id, text, finish_reason, and what else it has"
+    )
+    parser.add_argument("--problems", required=True, help="Parquet, as prepare_problems writes it")
+    parser.add_argument("--workers", type=int, default=1, help="processes that grade")
+    parser.add_argument("--output", required=True, help="Parquet: the samples with their grades")
     arguments = parser.parse_args(argv)
+    params = load(arguments.params)
     samples = read_parquet(arguments.samples)
-    golds = dict(read_parquet(arguments.problems).select("problem_id", "gold").iter_rows())
-    grades = grade_samples(samples, golds, load(arguments.params).dataset.answer)
-    write_parquet(add_grades(samples, grades), arguments.output)
+    wanted = answers(samples, read_parquet(arguments.problems), params.dataset.response_prefix)
+    grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
+    write_parquet(add_grades(samples, grade_samples(wanted, grader, arguments.workers)), arguments.output)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ The part depends on the problem's id alone, so that a data set can grow without 
 """
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 
 import polars as pl
 
 from workflow_scripts.lib.config import Dataset, Split, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.records import read_records
+from workflow_scripts.lib.problems import Problem, content, read_problems
 from workflow_scripts.lib.seeds import uniform
 from workflow_scripts.lib.tables import write_parquet
 
@@ -20,11 +22,10 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "position": pl.Int64,
     "question": pl.String,
     "gold": pl.String,
+    "spec": pl.String,
+    "place": pl.String,
     "split": pl.String,
 }
-
-Problem = tuple[str, str, str]
-"""Id, question and right answer."""
 
 
 def reference_problems(dataset: Dataset) -> list[Problem]:
@@ -32,22 +33,38 @@ def reference_problems(dataset: Dataset) -> list[Problem]:
     from workflow_scripts.lib.reference_tasks import generate_problems
 
     made = generate_problems(str(dataset.task), "evaluation", dataset.n_problems, REFERENCE_SEED)
-    return [(f"{dataset.key}-{i:06d}", problem.question, problem.gold) for i, problem in enumerate(made)]
+    names = [f"{dataset.key}-{number:06d}" for number in range(len(made))]
+    return [Problem(name, one.question, one.gold, None, name) for name, one in zip(names, made, strict=True)]
 
 
-def file_problems(dataset: Dataset) -> list[Problem]:
-    """The first `n_problems` records of a file.
+def check_instructions(problems: Sequence[Problem]) -> None:
+    """See that every instruction of every problem has a checker.
 
     Raises:
-        UserError: the file cannot be read, a record is malformed, or there are too few.
+        UserError: one has none.
     """
-    records = read_records(str(dataset.path), dataset.fields, prefix=dataset.key)
-    if len(records) < dataset.n_problems:
+    from workflow_scripts.lib.grade_instructions import check_ids
+
+    for problem in problems:
+        try:
+            check_ids(json.loads(problem.spec or "{}")["ids"])
+        except UserError as error:
+            raise UserError(f"{problem.place}: {error}") from error
+
+
+def check_content(problems: Sequence[Problem], dataset: Dataset) -> str:
+    """The hash of the problems.
+
+    Raises:
+        UserError: it is not the one that the configuration promises.
+    """
+    found = content(problems)
+    if dataset.content is not None and found != dataset.content:
         raise UserError(
-            f"{dataset.path}: holds {len(records)} records, but datasets.{dataset.key}.n_problems asks for "
-            f"{dataset.n_problems}; lower it or add records"
+            f"datasets.{dataset.key}.content: {dataset.content} is not the hash of its {len(problems)} problems, "
+            f"which is {found}; the source has changed, or fields or n_problems have: correct it once you know why"
         )
-    return [(record.problem_id, record.question, record.gold) for record in records[: dataset.n_problems]]
+    return found
 
 
 def part(problem_id: str, split: Split) -> str:
@@ -57,7 +74,10 @@ def part(problem_id: str, split: Split) -> str:
 
 def tabulate(problems: Sequence[Problem], split: Split) -> pl.DataFrame:
     """One row per problem, in order."""
-    rows = [(i, n, question, gold, part(i, split)) for n, (i, question, gold) in enumerate(problems)]
+    rows = [
+        (one.problem_id, position, one.question, one.gold, one.spec, one.place, part(one.problem_id, split))
+        for position, one in enumerate(problems)
+    ]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
@@ -65,11 +85,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: dataset, split")
+    parser.add_argument("--records", help="the file of a data set with `source: file`")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     dataset = params.dataset
-    problems = reference_problems(dataset) if dataset.source == "reference" else file_problems(dataset)
+    if dataset.source == "reference":
+        problems = reference_problems(dataset)
+    else:
+        problems = read_problems(params.raw["dataset"], arguments.records)[: dataset.n_problems]
+    if dataset.answer == "instructions":
+        check_instructions(problems)
+    found = check_content(problems, dataset)
+    print(f"prepare_problems: {len(problems)} problems of {dataset.key}, content {found}", file=sys.stderr)
     write_parquet(tabulate(problems, params.split), arguments.output)
 
 

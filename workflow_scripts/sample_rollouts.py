@@ -16,7 +16,7 @@ from workflow_scripts.lib.engines import load_engine
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prompts import build_prompt
+from workflow_scripts.lib.prompts import PLAIN, Wording, build_prompt
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -43,7 +43,7 @@ def shard_problems(problems: pl.DataFrame, shard: int, shard_size: int) -> pl.Da
 
 
 def build_requests(
-    problems: pl.DataFrame, model: ModelConfig, tokenizer: Any, n: int, max_tokens: int
+    problems: pl.DataFrame, model: ModelConfig, tokenizer: Any, n: int, max_tokens: int, wording: Wording = PLAIN
 ) -> list[Request]:
     """One request per problem with `n` keys.
 
@@ -52,13 +52,13 @@ def build_requests(
     """
     context = read_architecture(model.path, model.revision).context
     requests = []
-    for problem_id, question in problems.select("problem_id", "question").iter_rows():
-        token_ids = build_prompt(question, model, tokenizer)
+    for problem_id, question, place in problems.select("problem_id", "question", "place").iter_rows():
+        token_ids = build_prompt(question, model, tokenizer, wording)
         if not token_ids:
-            raise UserError(f"problem {problem_id}: its prompt has no tokens; mend its question")
+            raise UserError(f"{place}: the prompt has no tokens; mend the question")
         if context is not None and len(token_ids) >= context:
             raise UserError(
-                f"problem {problem_id}: its prompt has {len(token_ids)} tokens, but model {model.key} reads {context}; "
+                f"{place}: the prompt has {len(token_ids)} tokens, but model {model.key} reads {context}; "
                 "shorten or remove the problem"
             )
         keys = tuple(f"{problem_id}/{sample}" for sample in range(n))
@@ -111,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, settings = ModelConfig.from_entry(params.model), params.rollouts
     problems = shard_problems(read_parquet(arguments.problems), arguments.shard, params.dataset.shard_size)
     tokenizer = load_tokenizer(model)
-    requests = build_requests(problems, model, tokenizer, settings.n_samples, settings.max_tokens)
+    wording = Wording(params.dataset.template, params.dataset.instruction, params.dataset.response_prefix)
+    requests = build_requests(problems, model, tokenizer, settings.n_samples, settings.max_tokens, wording)
     engine = load_engine(settings.engine, model, batch_size=arguments.batch_size)
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
     responses = sample_responses(engine, requests, sampling, settings.seed)

@@ -160,7 +160,12 @@ def test_defaults_are_filled_in_at_every_depth() -> None:
     filled = with_defaults(CONFIG)
     assert filled["split"] == {"train_ratio": 0.8, "seed": 0}
     assert filled["models"]["m"]["prompt"] == "chat"
-    assert filled["datasets"]["d"]["fields"] == {"id": None, "question": "question", "gold": "answer"}
+    fields = filled["datasets"]["d"]["fields"]
+    assert {name: fields[name] for name in ("id", "question", "gold")} == {
+        "id": None,
+        "question": "question",
+        "gold": "answer",
+    }
     assert filled["figures"]["fig4"] == {"runs": [], "layers": None}
     assert filled["figures"]["fig1"] == {"runs": ["m/d"], "layers": [1]}
     assert "value_probes" in CONFIG and "epochs" not in CONFIG["value_probes"]

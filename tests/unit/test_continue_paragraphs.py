@@ -14,6 +14,7 @@ from workflow_scripts.lib.config import Values, build
 from workflow_scripts.lib.engine import Sampling
 from workflow_scripts.lib.engines import load_engine
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.grading import Answer
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
@@ -63,7 +64,7 @@ def engine(model):
 @pytest.fixture(scope="module")
 def problems():
     names = ["a", "b", "c", "d", "e"]
-    return pl.DataFrame({"problem_id": names, "position": range(5), "gold": ["12"] * 5})
+    return pl.DataFrame({"problem_id": names, "position": range(5), "gold": ["12"] * 5, "spec": [None] * 5})
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,8 @@ def run(folder, model, problems, rollouts, shard_size=4, batch_size=256, n_probl
         "top_p": 0.95,
         "stop": "default",
     }
-    params = {"model": model, "dataset": {"answer": "boxed_integer"}, "rollouts": settings, "values": values}
+    params = {"model": model, "rollouts": settings, "values": values, "grading": {"allow_unsandboxed": False}}
+    params |= {"dataset": {"answer": "boxed_integer", "response_prefix": ""}}
     outputs: dict[str, list[Any]] = {"paragraphs": [], "continuations": []}
     for shard in range(-(-n_problems // shard_size)):
         paragraphs, continuations = folder / f"paragraphs{shard}", folder / f"continuations{shard}"
@@ -203,8 +205,10 @@ def test_no_tokens_left_is_a_wrong_and_empty_continuation(rollouts, tables, engi
     assert len(found) == 3
     assert all(done.token_ids for done in found[id(prefixes[0])])
     for prefix in prefixes[1:]:
-        graded = continue_paragraphs.grade_continuations(prefix, found[id(prefix)], tokenizer, "12", "boxed_integer")
-        assert graded == [([], "length", 0)] * 2
+        problem = {"gold": "12", "spec": None}
+        answers = continue_paragraphs.answers(prefix, found[id(prefix)], tokenizer, problem, "")
+        assert answers == [Answer("", "12", None, truncated=True)] * 2
+        assert [one.token_ids for one in found[id(prefix)]] == [[], []]
 
 
 def test_only_the_first_problems_are_valued(tmp_path, model, problems, rollouts):

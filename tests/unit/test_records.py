@@ -1,6 +1,7 @@
 """Every malformed record is one line that says where and what to do."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,20 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.unit.entries import dataset_entry
+from workflow_scripts.fetch_records import fetch
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.records import read_records
+from workflow_scripts.lib.problems import Problem, content, read_problems
+from workflow_scripts.lib.records import record_file
 
 GOOD: list[dict[str, Any]] = [
     {"question": "1+1?", "answer": "2", "id": "a"},
     {"question": "2+2?", "answer": 4, "id": 7},
 ]
+
+
+def read(path: Path, fields: dict[str, Any] | None = None, **settings: Any) -> list[Problem]:
+    return read_problems(dataset_entry("p", path=str(path), fields=fields or {}, **settings))
 
 
 def write(path: Path, records: list[Any]) -> Path:
@@ -36,16 +44,16 @@ def test_the_three_kinds_of_file(tmp_path: Path, name: str) -> None:
     else:
         write(path, GOOD)
     fields = {"id": "id", "question": "question", "gold": "answer"}
-    found = [(r.problem_id, r.question, r.gold) for r in read_records(path, fields)]
+    found = [(r.problem_id, r.question, r.gold) for r in read(path, fields)]
     assert found == [("a", "1+1?", "2"), ("7", "2+2?", "4")]
-    assert [r.problem_id for r in read_records(path)] == ["p-000000", "p-000001"]
-    assert [r.problem_id for r in read_records(path, prefix="mine")] == ["mine-000000", "mine-000001"]
+    assert [r.problem_id for r in read(path)] == ["p-000000", "p-000001"]
 
 
 def test_field_mapping_and_blank_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", ['{"q": "Q1", "a": 1.5}\n', "\n", '{"q": "Q2", "a": "x"}\n'])
-    found = read_records(path, {"question": "q", "gold": "a"})
-    assert [(r.question, r.gold, r.place) for r in found] == [("Q1", "1.5", "line 1"), ("Q2", "x", "line 3")]
+    found = read(path, {"question": "q", "gold": "a"})
+    expected = [("Q1", "1.5", f"{path}: line 1"), ("Q2", "x", f"{path}: line 3")]
+    assert [(r.question, r.gold, r.place) for r in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -66,39 +74,178 @@ def test_field_mapping_and_blank_lines(tmp_path: Path) -> None:
 def test_malformed_records(tmp_path: Path, second: Any, message: str) -> None:
     path = write(tmp_path / "p.jsonl", [GOOD[0], second])
     with pytest.raises(UserError, match=message) as caught:
-        read_records(path)
+        read(path)
     assert str(caught.value).startswith(str(path))
 
 
 def test_repeated_ids(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [GOOD[0], {**GOOD[1], "id": "a"}])
     with pytest.raises(UserError, match="line 2: same id as line 1 \\('a'\\)"):
-        read_records(path, {"id": "id"})
+        read(path, {"id": "id"})
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        read_records(tmp_path / "none.jsonl")
+        read(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match=r"unknown kind of file; use one of \.jsonl"):
-        read_records(write(tmp_path / "p.csv", GOOD))
+        read(write(tmp_path / "p.csv", GOOD))
     with pytest.raises(UserError, match="holds no records"):
-        read_records(write(tmp_path / "empty.jsonl", []))
+        read(write(tmp_path / "empty.jsonl", []))
+    with pytest.raises(UserError, match=r"holds 2 records, but datasets\.p\.n_problems asks for 3"):
+        read(write(tmp_path / "short.jsonl", GOOD), n_problems=3)
     whole = write(tmp_path / "p.jsonl.gz", GOOD * 1).read_bytes()
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-12])
     with pytest.raises(UserError, match="damaged after line"):
-        read_records(tmp_path / "cut.jsonl.gz")
+        read(tmp_path / "cut.jsonl.gz")
     (tmp_path / "text.jsonl.gz").write_text("{}")
     with pytest.raises(UserError, match="damaged after line 0"):
-        read_records(tmp_path / "text.jsonl.gz")
+        read(tmp_path / "text.jsonl.gz")
     (tmp_path / "latin.jsonl").write_bytes(b'{"question": "caf\xe9", "answer": 1}\n')
     with pytest.raises(UserError, match="line 1: not UTF-8"):
-        read_records(tmp_path / "latin.jsonl")
+        read(tmp_path / "latin.jsonl")
     (tmp_path / "p.parquet").write_text("no")
     with pytest.raises(UserError, match="not a readable Parquet file"):
-        read_records(tmp_path / "p.parquet")
+        read(tmp_path / "p.parquet")
 
 
 def test_parquet_without_the_field(tmp_path: Path) -> None:
     pl.DataFrame({"question": ["a"]}).write_parquet(tmp_path / "p.parquet")
     with pytest.raises(UserError, match="row 1: no field 'answer'"):
-        read_records(tmp_path / "p.parquet")
+        read(tmp_path / "p.parquet")
+
+
+def test_nested_fields_and_marked_answers(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "p.jsonl", [{"q": {"text": "Q1"}, "s": "so 3+4 #### 7"}, {"q": {"text": "Q2"}, "s": "#### 8"}]
+    )
+    fields = {"question": "q.text", "gold": "s"}
+    assert [one.gold for one in read(path, fields, gold_in="after_hashes")] == ["7", "8"]
+    with pytest.raises(
+        UserError, match=r"line 1: no box in the right answer; mend the record, or set gold_in to whole"
+    ):
+        read(path, fields, gold_in="last_box")
+    boxed = write(tmp_path / "b.jsonl", [{"question": "Q", "answer": r"\boxed{1} or \boxed{\frac{1}{2}}"}])
+    assert read(boxed, gold_in="last_box")[0].gold == r"\frac{1}{2}"
+    with pytest.raises(UserError, match="line 1: right answer 'x' is not an integer"):
+        read(write(tmp_path / "i.jsonl", [{"question": "Q", "answer": "x"}]), answer="boxed_integer")
+
+
+CHOICES = [{"label": "A", "text": "tin"}, {"label": "B", "text": "iron"}]
+
+
+@pytest.mark.parametrize("choices", [CHOICES, {"label": ["A", "B"], "text": ["tin", "iron"]}])
+def test_choices_of_both_forms(tmp_path: Path, choices: Any) -> None:
+    path = write(tmp_path / "p.jsonl", [{"question": "Which rusts?", "choices": choices, "answer": "B"}])
+    (found,) = read(path, answer="choice")
+    assert found.question == "Which rusts?\nA. tin\nB. iron"
+    assert (found.gold, json.loads(found.spec or "")) == ("B", {"A": "tin", "B": "iron"})
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "message"),
+    [
+        (CHOICES, "C", "right answer 'C' is none of the labels A, B"),
+        (CHOICES[:1], "A", "not two or more distinct labels"),
+        ([*CHOICES, CHOICES[0]], "A", "not two or more distinct labels"),
+        ({"label": ["A", "B"], "text": ["tin"]}, "A", "not two or more distinct labels"),
+        ("A or B", "A", "not two or more distinct labels"),
+    ],
+)
+def test_malformed_choices(tmp_path: Path, choices: Any, answer: str, message: str) -> None:
+    path = write(tmp_path / "p.jsonl", [{"question": "Which rusts?", "choices": choices, "answer": answer}])
+    with pytest.raises(UserError, match=f"line 1: .*{message}"):
+        read(path, answer="choice")
+
+
+CODE = {"prompt": "Double.", "code": "def f(x):\n    return 2 * x", "entry_point": "f", "atol": 0}
+CODE |= {"assertion": "assert f(1) == 2", "base_input": [[1]], "plus_input": [[2], [3]]}
+CODE_FIELDS = {"question": "prompt", "gold": "code"}
+
+
+def test_programs(tmp_path: Path) -> None:
+    (found,) = read(write(tmp_path / "p.jsonl", [CODE]), CODE_FIELDS, answer="code")
+    spec = json.loads(found.spec or "")
+    assert spec == {"entry_point": "f", "calls": [[1], [2], [3]], "tolerance": 0.0, "example": "assert f(1) == 2"}
+    empty = write(tmp_path / "e.jsonl", [{**CODE, "plus_input": {}}])
+    assert json.loads(read(empty, CODE_FIELDS, answer="code")[0].spec or "")["calls"] == [[1]]
+    with pytest.raises(UserError, match="line 1: its inputs are not lists of arguments"):
+        read(write(tmp_path / "f.jsonl", [{**CODE, "base_input": [1]}]), CODE_FIELDS, answer="code")
+
+
+def test_instructions(tmp_path: Path) -> None:
+    record = {"question": "Q", "instruction_id_list": ["a:b", "c:d"], "kwargs": [{"n": 1, "m": None}, None]}
+    (found,) = read(write(tmp_path / "p.jsonl", [record]), answer="instructions")
+    assert found.gold == "a:b, c:d"
+    assert json.loads(found.spec or "") == {"ids": ["a:b", "c:d"], "arguments": [{"n": 1}, {}], "prompt": "Q"}
+    with pytest.raises(UserError, match="line 1: 2 instructions with 1 arguments"):
+        read(write(tmp_path / "q.jsonl", [{**record, "kwargs": [{}]}]), answer="instructions")
+
+
+def test_content_is_what_the_problems_say(tmp_path: Path) -> None:
+    whole = read(write(tmp_path / "a.jsonl", GOOD), {"id": "id"})
+    elsewhere = read(write(tmp_path / "b.jsonl.gz", GOOD), {"id": "id"})
+    assert content(whole) == content(elsewhere)
+    changed = read(write(tmp_path / "c.jsonl", [GOOD[0], {**GOOD[1], "answer": 5}]), {"id": "id"})
+    assert len({content(whole), content(changed), content(whole[:1])}) == 3
+
+
+def test_another_content_than_promised_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl.gz", GOOD)
+    digest = hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    assert len(read(path, sha256=digest)) == 2
+    with pytest.raises(UserError, match=f"its content has SHA-256 {digest}, not {'0' * 64}; fetch the file again"):
+        read(path, sha256="0" * 64)
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path) -> Path:
+    """A data set in the hub's own layout: a card that names subsets and parts, and their files."""
+    folder = tmp_path / "sums"
+    (folder / "main").mkdir(parents=True)
+    (folder / "hard").mkdir()
+    pl.DataFrame([{"question": "1+1?", "answer": "so #### 2"}]).write_parquet(
+        folder / "main/test-00000-of-00001.parquet"
+    )
+    pl.DataFrame([{"question": "2+2?", "answer": "#### 4"}]).write_parquet(folder / "main/train-00000-of-00001.parquet")
+    pl.DataFrame([{"question": "9*9?", "answer": "#### 81"}]).write_parquet(folder / "hard/test-00000-of-00001.parquet")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train-*\n  - split: test\n"
+        "    path: main/test-*\n- config_name: hard\n  data_files:\n  - split: test\n    path: hard/test-*\n---\n"
+    )
+    return folder
+
+
+def test_the_hub_and_a_file_give_the_same_problems(hub_folder: Path, tmp_path: Path) -> None:
+    def hub(**settings: Any) -> list[Problem]:
+        return read(hub_folder, source="hub", gold_in="after_hashes", **settings)
+
+    found = hub(subset="main")
+    assert [(one.question, one.gold, one.place) for one in found] == [("1+1?", "2", f"{hub_folder}: row 1")]
+    assert hub(subset="main", part="train")[0].gold == "4"
+    assert hub(subset="hard")[0].gold == "81"
+    same = read(write(tmp_path / "p.jsonl", [{"question": "1+1?", "answer": "so #### 2"}]), gold_in="after_hashes")
+    assert content(found) == content(same)
+    with pytest.raises(UserError, match=r"sums: part validation of subset main cannot be read .*check name, revision"):
+        hub(subset="main", part="validation")
+    with pytest.raises(UserError, match="part test of subset other cannot be read"):
+        hub(subset="other")
+
+
+def test_a_data_set_that_the_hub_does_not_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="nobody/nothing: part test at abc cannot be read"):
+        read(Path("nobody/nothing"), source="hub", revision="abc")
+
+
+def test_fetched_whole_or_not_at_all(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "p.jsonl.gz", GOOD), tmp_path / "out" / "records.jsonl.gz"
+    digest = hashlib.sha256(gzip.decompress(source.read_bytes())).hexdigest()
+    with pytest.raises(UserError, match=r"its content has SHA-256 .* it has changed"):
+        fetch(source.as_uri(), "0" * 64, target)
+    with pytest.raises(UserError, match=r"none\.jsonl: cannot be fetched .*check the address"):
+        fetch((tmp_path / "none.jsonl").as_uri(), digest, target)
+    assert list(target.parent.iterdir()) == []
+    fetch(source.as_uri(), digest, target)
+    assert target.read_bytes() == source.read_bytes()
+    entry = dataset_entry(path=None, url=source.as_uri(), sha256=digest)
+    assert record_file("mine", entry) == "results/fetched/mine/records.jsonl.gz"

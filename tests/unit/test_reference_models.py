@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workflow_scripts.lib.engine import Request, Sampling
-from workflow_scripts.lib.grading import grade
+from workflow_scripts.lib.grading import Answer, Grader, grade
 from workflow_scripts.lib.models import ModelConfig
 from workflow_scripts.lib.prompts import build_prompt
 from workflow_scripts.lib.reference_model import prompt_ids as training_prompt
@@ -79,6 +79,6 @@ def test_the_weights_are_as_able_as_the_card_says(name: str, task: str) -> None:
     right = 0
     for index, (completion,) in engine.generate(requests, Sampling(1.0, 0.95, 256), seed=19):
         text = str(engine.tokenizer.decode(completion.token_ids))
-        right += grade(text, problems[index].gold, "boxed_integer").reward
+        right += grade(Answer(text, problems[index].gold), Grader("boxed_integer")).reward
     stated = float(card_rows()[name, task][1].split()[0])
     assert abs(right / len(problems) - stated) < 4 * (stated * (1 - stated) / len(problems)) ** 0.5

@@ -9,7 +9,7 @@ import pytest
 
 from workflow_scripts.lib import reference_tasks
 from workflow_scripts.lib.exact_values import all_solutions, exact_values, is_right
-from workflow_scripts.lib.grading import grade
+from workflow_scripts.lib.grading import Answer, Grader, grade
 from workflow_scripts.lib.reference_tasks import (
     TASKS,
     Problem,
@@ -117,7 +117,7 @@ def test_a_solution_is_graded_by_its_last_box() -> None:
         for problem in generate_problems(task, "evaluation", 20, seed=13):
             text = demonstrate(problem, rng)
             right = is_right(tuple(text.split("\n\n")), problem.gold)
-            assert grade(text, problem.gold, "boxed_integer").reward == int(right)
+            assert grade(Answer(text, problem.gold), Grader("boxed_integer")).reward == int(right)
 
 
 def test_carries_and_borrows() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.unit.entries import dataset_entry
 from tests.unit.tiny_models import save_tiny_model
 from workflow_scripts import dump_activations, grade_rollouts, prepare_problems, sample_rollouts
 from workflow_scripts.lib.activations import read_layer
@@ -15,6 +16,7 @@ from workflow_scripts.lib.models import fingerprint
 from workflow_scripts.lib.tables import read_parquet
 from workflow_scripts.lib.tensors import read_metadata
 
+GRADED = '{"dataset": {"answer": "boxed_integer", "response_prefix": ""}, "grading": {"allow_unsandboxed": false}}'
 SPLIT = {"train_ratio": 0.8, "seed": 0}
 ROLLOUTS = {"engine": "transformers", "max_tokens": 12, "temperature": 1.0, "top_p": 0.95, "n_samples": 2}
 ROLLOUTS |= {"stop": "default", "seed": 0}
@@ -27,13 +29,7 @@ def problem_file(folder: Path, n: int) -> Path:
 
 
 def prepare(folder: Path, n: int, **changes: Any) -> pl.DataFrame:
-    dataset = {
-        "key": "mine",
-        "source": "file",
-        "path": str(folder / "p.jsonl"),
-        "fields": {},
-        "n_problems": n,
-    } | changes
+    dataset = dataset_entry(path=str(folder / "p.jsonl"), n_problems=n) | changes
     params = json.dumps({"dataset": dataset, "split": SPLIT})
     prepare_problems.main(["--params", params, "--output", str(folder / "problems.parquet")])
     return read_parquet(folder / "problems.parquet")
@@ -41,7 +37,7 @@ def prepare(folder: Path, n: int, **changes: Any) -> pl.DataFrame:
 
 def sample(folder: Path, shard: int, shard_size: int, batch_size: int = 4, **changes: Any) -> pl.DataFrame:
     params = {"model": {"key": "m", "path": str(folder / "model"), "instruction": ""} | changes.pop("model", {})}
-    params |= {"dataset": {"key": "mine", "shard_size": shard_size}, "rollouts": ROLLOUTS | changes}
+    params |= {"dataset": dataset_entry(shard_size=shard_size), "rollouts": ROLLOUTS | changes}
     arguments = ["--params", json.dumps(params), "--problems", str(folder / "problems.parquet"), "--shard", str(shard)]
     output = folder / f"samples-{shard}.parquet"
     sample_rollouts.main([*arguments, "--batch-size", str(batch_size), "--output", str(output)])
@@ -60,7 +56,7 @@ def test_problems_keep_their_part_when_the_data_set_grows(tmp_path: Path) -> Non
     problem_file(tmp_path, 200)
     small, large = prepare(tmp_path, 50), prepare(tmp_path, 200)
     assert small.equals(large.head(50))
-    assert large.columns == ["problem_id", "position", "question", "gold", "split"]
+    assert large.columns == ["problem_id", "position", "question", "gold", "spec", "place", "split"]
     assert large["problem_id"][3] == "mine-000003"
     assert large["position"].to_list() == list(range(200))
     assert 0.7 < (large["split"] == "train").mean() < 0.9  # type: ignore[operator]
@@ -103,7 +99,7 @@ def test_a_second_run_gives_the_same_bytes(folder: Path) -> None:
 def test_prompt_longer_than_the_context(folder: Path) -> None:
     (folder / "p.jsonl").write_text(json.dumps({"question": "What " * 200, "answer": 1}))
     prepare(folder, 1)
-    with pytest.raises(UserError, match="problem mine-000000: its prompt has 202 tokens, but model m reads 128"):
+    with pytest.raises(UserError, match=r"p\.jsonl: line 1: the prompt has 202 tokens, but model m reads 128"):
         sample(folder, 0, 10)
     with pytest.raises(UserError, match="shard 7: the data set's 1 problems do not reach it"):
         sample(folder, 7, 10)
@@ -119,11 +115,11 @@ def test_graded_and_dumped(folder: Path) -> None:
         .alias("finish_reason"),
     )
     with_boxes.write_parquet(folder / "samples.parquet")
-    arguments = ["--params", '{"dataset": {"key": "mine", "answer": "boxed_integer"}}']
+    arguments = ["--params", GRADED]
     arguments += ["--samples", str(folder / "samples.parquet"), "--problems", str(folder / "problems.parquet")]
     grade_rollouts.main([*arguments, "--output", str(folder / "rollouts.parquet")])
     graded = read_parquet(folder / "rollouts.parquet")
-    assert graded.columns == [*samples.columns, "reward", "truncated", "answer", "reason"]
+    assert graded.columns == [*samples.columns, "reward", "truncated", "answer", "reason", "loose"]
     assert graded.schema["reward"] == pl.Int8
     assert graded.filter(pl.col("reward") == 1).select("problem_id", "sample").rows() == [("mine-000003", 0)]
     assert set(graded.filter(pl.col("truncated"))["problem_id"]) == {"mine-000004"}
@@ -148,13 +144,13 @@ def test_graded_and_dumped(folder: Path) -> None:
 def test_a_response_without_a_problem_and_a_wrong_kind_of_answer(folder: Path) -> None:
     sample(folder, 0, 10)
     read_parquet(folder / "problems.parquet").tail(5).write_parquet(folder / "some.parquet")
-    arguments = ["--params", '{"dataset": {"answer": "boxed_integer"}}', "--samples", str(folder / "samples-0.parquet")]
+    arguments = ["--params", GRADED, "--samples", str(folder / "samples-0.parquet")]
     with pytest.raises(UserError, match="problem mine-000000 is not in the data set"):
         grade_rollouts.main([*arguments, "--problems", str(folder / "some.parquet"), "--output", str(folder / "o")])
     problems = read_parquet(folder / "problems.parquet").with_columns(pl.lit("x").alias("gold"))
     problems.write_parquet(folder / "some.parquet")
     samples = read_parquet(folder / "samples-0.parquet").with_columns(pl.lit("stop").alias("finish_reason"))
     samples.write_parquet(folder / "samples-0.parquet")
-    with pytest.raises(UserError, match="problem mine-000000: right answer 'x' is not an integer"):
+    with pytest.raises(UserError, match="right answer 'x' is not an integer"):
         grade_rollouts.main([*arguments, "--problems", str(folder / "some.parquet"), "--output", str(folder / "o")])
     assert not (folder / "o").exists()

@@ -13,6 +13,7 @@ import yaml
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import read_architecture
+from workflow_scripts.lib.records import ENDINGS, file_records, url_ending
 from workflow_scripts.lib.schema import Path as KeyPath
 from workflow_scripts.lib.schema import did_you_mean, dotted, faults, fill
 
@@ -142,20 +143,22 @@ def model_faults(name: str, model: Config, config: Config) -> Iterable[tuple[Key
 
 
 def dataset_faults(name: str, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
-    """A data set without task or path, a missing file, a malformed record, fewer records than wanted."""
+    """A data set without what its source wants, a missing file, a malformed record, fewer records than wanted."""
     key: KeyPath = ("datasets", name)
-    if dataset["source"] == "reference":
-        if dataset["task"] is None:
-            yield (*key, "source"), "reference wants a task; add task"
-        return
-    if dataset["path"] is None:
-        yield (*key, "source"), "file wants a path; add path"
-    elif not Path(dataset["path"]).is_file():
-        yield (
-            (*key, "path"),
-            f"{dataset['path']}: no such file; correct the path (it is relative to the project's folder)",
-        )
-    else:
+    wanted = {"reference": "task", "hub": "path", "file": "path"}[dataset["source"]]
+    if dataset["source"] == "file" and dataset["url"] is not None:
+        if dataset["path"] is not None:
+            yield (*key, "path"), "has a url beside it; remove one of the two"
+        if url_ending(dataset["url"]) is None:
+            yield (*key, "url"), f"ends with none of {', '.join(ENDINGS)}; name a file of one of these kinds"
+        if dataset["sha256"] is None and dataset["content"] is None:
+            yield (*key, "url"), "wants sha256, the hash of the file, or content, that of its problems; add one of them"
+    elif dataset[wanted] is None:
+        yield (*key, "source"), f"{dataset['source']} wants a {wanted}; add {wanted}"
+    elif dataset["source"] == "file" and not Path(dataset["path"]).is_file():
+        fault = f"{dataset['path']}: no such file; correct the path (it is relative to the project's folder)"
+        yield (*key, "path"), fault
+    elif dataset["source"] == "file":
         yield from record_faults(key, dataset)
 
 
@@ -165,9 +168,9 @@ def record_faults(key: KeyPath, dataset: Config) -> Iterable[tuple[KeyPath, str]
     Raises:
         UserError: a malformed record (from the reader that the workflow itself uses; it names file and line).
     """
-    from workflow_scripts.lib.records import read_records  # imported late: it loads Polars, and most studies need none
+    from workflow_scripts.lib.problems import adapt
 
-    count = len(read_records(dataset["path"], dataset["fields"]))
+    count = len(adapt(file_records(dataset["path"], dataset["sha256"]), {"key": key[1], **dataset}))
     if count < dataset["n_problems"]:
         fault = f"{dataset['n_problems']} wanted but {dataset['path']} has {count}; set it to at most {count}"
         yield (*key, "n_problems"), fault

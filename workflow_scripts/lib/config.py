@@ -26,9 +26,19 @@ class Dataset(Section):
     source: str
     task: str | None
     path: str | None
-    fields: dict[str, str] | None
+    url: str | None
+    sha256: str | None
+    revision: str | None
+    subset: str | None
+    part: str
+    fields: dict[str, Any]
+    gold_in: str
     n_problems: int
+    content: str | None
     answer: str
+    template: str
+    instruction: str | None
+    response_prefix: str
     shard_size: int
 
 
@@ -53,6 +63,13 @@ class Rollouts(Section):
     stop: str
     seed: int
     batch_size: int
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class Grading(Section):
+    """What graders may do."""
+
+    allow_unsandboxed: bool
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -167,6 +184,11 @@ class Params:
     def rollouts(self) -> Rollouts:
         """Section `rollouts`."""
         return build(Rollouts, self.raw["rollouts"])
+
+    @property
+    def grading(self) -> Grading:
+        """Section `grading`."""
+        return build(Grading, self.raw["grading"])
 
     @property
     def values(self) -> Values:

@@ -1,99 +1,115 @@
-"""Is a response right? Integers in a box are compared here, other mathematics by math-verify.
+"""Is a response right? One function for one answer, one for many; each kind of answer has a module of its own.
 
-A response that was cut off is wrong whatever it says (method, section 1).
+A response that was cut off is wrong whatever it says (method, section 1). A grader that hangs or dies on an answer
+costs that answer and no other.
 """
 
-import re
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import TimeoutError as GaveUp
 from dataclasses import dataclass
-from functools import lru_cache
+from multiprocessing import get_context
 from typing import Any
 
+from workflow_scripts.lib.answers import Grade, parse_integer
 from workflow_scripts.lib.errors import UserError
 
-ANSWER_TYPES = ("boxed_integer", "math")
-TIMEOUT_SECONDS = 5
-INTEGER = re.compile(r"[+-]?\d+")
-SEPARATORS = re.compile(r"(?<=\d)(?:,|\\,|\{,\}|\\!)(?=\d{3}(?!\d))")
+ANSWER_TYPES = ("boxed_integer", "math", "choice", "code", "instructions")
+SECONDS = {"math": 30.0, "code": 1200.0, "instructions": 60.0}
+"""How long one answer may take by the clock, where a grader may hang. Code has its own, closer limit inside."""
 
 
 @dataclass(frozen=True)
-class Grade:
-    """`reward` 0 or 1, what was taken as the `answer`, and why there is no verdict: `timeout`, `unparsable` or None."""
+class Grader:
+    """How a data set's answers are graded."""
 
-    reward: int
-    answer: str | None
-    reason: str | None
-
-
-def last_boxed(text: str) -> str | None:
-    r"""What stands in the last complete `\boxed{...}`, inner braces matched; None if there is none."""
-    start = text.rfind("\\boxed{")
-    while start >= 0:
-        depth = 0
-        for place in range(start + len("\\boxed"), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            if depth == 0:
-                return text[start + len("\\boxed{") : place]
-        start = text.rfind("\\boxed{", 0, start)
-    return None
+    answer: str
+    allow_unsandboxed: bool = False
 
 
-def parse_integer(text: str) -> int | None:
-    """The integer that `text` is, thousands separators and dollar signs aside; None if it is none."""
-    cleaned = SEPARATORS.sub("", text.strip().strip("$").strip())
-    return int(cleaned) if INTEGER.fullmatch(cleaned) and len(cleaned) < 1000 else None
+@dataclass(frozen=True)
+class Answer:
+    """A response's text with the right answer, what the grader needs besides (JSON), and whether it was cut off."""
+
+    text: str
+    gold: str
+    spec: str | None = None
+    truncated: bool = False
 
 
-def _grade_integer(text: str, gold: str) -> Grade:
-    expected = parse_integer(gold)
-    if expected is None:
-        raise UserError(
-            f"right answer {gold!r} is not an integer; set the data set's answer to math or mend the record"
-        )
-    answer = last_boxed(text)
-    found = None if answer is None else parse_integer(answer)
-    return Grade(int(found == expected), answer, "unparsable" if found is None else None)
-
-
-@lru_cache(maxsize=4096)
-def _parse_gold(gold: str) -> Any:
-    from math_verify import parse
-
-    return parse(f"\\boxed{{{gold}}}", parsing_timeout=TIMEOUT_SECONDS)
-
-
-def _grade_math(text: str, gold: str) -> Grade:
-    from math_verify import parse, verify
-    from math_verify.errors import TimeoutException
-
-    boxed = last_boxed(text)
-    if boxed is not None and boxed.split() == gold.split():
-        return Grade(1, boxed, None)
-    answer = boxed
-    try:
-        parsed = parse(text, parsing_timeout=TIMEOUT_SECONDS, raise_on_error=True)
-        if not parsed:
-            return Grade(0, answer, "unparsable")
-        answer = boxed if boxed is not None else str(parsed[-1])
-        right = verify(_parse_gold(gold), parsed, timeout_seconds=TIMEOUT_SECONDS, raise_on_error=True)
-        return Grade(int(right), answer, None)
-    except TimeoutException:
-        return Grade(0, answer, "timeout")
-    except Exception:  # sympy fails in many ways on what a model may write; each costs this answer only
-        return Grade(0, answer, "unparsable")
-
-
-def grade(text: str, gold: str, answer_type: str, truncated: bool = False) -> Grade:
-    """Grade one response.
-
-    `boxed_integer` compares the integer in the last box; `math` compares expressions with math-verify, which reads the
-    last box or, without one, the last expression. Its timeouts use signals, so `math` works in the main thread only.
+def grade(answer: Answer, grader: Grader) -> Grade:
+    """Grade one answer, in this process and without a limit on time (except for code, which has its own).
 
     Raises:
-        UserError: an unknown answer type, or a right answer that is not of that type.
+        UserError: an unknown answer type, a right answer that is not of that type, or no sandbox for code.
     """
-    if answer_type not in ANSWER_TYPES:
-        raise UserError(f"configuration: datasets.<name>.answer: {answer_type!r} is none of {', '.join(ANSWER_TYPES)}")
-    if truncated:
+    if grader.answer not in ANSWER_TYPES:
+        known = ", ".join(ANSWER_TYPES)
+        raise UserError(f"configuration: datasets.<name>.answer: {grader.answer!r} is none of {known}")
+    if answer.truncated:
         return Grade(0, None, None)
-    return _grade_integer(text, gold) if answer_type == "boxed_integer" else _grade_math(text, gold)
+    return _grade(answer, grader)
+
+
+def _grade(answer: Answer, grader: Grader) -> Grade:
+    """Graders are imported where they are used: most studies need one of them, and some are heavy."""
+    if grader.answer == "math":
+        from workflow_scripts.lib.grade_math import grade_math
+
+        return grade_math(answer.text, answer.gold)
+    if grader.answer == "choice":
+        from workflow_scripts.lib.grade_choice import grade_choice
+
+        return grade_choice(answer.text, answer.gold, _spec(answer))
+    if grader.answer == "code":
+        from workflow_scripts.lib.grade_code import grade_code
+
+        return grade_code(answer.text, answer.gold, answer.spec or "{}", grader.allow_unsandboxed)
+    if grader.answer == "instructions":
+        from workflow_scripts.lib.grade_instructions import grade_instructions
+
+        spec = _spec(answer)
+        return grade_instructions(answer.text, spec["ids"], spec["arguments"], spec["prompt"])
+    from workflow_scripts.lib.answers import last_boxed
+
+    expected, boxed = parse_integer(answer.gold), last_boxed(answer.text)
+    if expected is None:
+        raise UserError(f"right answer {answer.gold!r} is not an integer; set the data set's answer to math or mend it")
+    found = None if boxed is None else parse_integer(boxed)
+    return Grade(int(found == expected), boxed, "unparsable" if found is None else None)
+
+
+def _spec(answer: Answer) -> Any:
+    return json.loads(answer.spec or "{}")
+
+
+def grade_all(
+    answers: Sequence[Answer], grader: Grader, workers: int = 1, seconds: float | None = None
+) -> Iterator[Grade]:
+    """Grade many answers, in their order.
+
+    Graders that may hang run in `workers` processes of their own; an answer that takes more than `seconds` (by default
+    `SECONDS`) gets the reason `timeout`, one that kills its process `unparsable`.
+
+    Raises:
+        UserError: as `grade`.
+    """
+    limit = SECONDS.get(grader.answer) if seconds is None else seconds
+    if limit is None:
+        yield from (grade(answer, grader) for answer in answers)
+        return
+    from pebble import ProcessExpired, ProcessPool
+
+    with ProcessPool(max_workers=workers, context=get_context("spawn")) as pool:  # a fork would copy Polars' threads
+        waiting = [None if one.truncated else pool.schedule(grade, [one, grader], timeout=limit) for one in answers]
+        try:
+            for future in waiting:
+                try:
+                    yield Grade(0, None, None) if future is None else future.result()
+                except GaveUp:
+                    yield Grade(0, None, "timeout")
+                except ProcessExpired:
+                    yield Grade(0, None, "unparsable")
+        except BaseException:
+            pool.stop()
+            raise

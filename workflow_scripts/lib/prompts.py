@@ -1,5 +1,7 @@
 """From a question to the token ids of a prompt."""
 
+from dataclasses import dataclass
+
 from transformers import PreTrainedTokenizerBase
 
 from workflow_scripts.lib.errors import UserError
@@ -7,30 +9,47 @@ from workflow_scripts.lib.models import INSTRUCTION, ModelConfig
 
 QWEN_BOXED = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "<|im_start|>user\n{question}\n" + INSTRUCTION.replace("{}", "{{}}") + "<|im_end|>\n"
+    "<|im_start|>user\n{turn}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
 
 
-def with_instruction(question: str, instruction: str) -> str:
-    """The question, and the instruction on its own line unless it is empty."""
-    return f"{question}\n{instruction}" if instruction else question
+@dataclass(frozen=True)
+class Wording:
+    """What a data set puts around a question: see `template`, `instruction` and `response_prefix` of `datasets`."""
+
+    template: str = "{question}"
+    instruction: str | None = None
+    response_prefix: str = ""
+
+    def turn(self, question: str, instruction: str) -> str:
+        """The user's turn: the question in its template, and the instruction on its own line unless it is empty."""
+        asked = self.template.replace("{question}", question)
+        line = instruction if self.instruction is None else self.instruction
+        return f"{asked}\n{line}" if line else asked
 
 
-def build_prompt(question: str, config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+PLAIN = Wording()
+
+
+def build_prompt(
+    question: str, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, wording: Wording = PLAIN
+) -> list[int]:
     """Token ids of the prompt, ready to be continued.
 
     `chat` is the model's own template with the question as the user's turn; `qwen-boxed` the prompt of the paper
-    (Table 6) to the letter; `plain` the question, the instruction and a line break, for base models without a template.
+    (Table 6) to the letter, whose instruction only a data set can replace; `plain` the question, the instruction and a
+    line break, for base models without a template.
 
     Raises:
         UserError: an unknown kind of prompt, or `chat` for a model without a template.
     """
+    turn = wording.turn(question, INSTRUCTION if config.prompt == "qwen-boxed" else config.instruction)
+    opening = wording.response_prefix
     if config.prompt == "qwen-boxed":
-        return list(tokenizer(QWEN_BOXED.format(question=question))["input_ids"])
-    turn = with_instruction(question, config.instruction)
+        return list(tokenizer(QWEN_BOXED.replace("{turn}", turn) + opening)["input_ids"])
     if config.prompt == "plain":
-        return list(tokenizer(turn + "\n")["input_ids"])
+        return list(tokenizer(f"{turn}\n{opening}")["input_ids"])
     if config.prompt != "chat":
         raise UserError(
             f"configuration: models.{config.key}.prompt: {config.prompt!r} is none of chat, qwen-boxed, plain"
@@ -38,4 +57,5 @@ def build_prompt(question: str, config: ModelConfig, tokenizer: PreTrainedTokeni
     if not tokenizer.chat_template:
         raise UserError(f"{config.path}: its tokenizer has no chat template; set models.{config.key}.prompt to plain")
     messages = [{"role": "user", "content": turn}]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    return prompt + (list(tokenizer(opening, add_special_tokens=False)["input_ids"]) if opening else [])

@@ -1,77 +1,76 @@
-"""Reading problems from a file: every malformed record is one line that says where it is and what to do.
+"""Records of a data set as its authors wrote them, from a file or from the Hugging Face hub, each with its place.
 
-Light imports only: the check of the configuration reads the records too.
+Every fault is one line that says where it is and what to do. Light imports only: the check of the configuration reads
+files too.
 """
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.errors import UserError
 
-DEFAULT_FIELDS: dict[str, str | None] = {"id": None, "question": "question", "gold": "answer"}
 ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
+Place = str
+"""`data/mine.jsonl: line 3`, `data/mine.parquet: row 3`, `openai/gsm8k: row 3`."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One problem as the file has it; `place` is `line 3` or `row 3`."""
+def record_file(name: str, dataset: Mapping[str, Any]) -> str | list[str]:
+    """The file that a data set is read from, given or fetched; an empty list if there is none."""
+    if dataset["source"] != "file":
+        return []
+    if dataset["url"] is None:
+        return str(dataset["path"])
+    return f"results/fetched/{name}/records{url_ending(dataset['url'])}"
 
-    problem_id: str
-    question: str
-    gold: str
-    place: str
+
+def url_ending(url: str) -> str | None:
+    """The kind of file that an address leads to; None if it is none that can be read."""
+    return next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if url.endswith(ending)), None)
 
 
-def read_records(path: str | Path, fields: Mapping[str, str | None] | None = None, prefix: str = "") -> list[Record]:
-    """Read all problems of a .jsonl, .jsonl.gz or .parquet file.
-
-    Args:
-        path: the file; blank lines of a .jsonl are skipped but counted.
-        fields: which field holds the `id`, the `question`, the `gold` answer. Without an id the records are numbered.
-        prefix: what numbered ids begin with; by default the file's name.
+def file_records(path: str | Path, sha256: str | None = None) -> Iterator[tuple[Place, Any]]:
+    """All records of a .jsonl, .jsonl.gz or .parquet file. Blank lines of a .jsonl are skipped but counted.
 
     Raises:
-        UserError: the file cannot be read; a record is not an object, lacks a field, has an empty or non-text one, or
-            repeats an id or a question.
+        UserError: the file cannot be read, is not what its name says, or has another content than `sha256` promises.
     """
     path = Path(path)
-    names = DEFAULT_FIELDS | dict(fields or {})
-    prefix = prefix or path.name.split(".")[0]
-    records: list[Record] = []
-    ids: dict[str, str] = {}
-    questions: dict[str, str] = {}
-    for place, raw in _raw_records(path, names):
-        record = _record(f"{path}: {place}", place, raw, names, f"{prefix}-{len(records):06d}")
-        for seen, key, what in ((ids, record.problem_id, "id"), (questions, record.question.strip(), "question")):
-            if key in seen:
-                raise UserError(f"{path}: {place}: same {what} as {seen[key]} ({key[:60]!r}); remove one of the two")
-            seen[key] = place
-        records.append(record)
-    if not records:
-        raise UserError(f"{path}: holds no records; give a file with at least one problem")
-    return records
-
-
-def _raw_records(path: Path, names: Mapping[str, str | None]) -> Iterator[tuple[str, Any]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; correct the path (it is relative to the project's folder)")
     if not path.name.endswith(ENDINGS):
         raise UserError(f"{path}: unknown kind of file; use one of {', '.join(ENDINGS)}")
-    return _parquet_rows(path, names) if path.suffix == ".parquet" else _json_lines(path)
+    if sha256 is not None and (found := content_sha256(path)) != sha256:
+        raise UserError(
+            f"{path}: its content has SHA-256 {found}, not {sha256}; fetch the file again or correct sha256"
+        )
+    return _parquet_rows(path) if path.suffix == ".parquet" else _json_lines(path)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def content_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, unpacked if it is a .gz: packing the same content twice differs.
+
+    Raises:
+        UserError: the packed file is damaged.
+    """
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: damaged ({error}); fetch the file again") from error
+
+
+def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield f"line {number}", json.loads(line.decode())
+                    yield f"{path}: line {number}", json.loads(line.decode())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: damaged after line {number} ({error}); fetch the file again") from error
     except UnicodeDecodeError as error:
@@ -82,36 +81,76 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         ) from error
 
 
-def _parquet_rows(path: Path, names: Mapping[str, str | None]) -> Iterator[tuple[str, Any]]:
+def _parquet_rows(path: Path) -> Iterator[tuple[Place, Any]]:
     import polars as pl
 
     try:
-        present = pl.read_parquet_schema(path)
-        wanted = [name for name in names.values() if name is not None and name in present]
-        rows = pl.read_parquet(path, columns=wanted).to_dicts()
+        rows = pl.read_parquet(path).to_dicts()
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: not a readable Parquet file ({reason}); fetch the file again") from error
-    return ((f"row {number}", row) for number, row in enumerate(rows, 1))
+    return ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _record(where: str, place: str, raw: Any, names: Mapping[str, str | None], numbered: str) -> Record:
-    if not isinstance(raw, dict):
-        raise UserError(f"{where}: not a JSON object; write one object with named fields per line")
-    question = _text(where, raw, names, "question")
-    gold = _text(where, raw, names, "gold")
-    return Record(_text(where, raw, names, "id") if names["id"] else numbered, question, gold, place)
+def hub_records(path: str, subset: str | None, part: str, revision: str | None) -> Iterator[tuple[Place, Any]]:
+    """All records of one part of a data set of the hub, or of a local folder in the hub's layout.
+
+    Raises:
+        UserError: there is no such data set, subset, part or revision, or the hub cannot be reached.
+    """
+    from datasets import load_dataset
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        rows = load_dataset(path, name=subset, split=part, revision=revision)
+    except Exception as error:  # what the library raises depends on what is missing, and where
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        asked = f"part {part}" + (f" of subset {subset}" if subset else "") + (f" at {revision}" if revision else "")
+        raise UserError(f"{path}: {asked} cannot be read ({reason}); check name, revision and network") from error
+    return ((f"{path}: row {number}", dict(row)) for number, row in enumerate(rows, 1))
 
 
-def _text(where: str, raw: dict[str, Any], names: Mapping[str, str | None], role: str) -> str:
-    name = names[role]
-    if name not in raw:
-        advice = f"add it, or set the data set's fields.{role} to one of {', '.join(map(str, raw))}"
-        raise UserError(f"{where}: no field {name!r} (the {role}); {advice}")
-    value = raw[name]
-    allowed = str if role == "question" else (str, int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise UserError(f"{where}: field {name!r} (the {role}) is {type(value).__name__}, not text; mend the record")
+def take(place: Place, record: Any, field: str, role: str) -> Any:
+    """The value of a field; `a.b` is the field `b` inside the field `a`, unless there is one of that very name.
+
+    Raises:
+        UserError: the record is no object, or has no such field.
+    """
+    if not isinstance(record, Mapping):
+        raise UserError(f"{place}: not a JSON object; write one object with named fields per line")
+    if field in record:
+        return record[field]
+    value: Any = record
+    for part in field.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            advice = f"add it, or set the data set's fields.{role} to one of {', '.join(map(str, record))}"
+            raise UserError(f"{place}: no field {field!r} (the {role}); {advice}")
+        value = value[part]
+    return value
+
+
+def take_text(place: Place, record: Any, field: str, role: str, numbers: bool = False) -> str:
+    """The text of a field that must not be empty; with `numbers`, a number is text too.
+
+    Raises:
+        UserError: it is missing, empty or of another kind.
+    """
+    value = take(place, record, field, role)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float) if numbers else str):
+        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not text; mend the record")
     if not str(value).strip():
-        raise UserError(f"{where}: field {name!r} (the {role}) is empty; fill it or remove the record")
+        raise UserError(f"{place}: field {field!r} (the {role}) is empty; fill it or remove the record")
     return str(value)
+
+
+def take_list(place: Place, record: Any, field: str, role: str) -> list[Any]:
+    """The list in a field.
+
+    Raises:
+        UserError: it is missing or not a list.
+    """
+    value = take(place, record, field, role)
+    if not isinstance(value, list):
+        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not a list; mend the record")
+    return value

@@ -1,0 +1,48 @@
+"""Rule `fetch_records`: the file of a data set from its address, refused if it has another content than promised."""
+
+import argparse
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.files import atomic_path
+from workflow_scripts.lib.records import content_sha256
+
+SECONDS = 60
+
+
+def fetch(url: str, sha256: str | None, output: str | Path) -> None:
+    """Copy what stands at `url` to `output`, whole or not at all.
+
+    Raises:
+        UserError: it cannot be had, or its content (unpacked, if it is a .gz) has another SHA-256 than given.
+    """
+    with atomic_path(output) as temporary:
+        try:
+            with urllib.request.urlopen(url, timeout=SECONDS) as source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except (urllib.error.URLError, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise UserError(f"{url}: cannot be fetched ({reason}); check the address and the network") from error
+        if sha256 is not None and (found := content_sha256(temporary)) != sha256:
+            raise UserError(
+                f"{url}: its content has SHA-256 {found}, not {sha256}; it has changed: look at it before use"
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: dataset (url, sha256)")
+    parser.add_argument("--output", required=True)
+    arguments = parser.parse_args(argv)
+    dataset = load(arguments.params).dataset
+    fetch(str(dataset.url), dataset.sha256, arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)
