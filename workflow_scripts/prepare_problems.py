@@ -53,7 +53,7 @@ def check_instructions(problems: Sequence[Problem]) -> None:
 
 
 def check_content(problems: Sequence[Problem], dataset: Dataset) -> str:
-    """The hash of the problems.
+    """The hash of all problems of the source, used or not.
 
     Raises:
         UserError: it is not the one that the configuration promises.
@@ -62,7 +62,7 @@ def check_content(problems: Sequence[Problem], dataset: Dataset) -> str:
     if dataset.content is not None and found != dataset.content:
         raise UserError(
             f"datasets.{dataset.key}.content: {dataset.content} is not the hash of its {len(problems)} problems, "
-            f"which is {found}; the source has changed, or fields or n_problems have: correct it once you know why"
+            f"which is {found}; the source or fields have changed: correct it once you know why"
         )
     return found
 
@@ -93,11 +93,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if dataset.source == "reference":
         problems = reference_problems(dataset)
     else:
-        problems = read_problems(params.raw["dataset"], arguments.records)[: dataset.n_problems]
+        problems = read_problems(params.raw["dataset"], arguments.records)
+    found = check_content(problems, dataset)
+    print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {found}", file=sys.stderr)
+    problems = problems[: dataset.n_problems]
     if dataset.answer == "instructions":
         check_instructions(problems)
-    found = check_content(problems, dataset)
-    print(f"prepare_problems: {len(problems)} problems of {dataset.key}, content {found}", file=sys.stderr)
     write_parquet(tabulate(problems, params.split), arguments.output)
 
 

@@ -14,40 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import polars as pl
 import pytest
-import yaml
 
 from tests.unit.entries import dataset_entry
+from tests.unit.hub_layout import COPIES, DATA, STUDY, local_entry, records
 from workflow_scripts.lib.answers import Grade
 from workflow_scripts.lib.grade_instructions import check_ids
 from workflow_scripts.lib.grading import Answer, Grader, grade_all
 from workflow_scripts.lib.problems import Problem, content, read_problems
-from workflow_scripts.lib.records import file_records
 
-DATA = Path("../shared/data")
 WORKERS = min(2, os.cpu_count() or 1)
-STUDY = yaml.safe_load(Path("studies/paper.yaml").read_text())
 COUNTS = {"gsm8k": 1319, "math500": 500, "arc": 1172, "minerva_math": 272, "mbpp_plus": 378, "ifeval": 541}
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} with copies of the benchmarks is not here")
 sandboxed = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap (bwrap) is not installed")
-
-
-def records(name: str) -> list[dict[str, Any]]:
-    return [record for _, record in file_records(DATA / f"{name}.jsonl.gz")]
-
-
-def as_the_hub_has_it(name: str) -> list[dict[str, Any]]:
-    """The records of a benchmark in the form in which the hub keeps it."""
-    if name != "arc":
-        return records({"gsm8k": "gsm8k_test", "math500": "math500", "ifeval": "ifeval"}[name])
-    found = []
-    for record in records("arc_challenge_test"):
-        choices = record["question"]["choices"]
-        lists = {key: [choice[key] for choice in choices] for key in ("text", "label")}
-        found.append({"id": record["id"], "question": record["question"]["stem"], "choices": lists})
-        found[-1]["answerKey"] = record["answerKey"]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +34,13 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[P
     """The problems of a benchmark, read as the paper's study reads them, but for where they come from."""
 
     def read(name: str) -> list[Problem]:
-        entry = dict(STUDY["datasets"][name])
-        if entry["source"] == "hub":
-            folder = tmp_path_factory.mktemp(name)
-            subset, part = entry.get("subset", "default"), entry.get("part", "test")
-            (folder / subset).mkdir()
-            pl.DataFrame(as_the_hub_has_it(name), infer_schema_length=None).write_parquet(
-                folder / subset / f"{part}-00000-of-00001.parquet"
-            )
-            files = {"config_name": subset, "data_files": [{"split": part, "path": f"{subset}/{part}-*"}]}
-            (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': [files]})}---\n")
-            entry |= {"path": str(folder), "revision": None}
-        else:
-            packed = {"minerva_math": "minerva_math", "mbpp_plus": "mbppplus"}[name]
-            entry |= {"path": str(DATA / f"{packed}.jsonl.gz"), "url": None}
+        entry = local_entry(name, tmp_path_factory.mktemp(name) / "data")
+        if entry["source"] == "file":
+            entry |= {"path": str(DATA / f"{COPIES[name]}.jsonl.gz"), "url": None}
         return read_problems(dataset_entry(name, **entry))
 
     made: dict[str, list[Problem]] = {}
-    return lambda name: made.setdefault(name, read(name)) if name not in made else made[name]
+    return lambda name: made[name] if name in made else made.setdefault(name, read(name))
 
 
 @pytest.mark.parametrize("name", COUNTS)

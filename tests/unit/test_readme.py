@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 
 from workflow_scripts.lib.check_config import SCHEMA, check
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.grading import ANSWER_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,8 +55,13 @@ def test_configurations_in_the_readme_are_in_order(project: Path, snippet: str) 
         check(spoilt, ["config.yaml", "mine.yaml"])
 
 
-def test_there_are_two_configurations_to_try() -> None:
-    assert len(SNIPPETS) == 2
+def test_there_are_configurations_to_try() -> None:
+    assert len(SNIPPETS) == 3
+
+
+def test_every_answer_type_is_explained() -> None:
+    table = README.partition("| `answer` |")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)`", table, flags=re.M)) == ANSWER_TYPES
 
 
 def test_make_targets_in_the_readme_exist() -> None:
@@ -67,7 +73,7 @@ def test_make_targets_in_the_readme_exist() -> None:
 
 
 def test_folders_and_files_in_the_readme_exist() -> None:
-    rows = re.findall(r"^\| (`[^|]+) \|", README, flags=re.M)
+    rows = re.findall(r"^\| (`[^|]+) \|", README.partition("## What is where")[2], flags=re.M)
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)} - {"results/"}
     named |= set(re.findall(r"\]\(([\w./-]+)\)", README))
     assert len(named) > 10

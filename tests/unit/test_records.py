@@ -231,6 +231,13 @@ def test_the_hub_and_a_file_give_the_same_problems(hub_folder: Path, tmp_path: P
         hub(subset="other")
 
 
+def test_a_changed_folder_is_read_anew(hub_folder: Path) -> None:
+    assert read(hub_folder, source="hub", subset="hard")[0].gold == "#### 81"
+    changed = pl.DataFrame([{"question": "9*8?", "answer": "#### 72"}])
+    changed.write_parquet(hub_folder / "hard/test-00000-of-00001.parquet")
+    assert read(hub_folder, source="hub", subset="hard")[0].gold == "#### 72"
+
+
 def test_a_data_set_that_the_hub_does_not_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="nobody/nothing: part test at abc cannot be read"):

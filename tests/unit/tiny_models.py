@@ -75,7 +75,12 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         sight = SiglipVisionConfig(
             hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=8, patch_size=4
         )
-        ids: dict[str, Any] = {"image_token_index": 190, "boi_token_index": 191, "eoi_token_index": 192, "mm_tokens_per_image": 4}
+        ids: dict[str, Any] = {
+            "image_token_index": 190,
+            "boi_token_index": 191,
+            "eoi_token_index": 192,
+            "mm_tokens_per_image": 4,
+        }
         model = Gemma3ForConditionalGeneration(
             Gemma3Config(text_config=Gemma3TextConfig(**GEMMA), vision_config=sight, **ids)
         )

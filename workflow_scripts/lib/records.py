@@ -98,12 +98,13 @@ def hub_records(path: str, subset: str | None, part: str, revision: str | None) 
     Raises:
         UserError: there is no such data set, subset, part or revision, or the hub cannot be reached.
     """
-    from datasets import load_dataset
+    from datasets import DownloadMode, load_dataset
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    try:
-        rows = load_dataset(path, name=subset, split=part, revision=revision)
+    try:  # downloads may be reused, but not what was made of them: that cache does not see that a local file changed
+        fresh = DownloadMode.REUSE_CACHE_IF_EXISTS
+        rows = load_dataset(path, name=subset, split=part, revision=revision, download_mode=fresh)
     except Exception as error:  # what the library raises depends on what is missing, and where
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         asked = f"part {part}" + (f" of subset {subset}" if subset else "") + (f" at {revision}" if revision else "")
