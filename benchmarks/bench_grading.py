@@ -36,7 +36,8 @@ def main() -> None:
     grades = list(grade_all(answers, Grader("math"), arguments.workers))
     seconds = time.monotonic() - start
     print(machine())
-    print(f"{len(grades)} answers in {seconds:.1f} s with {arguments.workers} workers: {len(grades) / seconds:.0f} a second")
+    rate = len(grades) / seconds
+    print(f"{len(grades)} answers in {seconds:.1f} s with {arguments.workers} workers: {rate:.0f} a second")
 
 
 if __name__ == "__main__":

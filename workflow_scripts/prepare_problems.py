@@ -96,10 +96,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         problems = read_problems(params.raw["dataset"], arguments.records)
     found = check_content(problems, dataset)
     print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {found}", file=sys.stderr)
-    problems = problems[: dataset.n_problems]
     if dataset.answer == "instructions":
         check_instructions(problems)
-    write_parquet(tabulate(problems, params.split), arguments.output)
+    recorded = {"content": found, "problems": str(len(problems))}
+    write_parquet(tabulate(problems[: dataset.n_problems], params.split), arguments.output, recorded)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def test_problems_keep_their_part_when_the_data_set_grows(tmp_path: Path) -> Non
     problem_file(tmp_path, 200)
     small, large = prepare(tmp_path, 50), prepare(tmp_path, 200)
     assert small.equals(large.head(50))
+    assert int(pl.read_parquet_metadata(tmp_path / "problems.parquet")["problems"]) == 200
     assert large.columns == ["problem_id", "position", "question", "gold", "spec", "place", "split"]
     assert large["problem_id"][3] == "mine-000003"
     assert large["position"].to_list() == list(range(200))

@@ -9,10 +9,10 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.files import atomic_path
 
 
-def write_parquet(frame: pl.DataFrame, path: str | Path) -> None:
-    """Write `frame` under a temporary name and rename it onto `path`."""
+def write_parquet(frame: pl.DataFrame, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+    """Write `frame` under a temporary name and rename it onto `path`; `metadata` goes into the file."""
     with atomic_path(path) as temporary:
-        frame.write_parquet(temporary)
+        frame.write_parquet(temporary, metadata=metadata)
 
 
 def read_parquet(paths: str | Path | Sequence[str | Path]) -> pl.DataFrame:
