@@ -12,6 +12,7 @@ from workflow_scripts.lib.activations import Response, batches, dump, hooked, re
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.tensors import write_safetensors
+from workflow_scripts.lib.transformers_engine import pad
 
 LAYERS = [0, 1, 2, 3]
 FAMILIES = [*PAPER_FAMILIES, "mistral", "gpt2"]
@@ -48,6 +49,24 @@ def test_states_equal_those_of_transformers(family: str, batch_tokens: int) -> N
         expected = own[3][0, len(response.prompt_ids) - 1 :]
         torch.testing.assert_close(norm(last), expected, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(last, expected, atol=1e-2), "the last layer is taken before the final norm"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", PAPER_FAMILIES)
+def test_states_are_the_same_on_either_side_of_padding(family: str, side: str) -> None:
+    model, sequences = tiny_model(family), [[*r.prompt_ids, *r.response_ids] for r in responses()]
+    ids, mask = pad(sequences, side, torch.device("cpu"))
+    kept: dict[int, torch.Tensor] = {}
+    with hooked(model, LAYERS, lambda layer, states: kept.update({layer: states.clone()})):
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    for row, sequence in enumerate(sequences):
+        own = model(torch.tensor([sequence]), output_hidden_states=True).hidden_states
+        for layer in LAYERS[:-1]:  # transformers gives the last one behind the final norm
+            found = kept[layer][row, mask[row].bool()]
+            torch.testing.assert_close(found, own[layer][0], rtol=1e-4, atol=1e-4)
+        inner = getattr(model.base_model, "language_model", model.base_model)
+        torch.testing.assert_close(inner.norm(kept[3][row, mask[row].bool()]), own[3][0], rtol=1e-4, atol=1e-4)
 
 
 def test_batches_hold_every_response_within_the_budget() -> None:

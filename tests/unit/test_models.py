@@ -70,6 +70,16 @@ def test_architecture_faults(tmp_path: Path) -> None:
         read_architecture(str(tmp_path))
 
 
+def test_a_language_model_that_is_published_beside_an_image_encoder(tmp_path: Path) -> None:
+    whole = tiny_model("qwen3.5-vision")
+    whole.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    assert read_architecture(str(tmp_path)) == Architecture(3, 32, 128)
+    model, ids = load_model(ModelConfig("m", str(tmp_path))), torch.arange(20, 30)[None]
+    assert type(model).__name__ == "Qwen3_5ForCausalLM" and len(decoder_blocks(model)) == 3
+    torch.testing.assert_close(model(input_ids=ids).logits, whole(input_ids=ids).logits)
+
+
 def test_loaded_for_inference(folder: Path) -> None:
     model = load_model(ModelConfig("m", str(folder), dtype="bfloat16"))
     assert not model.training

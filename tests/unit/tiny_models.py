@@ -24,7 +24,9 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3_5Config,
     Qwen3_5ForCausalLM,
+    Qwen3_5ForConditionalGeneration,
     Qwen3_5TextConfig,
     SiglipVisionConfig,
 )
@@ -47,6 +49,9 @@ LAYERS: dict[str, Any] = {
 
 GEMMA: dict[str, Any] = {**SHAPE, **LAYERS, "pad_token_id": 1, "head_dim": 8, "sliding_window": 8}
 GEMMA["layer_types"] = ["sliding_attention", "full_attention", "sliding_attention"]
+HYBRID: dict[str, Any] = {**SHAPE, **LAYERS, "head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
+HYBRID |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+HYBRID["layer_types"] = ["linear_attention", "full_attention", "linear_attention"]
 PAPER_FAMILIES = ["qwen2", "llama", "phi3", "gemma3", "gemma3-vision", "qwen3.5"]
 """The families of the paper's models; Gemma 3 as a text model alone and as published, beside an image encoder."""
 
@@ -85,10 +90,13 @@ def tiny_model(family: str, seed: int = 0) -> Any:
             Gemma3Config(text_config=Gemma3TextConfig(**GEMMA), vision_config=sight, **ids)
         )
     elif family == "qwen3.5":
-        heads: dict[str, Any] = {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
-        heads |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "head_dim": 8}
-        kinds = ["linear_attention", "full_attention", "linear_attention"]
-        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**SHAPE, **LAYERS, **heads, layer_types=kinds))
+        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID))
+    elif family == "qwen3.5-vision":
+        eye: dict[str, Any] = {"depth": 2, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "patch_size": 4}
+        eye |= {"out_hidden_size": 32, "spatial_merge_size": 1}
+        names: dict[str, Any] = {"image_token_id": 190, "video_token_id": 191}
+        names |= {"vision_start_token_id": 192, "vision_end_token_id": 193}
+        model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=HYBRID, vision_config=eye, **names))
     else:
         model = GPT2LMHeadModel(GPT2Config(**SHAPE, n_embd=32, n_layer=3, n_head=4, n_positions=128))
     with torch.no_grad():
