@@ -19,9 +19,11 @@ import pytest
 from tests.unit.entries import dataset_entry
 from tests.unit.hub_layout import COPIES, DATA, STUDY, local_entry, records
 from workflow_scripts.lib.answers import Grade
+from workflow_scripts.lib.grade_code import program_of
 from workflow_scripts.lib.grade_instructions import check_ids
 from workflow_scripts.lib.grading import Answer, Grader, grade_all
 from workflow_scripts.lib.problems import Problem, content, read_problems
+from workflow_scripts.lib.prompts import Wording
 
 WORKERS = min(2, os.cpu_count() or 1)
 COUNTS = {"gsm8k": 1319, "math500": 500, "arc": 1172, "minerva_math": 272, "mbpp_plus": 378, "ifeval": 541}
@@ -99,6 +101,17 @@ def test_ifeval_has_a_checker_for_every_instruction(problems: Callable[[str], li
     said = graded("ifeval", [Answer("I will not do that, sorry.", one.gold, one.spec) for one in found])
     assert {one.reason for one in said} == {None}
     assert sum(one.reward for one in said) <= 0.1 * len(said)  # some ask for little: no comma, no capital, some words
+
+
+def test_mbpp_plus_is_asked_as_evalplus_asks(problems: Callable[[str], list[Problem]]) -> None:
+    entry, question = STUDY["datasets"]["mbpp_plus"], problems("mbpp_plus")[0].question
+    wording = Wording(entry["template"], entry["instruction"], entry["response_prefix"])
+    asked = (
+        "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
+    )
+    assert wording.turn(question, "unused") == f"{asked} in a markdown code block:\n```\n{question.strip()}\n```\n"
+    solution = problems("mbpp_plus")[0].gold.strip()
+    assert program_of(f"{wording.response_prefix}{solution}\n```\nThat is all.", "similar_elements") == f"{solution}\n"
 
 
 @sandboxed
