@@ -106,7 +106,7 @@ def test_ifeval_has_a_checker_for_every_instruction(problems: Callable[[str], li
 def test_mbpp_plus_is_asked_as_evalplus_asks(problems: Callable[[str], list[Problem]]) -> None:
     entry, question = STUDY["datasets"]["mbpp_plus"], problems("mbpp_plus")[0].question
     wording = Wording(entry["template"], entry["instruction"], entry["response_prefix"])
-    asked = (
+    asked = "Please provide a self-contained Python script that solves the following problem"
         "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
     )
     assert wording.turn(question, "unused") == f"{asked} in a markdown code block:\n```\n{question.strip()}\n```\n"
