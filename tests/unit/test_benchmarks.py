@@ -107,8 +107,6 @@ def test_mbpp_plus_is_asked_as_evalplus_asks(problems: Callable[[str], list[Prob
     entry, question = STUDY["datasets"]["mbpp_plus"], problems("mbpp_plus")[0].question
     wording = Wording(entry["template"], entry["instruction"], entry["response_prefix"])
     asked = "Please provide a self-contained Python script that solves the following problem"
-        "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
-    )
     assert wording.turn(question, "unused") == f"{asked} in a markdown code block:\n```\n{question.strip()}\n```\n"
     solution = problems("mbpp_plus")[0].gold.strip()
     assert program_of(f"{wording.response_prefix}{solution}\n```\nThat is all.", "similar_elements") == f"{solution}\n"
