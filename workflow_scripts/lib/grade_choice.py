@@ -15,13 +15,9 @@ def grade_choice(text: str, gold: str, options: Mapping[str, str]) -> Grade:
     The last box counts; without one, the last statement ("the answer is (B)", "Option 3", "**C**"), or a last line
     that is nothing but an option.
     """
-    found = boxed(text, options) if last_boxed(text) is not None else stated(text, options)
+    box = last_boxed(text)
+    found = stated(text, options) if box is None else label_of(box, options)
     return Grade(int(found == gold), found, None if found is not None else "unparsable")
-
-
-def boxed(text: str, options: Mapping[str, str]) -> str | None:
-    """The label that the last box names."""
-    return label_of(last_boxed(text) or "", options)
 
 
 def stated(text: str, options: Mapping[str, str]) -> str | None:

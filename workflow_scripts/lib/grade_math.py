@@ -83,6 +83,13 @@ def _parse_boxed(expression: str) -> Any:
     return parse(f"\\boxed{{{_spelt(expression)}}}", parsing_timeout=None, raise_on_error=True)
 
 
+def _equal(gold: str, parsed: Any) -> bool:
+    from math_verify import verify
+
+    right = verify(_parse_gold(gold), parsed, timeout_seconds=None, raise_on_error=True)
+    return bool(right) and not _far_apart(_parse_gold(gold), parsed)
+
+
 def _parse_answer(text: str, answer: str | None) -> Any:
     """The stated answer or, if there is none that can be read, the last expression of the response."""
     from math_verify import parse
@@ -96,8 +103,6 @@ def grade_math(text: str, gold: str) -> Grade:
 
     There is no limit on time here: whoever grades many sets one (`grading.grade_all`).
     """
-    from math_verify import verify
-
     answer = stated(text)
     if answer is not None and answer.split() == gold.split():
         return Grade(1, answer, None)
@@ -109,11 +114,9 @@ def grade_math(text: str, gold: str) -> Grade:
         parsed = _parse_answer(text, answer)
         if not parsed:
             return Grade(0, answer, "unparsable")
-        right = verify(_parse_gold(gold), parsed, timeout_seconds=None, raise_on_error=True)
+        right = _equal(gold, parsed)
         if not right and answer and (percent := PERCENT.fullmatch(answer)):  # 35.0% may be 35 as well as 0.35
-            right = verify(_parse_gold(gold), _parse_boxed(percent[1]), timeout_seconds=None, raise_on_error=True)
-        if right and _far_apart(_parse_gold(gold), parsed):
-            right = False
+            right = _equal(gold, _parse_boxed(percent[1]))
         return Grade(int(right), answer if answer is not None else str(parsed[-1]), None)
     except Exception:  # sympy fails in many ways on what a model may write; each costs this answer only
         return Grade(0, answer, "unparsable")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from workflow_scripts.lib.answers import Grade, parse_integer
+from workflow_scripts.lib.answers import Grade, last_boxed, parse_integer
 from workflow_scripts.lib.errors import UserError
 
 ANSWER_TYPES = ("boxed_integer", "math", "choice", "code", "instructions")
@@ -70,8 +70,6 @@ def _grade(answer: Answer, grader: Grader) -> Grade:
 
         spec = _spec(answer)
         return grade_instructions(answer.text, spec["ids"], spec["arguments"], spec["prompt"])
-    from workflow_scripts.lib.answers import last_boxed
-
     expected, boxed = parse_integer(answer.gold), last_boxed(answer.text)
     if expected is None:
         raise UserError(f"right answer {answer.gold!r} is not an integer; set the data set's answer to math or mend it")
