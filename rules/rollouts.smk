@@ -4,6 +4,15 @@ Needs problems and the model's files.
 Gives `results/rollouts/{model}/{dataset}/{shard}.parquet`: token ids, log-probabilities, text, answer, reward.
 """
 
+# Every rule that generates text: the environment and the versions of the configured engine, and how it is started. The latter
+# stands in the command, where a change reruns nothing.
+ENGINE = config["rollouts"]["engine"]
+ENGINE_ENV = {"transformers": "../envs/cpu.yaml", "vllm": "../envs/vllm.yaml"}[ENGINE]
+ENGINE_PINS = " ".join(
+    [pins("torch", "transformers", "tokenizers"), *([pins("vllm", lock="envs/vllm.txt")] * (ENGINE == "vllm"))]
+)
+VLLM = canonical(config["vllm"])
+
 
 rule sample_rollouts:
     """Sample responses to the problems of one shard."""
@@ -17,7 +26,7 @@ rule sample_rollouts:
     benchmark:
         "results/benchmarks/sample_rollouts/{model}/{dataset}/{shard}.jsonl"
     conda:
-        "../envs/cpu.yaml"
+        ENGINE_ENV
     threads: 1
     resources:
         mem_mb=3000,
@@ -29,12 +38,12 @@ rule sample_rollouts:
             "model dataset.shard_size,template,instruction,response_prefix rollouts.engine,max_tokens,temperature,top_p,n_samples,stop,seed"
         ),
         weights=weights,
-        versions=pins("torch", "transformers", "tokenizers"),
+        versions=ENGINE_PINS,
     shell:
         """
         python -m workflow_scripts.sample_rollouts --params {params.settings:q} \
             --problems {input.problems} --shard {wildcards.shard} \
-            --batch-size {resources.batch_size} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {VLLM:q} \
             --output {output.samples} \
             2> >(tee {log} >&2)
         """

@@ -51,7 +51,7 @@ rule continue_paragraphs:
     benchmark:
         "results/benchmarks/continue_paragraphs/{model}/{dataset}/{shard}.jsonl"
     conda:
-        "../envs/cpu.yaml"
+        ENGINE_ENV
     threads: 1
     resources:
         mem_mb=3000,
@@ -64,12 +64,13 @@ rule continue_paragraphs:
             " values.n_problems,shard_size,n_continuations,seed"
         ),
         weights=weights,
-        versions=pins("torch", "transformers", "tokenizers", "math-verify", "if-verifiable"),
+        versions=ENGINE_PINS + " " + pins("math-verify", "if-verifiable"),
     shell:
         """
         python -m workflow_scripts.continue_paragraphs --params {params.settings:q} \
             --shard {wildcards.shard} --problems {input.problems} --rollouts {input.rollouts} \
-            --paragraphs {input.paragraphs} --batch-size {resources.batch_size} --workers {threads} \
+            --paragraphs {input.paragraphs} --workers {threads} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {VLLM:q} \
             --output {output.continuations} \
             2> >(tee {log} >&2)
         """

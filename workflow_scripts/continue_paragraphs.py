@@ -22,9 +22,9 @@ import polars as pl
 from workflow_scripts.lib.boundaries import response_text
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Answer, Grader, grade_all
+from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.tables import read_parquet, write_parquet
@@ -104,17 +104,11 @@ def answers(
     prefix: Prefix, completions: Sequence[Completion], tokenizer: Any, problem: dict[str, Any], opening: str
 ) -> list[Answer]:
     """Each completion as the whole response that it ends, which begins with `opening`; a cut-off one has no text."""
-    return [
-        Answer(
-            opening + response_text([*prefix.response_ids, *one.token_ids], tokenizer)
-            if one.finish_reason == "stop"
-            else "",
-            problem["gold"],
-            problem["spec"],
-            truncated=one.finish_reason != "stop",
-        )
+    texts = (
+        response_text([*prefix.response_ids, *one.token_ids], tokenizer) if one.finish_reason == "stop" else ""
         for one in completions
-    ]
+    )
+    return [answer_to(problem, opening, text, one.finish_reason) for text, one in zip(texts, completions, strict=True)]
 
 
 def tabulate(graded: dict[Place, list[Graded]], problem_ids: Sequence[str]) -> pl.DataFrame:
@@ -133,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--problems", required=True)
     parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
     parser.add_argument("--paragraphs", required=True)
-    parser.add_argument("--batch-size", type=int, default=256, help="completions at once; changes no result")
+    add_options(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
@@ -144,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     prefixes = collect_prefixes(rollouts, read_parquet(arguments.paragraphs))
     known = {row["problem_id"]: row for row in problems.select("problem_id", "gold", "spec").to_dicts()}
     tokenizer = load_tokenizer(model)
-    engine = load_engine(settings.engine, model, batch_size=arguments.batch_size)
-    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
+    engine = load_engine(settings.engine, model, options_of(arguments))
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop, logprobs=False)
     progress = Progress(len(prefixes), "boundaries", "continue_paragraphs")
     sampled: list[tuple[Prefix, list[Completion]]] = []
     asked: list[Answer] = []

@@ -16,7 +16,7 @@ import polars as pl
 from workflow_scripts.lib.answers import Grade
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Answer, Grader, grade_all
+from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
@@ -32,8 +32,7 @@ def answers(samples: pl.DataFrame, problems: pl.DataFrame, opening: str) -> list
     for problem_id, text, finish_reason in samples.select("problem_id", "text", "finish_reason").iter_rows():
         if problem_id not in known:
             raise UserError(f"samples: problem {problem_id} is not in the data set; delete the shard and run again")
-        problem = known[problem_id]
-        found.append(Answer(opening + text, problem["gold"], problem["spec"], truncated=finish_reason == "length"))
+        found.append(answer_to(known[problem_id], opening, text, finish_reason))
     return found
 
 

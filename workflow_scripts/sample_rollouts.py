@@ -12,7 +12,7 @@ import polars as pl
 from workflow_scripts.lib.boundaries import response_text
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
 from workflow_scripts.lib.progress import Progress
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", required=True, help="JSON: model, dataset (shard_size), rollouts")
     parser.add_argument("--problems", required=True)
     parser.add_argument("--shard", required=True, type=int)
-    parser.add_argument("--batch-size", required=True, type=int, help="responses at a time; changes no result")
+    add_options(parser)
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(model)
     wording = Wording(params.dataset.template, params.dataset.instruction, params.dataset.response_prefix)
     requests = build_requests(problems, model, tokenizer, settings.n_samples, settings.max_tokens, wording)
-    engine = load_engine(settings.engine, model, batch_size=arguments.batch_size)
+    engine = load_engine(settings.engine, model, options_of(arguments))
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
     responses = sample_responses(engine, requests, sampling, settings.seed)
     write_parquet(tabulate(problems["problem_id"].to_list(), requests, responses, tokenizer), arguments.output)

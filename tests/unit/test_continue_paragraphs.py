@@ -58,7 +58,7 @@ def tokenizer(model):
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return load_engine("transformers", ModelConfig.from_entry(model), batch_size=64)
+    return load_engine("transformers", ModelConfig.from_entry(model))
 
 
 @pytest.fixture(scope="module")

@@ -56,26 +56,27 @@ PAPER_FAMILIES = ["qwen2", "llama", "phi3", "gemma3", "gemma3-vision", "qwen3.5"
 """The families of the paper's models; Gemma 3 as a text model alone and as published, beside an image encoder."""
 
 
-def tiny_model(family: str, seed: int = 0) -> Any:
+def tiny_model(family: str, seed: int = 0, head: int = 8) -> Any:
     """A random model of three layers: one of `PAPER_FAMILIES`, `olmo2`, `mistral` with a window of 8, or `gpt2`.
 
     Its weights are large enough that tokens depend on what came before. `gemma3` has windows of 8 in two of its layers,
-    `qwen3.5` linear attention in two of its layers.
+    `qwen3.5` linear attention in two of its layers. It has four attention heads of width `head`, and is as wide.
     """
     torch.manual_seed(seed)
+    layers, heads = LAYERS | {"hidden_size": 4 * head}, {"hidden_size": 4 * head, "head_dim": head}
     model: PreTrainedModel
     if family == "qwen2":
-        model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, **LAYERS))
+        model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, **layers))
     elif family == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**SHAPE, **LAYERS, tie_word_embeddings=True))
+        model = LlamaForCausalLM(LlamaConfig(**SHAPE, **layers, tie_word_embeddings=True))
     elif family == "olmo2":
-        model = Olmo2ForCausalLM(Olmo2Config(**SHAPE, **LAYERS))
+        model = Olmo2ForCausalLM(Olmo2Config(**SHAPE, **layers))
     elif family == "mistral":
-        model = MistralForCausalLM(MistralConfig(**SHAPE, **LAYERS, sliding_window=8))
+        model = MistralForCausalLM(MistralConfig(**SHAPE, **layers, sliding_window=8))
     elif family == "phi3":
-        model = Phi3ForCausalLM(Phi3Config(**SHAPE | {"pad_token_id": 1}, **LAYERS))
+        model = Phi3ForCausalLM(Phi3Config(**SHAPE | {"pad_token_id": 1}, **layers))
     elif family == "gemma3":
-        model = Gemma3ForCausalLM(Gemma3TextConfig(**GEMMA))
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**GEMMA | heads))
     elif family == "gemma3-vision":
         sight = SiglipVisionConfig(
             hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, image_size=8, patch_size=4
@@ -87,10 +88,10 @@ def tiny_model(family: str, seed: int = 0) -> Any:
             "mm_tokens_per_image": 4,
         }
         model = Gemma3ForConditionalGeneration(
-            Gemma3Config(text_config=Gemma3TextConfig(**GEMMA), vision_config=sight, **ids)
+            Gemma3Config(text_config=Gemma3TextConfig(**GEMMA | heads), vision_config=sight, **ids)
         )
     elif family == "qwen3.5":
-        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID))
+        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID | heads))
     elif family == "qwen3.5-vision":
         eye: dict[str, Any] = {"depth": 2, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "patch_size": 4}
         eye |= {"out_hidden_size": 32, "spatial_merge_size": 1}
@@ -98,7 +99,7 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         names |= {"vision_start_token_id": 192, "vision_end_token_id": 193}
         model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=HYBRID, vision_config=eye, **names))
     else:
-        model = GPT2LMHeadModel(GPT2Config(**SHAPE, n_embd=32, n_layer=3, n_head=4, n_positions=128))
+        model = GPT2LMHeadModel(GPT2Config(**SHAPE, n_embd=4 * head, n_layer=3, n_head=4, n_positions=128))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
@@ -125,11 +126,11 @@ def tiny_tokenizer(template: bool = True) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def save_tiny_model(folder: Path, family: str = "olmo2", seed: int = 0, template: bool = True) -> Path:
+def save_tiny_model(folder: Path, family: str = "olmo2", seed: int = 0, template: bool = True, head: int = 8) -> Path:
     """A model folder in Hugging Face format.
 
     For some families, Qwen2 among them, transformers replaces how a saved tokenizer splits words; not for Olmo2.
     """
-    tiny_model(family, seed).save_pretrained(folder)
+    tiny_model(family, seed, head).save_pretrained(folder)
     tiny_tokenizer(template).save_pretrained(folder)
     return folder

@@ -1,10 +1,31 @@
 """The interface of a generation engine: token ids in, token ids and log-probabilities out."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from workflow_scripts.lib.errors import UserError
+
+if TYPE_CHECKING:
+    from workflow_scripts.lib.interventions import Intervention, Proof
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine runs; none of it changes results beyond rounding. `gpus` above 1 splits the model among them.
+
+    What follows `gpus` is for vLLM (section `vllm` of the configuration). `eager` None: compiled on a GPU alone.
+    """
+
+    batch_size: int = 64
+    gpus: int = 0
+    gpu_memory_utilization: float = 0.75
+    cpu_cache_gb: float = 1.0
+    eager: bool | None = None
+    prefix_caching: bool = True
 
 
 @dataclass(frozen=True)
@@ -12,13 +33,15 @@ class Sampling:
     """How tokens are drawn (paper, Table 6).
 
     `temperature` 0 takes the most likely token. `stop` is `default` (the model's end tokens) or `harness` (also the
-    bare words that the evaluation harness behind the paper's settings stops at).
+    bare words that the evaluation harness behind the paper's settings stops at). `logprobs`: whether the caller reads
+    the tokens' log-probabilities; an engine may leave them out otherwise.
     """
 
     temperature: float
     top_p: float
     max_tokens: int
     stop: str = "default"
+    logprobs: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,6 +67,18 @@ class Completion:
     finish_reason: str
 
 
+def room_left(index: int, request: Request, context: int | None) -> int:
+    """How many tokens a request may get: its own limit, or what the model's context has left.
+
+    Raises:
+        UserError: the prefix is empty or longer than the context.
+    """
+    length = len(request.token_ids)
+    if length == 0 or (context is not None and length > context):
+        raise UserError(f"request {index}: a prefix of {length} tokens; give 1 to {context or 'any number of'} tokens")
+    return request.max_tokens if context is None else min(request.max_tokens, context - length)
+
+
 class Engine(Protocol):
     """What every engine offers."""
 
@@ -55,4 +90,8 @@ class Engine(Protocol):
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """One array per sequence: log-probability of each token given those before it; NaN for the first."""
+        ...
+
+    def intervened(self, what: "Intervention") -> "AbstractContextManager[Proof]":
+        """Hold neurons in every pass until the block ends, however it ends; afterwards the proof says what was done."""
         ...

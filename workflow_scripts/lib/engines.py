@@ -1,22 +1,43 @@
-"""Choosing an engine by its name in the configuration."""
+"""Choosing an engine by its name in the configuration, and the options of a command line that starts one."""
 
-from typing import Any
+import argparse
+import json
+from collections.abc import Sequence
 
-from workflow_scripts.lib.engine import Engine
+from workflow_scripts.lib.engine import Engine, EngineOptions
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import ModelConfig
 
-ENGINES = ("transformers",)
+ENGINES = ("transformers", "vllm")
 
 
-def load_engine(name: str, model: ModelConfig, **settings: Any) -> Engine:
-    """Load `model` into the engine called `name`; `settings` are the engine's own (`batch_size`).
+def load_engine(
+    name: str, model: ModelConfig, options: EngineOptions | None = None, masked_layers: Sequence[int] = ()
+) -> Engine:
+    """Load `model` into the engine called `name`. `masked_layers` are the layers that `intervened` will be asked for.
 
     Raises:
-        UserError: there is no engine of that name, or the model cannot be loaded.
+        UserError: there is no engine of that name, it is not installed, or the model cannot be loaded.
     """
+    options = options or EngineOptions()
     if name == "transformers":
         from workflow_scripts.lib.transformers_engine import load
 
-        return load(model, **settings)
+        return load(model, options.batch_size)
+    if name == "vllm":
+        from workflow_scripts.lib.vllm_engine import VllmEngine
+
+        return VllmEngine(model, options, masked_layers)
     raise UserError(f"configuration: rollouts.engine: {name!r} is none of {', '.join(ENGINES)}")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a module that generates; none of them changes a result."""
+    parser.add_argument("--batch-size", type=int, default=64, help="sequences at a time")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs that vLLM splits the model among")
+    parser.add_argument("--vllm", type=json.loads, default={}, help="JSON: section vllm of the configuration")
+
+
+def options_of(arguments: argparse.Namespace) -> EngineOptions:
+    """What was given on the command line."""
+    return EngineOptions(arguments.batch_size, arguments.gpus, **arguments.vllm)

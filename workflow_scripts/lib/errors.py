@@ -8,6 +8,12 @@ class UserError(Exception):
     """Something the user can put right. The message names the file, key or line, what is wrong, and what to do."""
 
 
+def one_line(error: Exception) -> str:
+    """The first line of what a library said, or what kind of error it was."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def run_main(main: Callable[[], None]) -> None:
     """Run a module's `main`; a `UserError` becomes one line on stderr and exit status 1."""
     try:

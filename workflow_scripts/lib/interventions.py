@@ -34,7 +34,10 @@ class Intervention:
 
 @dataclass
 class Proof:
-    """What an intervention did: positions processed, positions changed, and how far the result was from the wanted."""
+    """What an intervention did: positions processed, positions changed, and how far the result was from the wanted.
+
+    An engine that pads what it processes may change more positions than it processes; never fewer.
+    """
 
     processed: int = 0
     changed: int = 0
@@ -42,8 +45,22 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether every position was changed, exactly."""
-        return self.changed == self.processed > 0 and self.largest_miss == 0.0
+        """Whether every position was changed, and exactly as wanted."""
+        return self.changed >= self.processed > 0 and self.largest_miss == 0.0
+
+
+def check_intervention(what: Intervention, n_layers: int, width: int) -> None:
+    """Refuse what a model of that many layers and neurons cannot do.
+
+    Raises:
+        UserError: the model does not have the layer or a neuron, or there is not one mean for each neuron.
+    """
+    if not 1 <= what.layer <= n_layers:
+        raise UserError(f"layer {what.layer} cannot be changed; the model's layers are 1 to {n_layers}")
+    if wrong := [neuron for neuron in what.neurons if not 0 <= neuron < width]:
+        raise UserError(f"neuron {wrong[0]} is not one of layer {what.layer}; use 0 to {width - 1}")
+    if what.mode == "mean" and len(what.means) != len(what.neurons):
+        raise UserError(f"{len(what.means)} means for {len(what.neurons)} neurons; give one for each")
 
 
 @contextmanager
@@ -53,13 +70,8 @@ def intervened(model: PreTrainedModel, what: Intervention) -> Iterator[Proof]:
     Raises:
         UserError: the model does not have the layer or a neuron, or there is not one mean for each neuron.
     """
-    blocks, width = decoder_blocks(model), model.config.get_text_config(decoder=True).hidden_size
-    if not 1 <= what.layer <= len(blocks):
-        raise UserError(f"layer {what.layer} cannot be changed; the model's layers are 1 to {len(blocks)}")
-    if wrong := [neuron for neuron in what.neurons if not 0 <= neuron < width]:
-        raise UserError(f"neuron {wrong[0]} is not one of layer {what.layer}; use 0 to {width - 1}")
-    if what.mode == "mean" and len(what.means) != len(what.neurons):
-        raise UserError(f"{len(what.means)} means for {len(what.neurons)} neurons; give one for each")
+    blocks = decoder_blocks(model)
+    check_intervention(what, len(blocks), model.config.get_text_config(decoder=True).hidden_size)
     proof, neurons = Proof(), torch.tensor(what.neurons, dtype=torch.long)
 
     def before(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.files import sha256
 
 if TYPE_CHECKING:
@@ -132,11 +132,6 @@ def fingerprint(path: str, revision: str | None = None) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
 def load_model(config: ModelConfig) -> "PreTrainedModel":
     """Load for inference: eval mode, no gradients, scaled-dot-product attention, on a GPU where there is one.
 
@@ -166,7 +161,7 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
                 raise
             model, info = load(config.path, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise UserError(f"{config.path}: model {config.key} cannot be loaded ({_one_line(error)})") from error
+        raise UserError(f"{config.path}: model {config.key} cannot be loaded ({one_line(error)})") from error
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"{config.path}: {len(missing)} weights are missing ({missing[0]}, ...); fetch the model again")
     model.requires_grad_(False)
@@ -186,7 +181,7 @@ def load_tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase":
     try:
         return AutoTokenizer.from_pretrained(config.path, trust_remote_code=config.trust_remote_code, **options)
     except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
-        raise UserError(f"{config.path}: tokenizer of {config.key} cannot be loaded ({_one_line(error)})") from error
+        raise UserError(f"{config.path}: tokenizer of {config.key} cannot be loaded ({one_line(error)})") from error
 
 
 def decoder_blocks(model: "PreTrainedModel") -> "list[torch.nn.Module]":

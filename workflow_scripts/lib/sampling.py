@@ -16,6 +16,22 @@ SHORTLIST = 64
 BLOCK = 64
 
 
+class Stream:
+    """The uniform numbers of one row, by step; `at` may be asked for later steps only."""
+
+    def __init__(self, seed: int, key: str) -> None:
+        self.generator = generator(seed, key)
+        self.end = 0
+        self.block: np.ndarray = np.empty(0)
+
+    def at(self, step: int) -> float:
+        """The number of a step, the same that `Uniforms` gives it."""
+        while step >= self.end:
+            self.block = self.generator.random(BLOCK)
+            self.end += BLOCK
+        return float(self.block[step % BLOCK])
+
+
 class Uniforms:
     """The uniform numbers of several rows, drawn `BLOCK` steps at a time; each row has its own named stream."""
 

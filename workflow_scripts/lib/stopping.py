@@ -1,16 +1,35 @@
-"""`stop: harness`: the words at which the evaluation harness behind the paper's settings cuts a response.
+"""What ends a response: the model's end tokens and, for `stop: harness`, words.
 
+The words are those at which the evaluation harness behind the paper's settings cuts a response.
 Two of them are plain words, so that a correct solution which says "user" is cut there. It exists for comparison only.
 """
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from workflow_scripts.lib.boundaries import response_text
+from workflow_scripts.lib.models import ModelConfig
 
 HARNESS_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "assistant", "user", "_end", "_start")
 HARNESS_CHECK_EVERY = 32
+
+
+def end_ids(listed: int | Sequence[int] | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of the end tokens: those that the model's settings list and the tokenizer's own."""
+    ids = {*(listed if isinstance(listed, Sequence) else [listed]), tokenizer.eos_token_id}
+    return sorted(token for token in ids if token is not None)
+
+
+def end_tokens(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The end tokens of a model that is not loaded, from its generation settings or, without any, its configuration."""
+    options = {"revision": model.revision} if model.revision else {}
+    try:
+        listed = GenerationConfig.from_pretrained(model.path, **options).eos_token_id
+    except OSError:
+        config = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code, **options)
+        listed = GenerationConfig.from_model_config(config).eos_token_id
+    return end_ids(listed, tokenizer)
 
 
 def _first_stop(text: str) -> int | None:

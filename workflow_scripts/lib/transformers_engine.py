@@ -7,6 +7,7 @@ leave the cache when a good share has finished.
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +15,13 @@ import torch
 from jaxtyping import Int
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from workflow_scripts.lib.engine import Completion, Request, Sampling
+from workflow_scripts.lib.engine import Completion, Request, Sampling, room_left
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.interventions import Intervention, Proof, intervened
 from workflow_scripts.lib.kv_cache import new_cache, select_rows, use_grouped_attention
 from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
 from workflow_scripts.lib.sampling import Uniforms, sample
-from workflow_scripts.lib.stopping import HARNESS_CHECK_EVERY, harness_cut, harness_window_hits
+from workflow_scripts.lib.stopping import HARNESS_CHECK_EVERY, end_ids, harness_cut, harness_window_hits
 
 PREFILL_TOKENS = 32768
 SCORE_LOGITS = 64_000_000
@@ -104,15 +106,11 @@ class TransformersEngine:
         use_grouped_attention(model)
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
         self.device = next(model.parameters()).device
-        self.stop_ids = self._end_tokens()
+        listed = getattr(model.generation_config, "eos_token_id", None)
+        self.stop_ids = torch.tensor(end_ids(listed, tokenizer), dtype=torch.long, device=self.device)
         text_config = model.config.get_text_config(decoder=True)
         self.context: int | None = getattr(text_config, "max_position_embeddings", None)
         self.vocabulary: int = text_config.vocab_size
-
-    def _end_tokens(self) -> torch.Tensor:
-        listed = getattr(self.model.generation_config, "eos_token_id", None)
-        ids = set(listed if isinstance(listed, list) else [listed]) | {self.tokenizer.eos_token_id}
-        return torch.tensor(sorted(token for token in ids if token is not None), dtype=torch.long, device=self.device)
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, seed: int
@@ -123,7 +121,7 @@ class TransformersEngine:
             UserError: a prefix is empty or longer than the model's context, or logits are not finite.
         """
         found: dict[int, list[Completion | None]] = {i: [None] * len(r.keys) for i, r in enumerate(requests)}
-        bounded = [self._bounded(i, request) for i, request in enumerate(requests)]
+        bounded = [replace(r, max_tokens=room_left(i, r, self.context)) for i, r in enumerate(requests)]
         for jobs in split_jobs(bounded, self.batch_size):
             completions = iter(self._run_batch(jobs, sampling, seed))
             for job in jobs:
@@ -135,17 +133,6 @@ class TransformersEngine:
         for index, missing in found.items():
             if not missing:
                 yield index, []
-
-    def _bounded(self, index: int, request: Request) -> Request:
-        """The request with no more tokens than the model's context has left."""
-        length = len(request.token_ids)
-        if length == 0 or (self.context is not None and length > self.context):
-            raise UserError(
-                f"request {index}: a prefix of {length} tokens; give 1 to {self.context or 'any number of'} tokens"
-            )
-        if self.context is None:
-            return request
-        return replace(request, max_tokens=min(request.max_tokens, self.context - length))
 
     @torch.inference_mode()
     def _run_batch(self, jobs: list[Job], sampling: Sampling, seed: int) -> list[Completion]:
@@ -195,6 +182,10 @@ class TransformersEngine:
         if cut is not None:
             token_ids, logprobs, stopped = token_ids[:cut], logprobs[:cut], True
         return Completion(token_ids, logprobs, "stop" if stopped else "length")
+
+    def intervened(self, what: Intervention) -> AbstractContextManager[Proof]:
+        """Hold neurons in every pass until the block ends (`interventions.intervened`)."""
+        return intervened(self.model, what)
 
     @torch.inference_mode()
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:

@@ -1,0 +1,153 @@
+"""vLLM and the transformers engine give the same tokens, masked and not, for every family and mode that runs here."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.unit.test_transformers_engine import requests
+from tests.unit.tiny_models import save_tiny_model
+from tests.unit.vllm_runs import Job, needs_vllm, on_transformers, on_vllm, start_vllm
+from workflow_scripts.lib.engine import Request, Sampling
+from workflow_scripts.lib.interventions import Intervention
+from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.prompts import build_prompt
+from workflow_scripts.lib.reference_tasks import generate_problems
+
+pytestmark = needs_vllm
+SAMPLED = Sampling(1.0, 0.95, 30)
+MASKS = [
+    Intervention(1, tuple(range(8))),
+    Intervention(2, (0, 5, 31), "mean", means=(1.0, -2.0, 0.5)),
+    Intervention(3, (1, 2), "scale", factor=3.0),
+]
+FAMILIES = ["qwen2", "llama", "phi3", "gemma3", "gpt2"]
+"""Those of the paper whose code in vLLM runs without the vision packages (Gemma 3 with its image encoder and Qwen3.5
+import them), and one whose blocks give the residual stream itself."""
+
+
+def jobs() -> list[Job]:
+    """Greedy, sampled in three ways, scored and masked in every mode; unmasked again after the masks."""
+    wanted = requests()
+    ways = [Sampling(0.0, 1.0, 30), SAMPLED, Sampling(0.7, 1.0, 30), Sampling(1.3, 0.5, 30, logprobs=False)]
+    plain = [Job(wanted, sampling) for sampling in ways]
+    masked = [Job(wanted, SAMPLED, mask) for mask in MASKS] + [Job(wanted, mask=MASKS[0])]
+    return [*plain, Job(wanted, score=True), *masked, Job(wanted, score=True, mask=MASKS[0]), plain[0], plain[1]]
+
+
+def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        assert one.get("token_ids") == other.get("token_ids") and one.get("finish") == other.get("finish")
+        for mine, theirs in zip(one.get("scores", []), other.get("scores", []), strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=2e-4)
+        for mine, theirs in zip(one.get("logprobs", []), other.get("logprobs", []), strict=True):
+            if mine:
+                np.testing.assert_allclose(mine, theirs, atol=2e-4)
+        if "proof" in other:
+            assert one["proof"]["holds"] and other["proof"]["holds"]
+            assert one["proof"]["changed"] == one["proof"]["processed"] > 0 and one["proof"]["largest_miss"] == 0.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_tokens_for_every_family(family: str, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / family, family, head=32)
+    wanted = on_transformers(model, jobs())
+    assert any(wanted[1]["token_ids"] != wanted[n]["token_ids"] for n in (5, 6, 7))  # the masks matter
+    assert_same(on_vllm(tmp_path, model, jobs(), [1, 2, 3], batch_size=4), wanted)
+
+
+@pytest.mark.parametrize("options", [{"eager": False}, {"gpus": 2}, {"prefix_caching": False, "batch_size": 2}])
+def test_the_same_tokens_compiled_split_in_two_and_two_by_two(options: dict[str, Any], tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
+    assert_same(on_vllm(tmp_path, model, jobs(), [1, 2, 3], **options), on_transformers(model, jobs()))
+
+
+def reference_requests(n: int, samples: int = 1) -> list[Request]:
+    model = ModelConfig("grpo", "resources/models/grpo", instruction="")
+    tokenizer = load_tokenizer(model)
+    problems = generate_problems("ledger", "evaluation", n, 0)
+    prompts = [tuple(build_prompt(problem.question, model, tokenizer)) for problem in problems]
+    keys = [tuple(f"ledger-{i}/{k}" for k in range(samples)) for i in range(n)]
+    return [Request(prompt, key, 256) for prompt, key in zip(prompts, keys, strict=True)]
+
+
+def test_the_reference_model_answers_alike(tmp_path: Path) -> None:
+    """250 problems: greedy, sampled, scored and masked. The continuations of two hundred long prefixes, too."""
+    model, wanted = Path("resources/models/grpo"), reference_requests(250)
+    greedy, sampled = Sampling(0.0, 1.0, 256), Sampling(1.0, 0.95, 256)
+    mask = Intervention(2, (3, 77, 150, 190))
+    asked = [Job(wanted, greedy), Job(wanted, sampled), Job(wanted, greedy, mask), Job(wanted, sampled, mask)]
+    theirs = on_transformers(model, asked, 256)
+    prefixes = [
+        Request(r.token_ids + tuple(ids[: len(ids) // 2]), tuple(f"{r.keys[0]}/{n}" for n in range(4)), 200)
+        for r, ids in zip(wanted[:200], theirs[1]["token_ids"], strict=False)
+    ]
+    asked += [Job(prefixes, sampled), Job(prefixes, score=True)]
+    theirs += on_transformers(model, asked[4:], 256)
+    ours = on_vllm(tmp_path, model, asked, [2], batch_size=128, cpu_cache_gb=1)
+    for mine, other in zip(ours, theirs, strict=True):  # a tie within rounding may fall either way
+        alike = [a == b for a, b in zip(mine.get("token_ids", []), other.get("token_ids", []), strict=True)]
+        assert sum(alike) >= 0.995 * len(alike)
+    assert ours[0]["token_ids"] == theirs[0]["token_ids"] and ours[2]["token_ids"] == theirs[2]["token_ids"]
+    assert ours[2]["token_ids"] != ours[0]["token_ids"]
+    assert ours[2]["proof"]["changed"] == ours[2]["proof"]["processed"] > 10_000
+    np.testing.assert_allclose(np.concatenate(ours[5]["scores"]), np.concatenate(theirs[5]["scores"]), atol=5e-4)
+
+
+def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
+    masks = [Intervention(9, (1,)), Intervention(1, (128,)), Intervention(2, (1,)), Intervention(1, (), "mean")]
+    found = on_vllm(tmp_path, model, [Job(requests(), mask=mask) for mask in masks], layers=[1])
+    assert "layer 9 cannot be changed; the model's layers are 1 to 3" in found[0]["error"]
+    assert "neuron 128 is not one of layer 1" in found[1]["error"]
+    assert "layer 2 has no mask in this engine (layers with one: 1)" in found[2]["error"]
+    assert found[3]["proof"]["holds"]
+    assert found[3]["token_ids"] == on_transformers(model, [Job(requests())])[0]["token_ids"]
+
+
+def test_a_layer_that_does_not_exist_is_refused_at_the_start(tmp_path: Path) -> None:
+    process = start_vllm(tmp_path, save_tiny_model(tmp_path / "m", "qwen2", head=32), [], layers=[4])
+    assert "layer 4 cannot be changed; the model's layers are 1 to 3" in process.communicate(timeout=300)[1]
+
+
+def long_jobs() -> list[Job]:
+    """Enough work to be interrupted."""
+    return [Job([Request((5, 6, 7), tuple(f"p{i}/{k}" for k in range(16)), 100) for i in range(200)], SAMPLED)] * 20
+
+
+def workers_of(process: Any, folder: Path) -> list[psutil.Process]:
+    """The processes below one that generates."""
+    for _ in range(1800):
+        if (folder / "started").exists():
+            time.sleep(3)
+            below = psutil.Process(process.pid).children(recursive=True)
+            assert process.poll() is None and len(below) >= 2
+            return below
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        time.sleep(0.1)
+    raise AssertionError("the engine did not start")
+
+
+def test_no_process_outlives_the_one_that_started_the_engine(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
+    process = start_vllm(tmp_path, model, long_jobs(), gpus=2)
+    workers = workers_of(process, tmp_path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    gone, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive and len(gone) >= 2
+
+
+def test_a_worker_that_dies_ends_the_job_with_one_line(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
+    process = start_vllm(tmp_path, model, long_jobs(), gpus=2)
+    workers = [one for one in workers_of(process, tmp_path) if one.memory_info().rss > 200_000_000]
+    workers[-1].kill()
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1 and "UserError" in said and "vLLM failed (" in said
+    assert "finished shards are kept: run again" in said
