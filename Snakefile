@@ -6,7 +6,7 @@ import sys
 from snakemake.utils import min_version
 
 from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
-from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.errors import LAST_WORDS, run_main
 from workflow_scripts.lib.one_run import hold
 
 min_version("9.19")
@@ -26,6 +26,9 @@ config.update(with_defaults(config))
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 
+shell.prefix(LAST_WORDS)
+
+
 onstart:
     run_main(hold)
 
@@ -43,6 +46,7 @@ include: "rules/values.smk"
 include: "rules/activations.smk"
 include: "rules/probes.smk"
 include: "rules/pruning.smk"
+include: "rules/interventions.smk"
 include: "rules/report.smk"
 include: "rules/reference_models.smk"
 
@@ -50,9 +54,4 @@ include: "rules/reference_models.smk"
 rule all:
     default_target: True
     input:
-        REPORT,
-        TABLES,
-        FIGURES,
-        ROLLOUTS,
-        CONTINUATIONS,
-        ACTIVATIONS,
+        [REPORT, *TABLES, *FIGURES, *ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED],

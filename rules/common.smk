@@ -20,8 +20,8 @@ def section(keys):
     """Canonical JSON of what a module reads: whole sections (`split`) or some of their keys (`rollouts.seed,stop`).
 
     `model` and `dataset` are the entries of the job's wildcards. A changed value reruns the job: name no more than the module
-    reads. `runs` is left out; it decides which jobs there are. The `values.n_problems` of a shard end with the shard, so that
-    more valued problems rerun the last shard at most.
+    reads. `runs` is left out; it decides which jobs there are. The `n_problems` of a shard end with the shard, so that more
+    problems rerun the last shard at most.
     """
 
     def parameters(wildcards):
@@ -31,9 +31,10 @@ def section(keys):
             found = entry(name, wildcards[name]) if name in ("model", "dataset") else config[name]
             wanted = inner.split(",") if inner else [key for key in found if key != "runs"]
             picked[name] = {key: found[key] for key in wanted}
-        if "values" in picked and "shard" in wildcards.keys():
-            end = (int(wildcards.shard) + 1) * config["values"]["shard_size"]
-            picked["values"]["n_problems"] = min(end, n_valued(wildcards.dataset))
+        for stage in picked.keys() & {"values", "interventions"} if "shard" in wildcards.keys() else ():
+            size = (config["values"] if stage == "values" else config["datasets"][wildcards.dataset])["shard_size"]
+            end = (int(wildcards.shard) + 1) * size
+            picked[stage]["n_problems"] = min(end, n_problems(stage, wildcards.dataset))
         return canonical(picked)
 
     return parameters
@@ -67,26 +68,28 @@ def dataset_shards(dataset, start=0, stop=None):
     return range(start // entry["shard_size"], last // entry["shard_size"] + 1)
 
 
-def n_valued(dataset):
-    """How many problems of a data set get Monte-Carlo values."""
-    return min(config["values"]["n_problems"], config["datasets"][dataset]["n_problems"])
+def n_problems(stage, dataset):
+    """How many problems of a data set get Monte-Carlo values (stage `values`) or masked responses (`interventions`)."""
+    total = config["datasets"][dataset]["n_problems"]
+    return min(config[stage]["n_problems"] or total, total)
 
 
 def value_shards(dataset):
     """Numbers of the shards of the valued problems. They are cut finer, for a response has many continuations."""
-    return range((n_valued(dataset) - 1) // config["values"]["shard_size"] + 1)
+    return range((n_problems("values", dataset) - 1) // config["values"]["shard_size"] + 1)
 
 
 def source_shards(wildcards):
     """Numbers of the data set's shards that one shard of the valued problems draws from."""
     start = int(wildcards.shard) * config["values"]["shard_size"]
-    stop = min(start + config["values"]["shard_size"], n_valued(wildcards.dataset))
+    stop = min(start + config["values"]["shard_size"], n_problems("values", wildcards.dataset))
     return dataset_shards(wildcards.dataset, start, stop)
 
 
 def every_shard(pattern, stage, numbers):
     """The shards of all runs of a stage; `numbers(dataset)` lists those of one."""
-    return [path for m, d in runs(stage) for path in expand(pattern, model=m, dataset=d, shard=numbers(d))]
+    found = [expand(pattern, model=m, dataset=d, shard=numbers(d), allow_missing=True) for m, d in runs(stage)]
+    return sum(found, [])
 
 
 # Records are targets beside the report: a deleted shard is then missed, and made again with all that is below it.
@@ -94,6 +97,3 @@ ROLLOUTS = every_shard("results/rollouts/{model}/{dataset}/{shard}.parquet", "ro
 CONTINUATIONS = every_shard("results/continuations/{model}/{dataset}/{shard}.parquet", "values", value_shards)
 ACTIVATIONS = every_shard("results/activations/{model}/{dataset}/{shard}.safetensors", "value_probes", dataset_shards)
 REPORT = "results/report.html"
-NAMES = ["rollouts", "values", "pruning_value", "pruning_dopamine"]
-TABLES = expand("results/tables/{name}.{kind}", name=NAMES, kind=["csv", "parquet"])
-FIGURES = expand("results/figures/{name}.{kind}", name=list(config["figures"]), kind=["pdf", "svg", "png"])

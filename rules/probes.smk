@@ -49,7 +49,7 @@ rule average_paragraphs:
     input:
         activations=shards(
             "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset, stop=n_valued(w.dataset)),
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
         ),
         paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
         values="results/values/{model}/{dataset}.parquet",

@@ -4,6 +4,18 @@ Needs the results of all configured runs.
 Gives `results/tables/*.{csv,parquet}`, `results/figures/*.{pdf,svg,png}` and `results/report.html`.
 """
 
+PRUNED = ["fig1", "fig4", "fig7", "fig11"]
+TABLE_FILES, FIGURE_FILES = "results/tables/{name}.{kind}", "results/figures/{name}.{kind}"
+TABLE_KINDS, FIGURE_KINDS = ["csv", "parquet"], ["pdf", "svg", "png"]
+PROBE_NAMES = ["rollouts", "values", "pruning_value", "pruning_dopamine"]
+MASKED_NAMES = ["table2", "table5", "intervention_contrasts", "neuron_overlap", "dose_response"]
+PROBE_TABLES = expand(TABLE_FILES, name=PROBE_NAMES, kind=TABLE_KINDS)
+MASKED_TABLES = expand(TABLE_FILES, name=MASKED_NAMES, kind=TABLE_KINDS)
+PRUNING_FIGURES = expand(FIGURE_FILES, name=PRUNED, kind=FIGURE_KINDS)
+DOSE_FIGURES = expand(FIGURE_FILES, name="dose", kind=FIGURE_KINDS)
+TABLES = [*PROBE_TABLES, *MASKED_TABLES]
+FIGURES = [*PRUNING_FIGURES, *DOSE_FIGURES]
+
 
 rule tabulate_results:
     """The tables behind the figures, over all runs."""
@@ -18,7 +30,7 @@ rule tabulate_results:
         dopamine_pruning=of_runs("results/pruning/{model}/{dataset}/dopamine.parquet", "dopamine_probes"),
         code=modules("tabulate_results"),
     output:
-        tables=TABLES,
+        tables=PROBE_TABLES,
     log:
         "results/logs/tabulate_results.log",
     benchmark:
@@ -43,6 +55,43 @@ rule tabulate_results:
         """
 
 
+rule tabulate_interventions:
+    """What holding neurons did to accuracy, over all runs."""
+    input:
+        rollouts=every_shard("results/rollouts/{model}/{dataset}/{shard}.parquet", "interventions", dataset_shards),
+        masked=MASKED,
+        proofs=[path.replace(".parquet", ".proofs.parquet") for path in MASKED],
+        neurons=of_runs("results/neurons/{model}/{dataset}.parquet", "interventions"),
+        code=modules("tabulate_interventions"),
+    output:
+        tables=MASKED_TABLES,
+    log:
+        "results/logs/tabulate_interventions.log",
+    benchmark:
+        "results/benchmarks/tabulate_interventions.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section(
+            "pruning.confidence,bootstrap,seed interventions.layers,selections,share,mode,dose_layers,dose_selections,"
+            "dose_shares,dose_factors,dose_factor_share"
+        ),
+        versions=pins("scipy"),
+    shell:
+        """
+        python -m workflow_scripts.tabulate_interventions --params {params.settings:q} \
+            --rollouts {input.rollouts} --masked {input.masked} --proofs {input.proofs} \
+            --neurons {input.neurons} \
+            --output-dir results/tables \
+            2> >(tee {log} >&2)
+        """
+
+
 rule plot_pruning:
     """Figures 1, 4, 7 and 11."""
     input:
@@ -52,7 +101,7 @@ rule plot_pruning:
         ],
         code=modules("plot_pruning"),
     output:
-        figures=FIGURES,
+        figures=PRUNING_FIGURES,
     log:
         "results/logs/plot_pruning.log",
     benchmark:
@@ -65,7 +114,7 @@ rule plot_pruning:
         runtime=20,
         gpu=0,
     params:
-        settings=section("figures"),
+        settings=section("figures.fig1,fig4,fig7,fig11"),
         versions=pins("matplotlib"),
     shell:
         """
@@ -75,14 +124,44 @@ rule plot_pruning:
         """
 
 
+rule plot_dose:
+    """The dose-response of interventions."""
+    input:
+        table="results/tables/dose_response.parquet",
+        code=modules("plot_dose"),
+    output:
+        figures=DOSE_FIGURES,
+    log:
+        "results/logs/plot_dose.log",
+    benchmark:
+        "results/benchmarks/plot_dose.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section("figures.dose"),
+        versions=pins("matplotlib"),
+    shell:
+        """
+        python -m workflow_scripts.plot_dose --params {params.settings:q} \
+            --table {input.table} --output-dir results/figures \
+            2> >(tee {log} >&2)
+        """
+
+
 rule write_report:
     """One self-contained page: question, figures, settings, and what the data show and do not show."""
     input:
         tables=[path for path in TABLES if path.endswith(".parquet")],
         figures=[path for path in FIGURES if path.endswith(".svg")],
-        captions=expand("report/captions/{name}.md", name=list(config["figures"])),
+        captions=expand("report/captions/{name}.md", name=[*PRUNED, "dose"]),
         template="report/template.html",
         published="resources/published/figures.yaml",
+        published_interventions="resources/published/interventions.yaml",
         code=modules("write_report"),
     output:
         report=REPORT,
@@ -104,6 +183,7 @@ rule write_report:
         python -m workflow_scripts.write_report --params {params.settings:q} \
             --tables {input.tables} --figures {input.figures} \
             --captions {input.captions} --template {input.template} --published {input.published} \
+            --published-interventions {input.published_interventions} \
             --output {output.report} \
             2> >(tee {log} >&2)
         """

@@ -5,12 +5,13 @@ Gives `results/rollouts/{model}/{dataset}/{shard}.parquet`: token ids, log-proba
 """
 
 # Every rule that generates text: the environment and the versions of the configured engine, and how it is started. The latter
-# stands in the command, where a change reruns nothing.
+# is a resource, whose change reruns nothing.
 ENGINE = config["rollouts"]["engine"]
 ENGINE_ENV = {"transformers": "../envs/cpu.yaml", "vllm": "../envs/vllm.yaml"}[ENGINE]
 ENGINE_PINS = " ".join(
     [pins("torch", "transformers", "tokenizers"), *([pins("vllm", lock="envs/vllm.txt")] * (ENGINE == "vllm"))]
 )
+GRADER_PINS = pins("math-verify", "if-verifiable")
 VLLM = canonical(config["vllm"])
 
 
@@ -33,6 +34,7 @@ rule sample_rollouts:
         runtime=60,
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
+        vllm=VLLM,
     params:
         settings=section(
             "model dataset.shard_size,template,instruction,response_prefix rollouts.engine,max_tokens,temperature,top_p,n_samples,stop,seed"
@@ -43,7 +45,7 @@ rule sample_rollouts:
         """
         python -m workflow_scripts.sample_rollouts --params {params.settings:q} \
             --problems {input.problems} --shard {wildcards.shard} \
-            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {VLLM:q} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
             --output {output.samples} \
             2> >(tee {log} >&2)
         """
@@ -70,7 +72,7 @@ rule grade_rollouts:
         gpu=0,
     params:
         settings=section("dataset.answer,response_prefix grading"),
-        versions=pins("math-verify", "if-verifiable"),
+        versions=GRADER_PINS,
     shell:
         """
         python -m workflow_scripts.grade_rollouts --params {params.settings:q} \

@@ -58,19 +58,20 @@ rule continue_paragraphs:
         runtime=60,
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
+        vllm=VLLM,
     params:
         settings=section(
             "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop"
             " values.n_problems,shard_size,n_continuations,seed"
         ),
         weights=weights,
-        versions=ENGINE_PINS + " " + pins("math-verify", "if-verifiable"),
+        versions=f"{ENGINE_PINS} {GRADER_PINS}",
     shell:
         """
         python -m workflow_scripts.continue_paragraphs --params {params.settings:q} \
             --shard {wildcards.shard} --problems {input.problems} --rollouts {input.rollouts} \
             --paragraphs {input.paragraphs} --workers {threads} \
-            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {VLLM:q} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
             --output {output.continuations} \
             2> >(tee {log} >&2)
         """
@@ -81,7 +82,7 @@ rule estimate_values:
     input:
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_valued(w.dataset)),
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
         ),
         paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
         continuations=shards(

@@ -218,7 +218,7 @@ def draw(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> Figure:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the tables and write every configured figure."""
+    """Read the tables and write every configured figure of a pruning."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section figures")
     parser.add_argument(
@@ -229,8 +229,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     matplotlib.use("Agg")
     matplotlib.rcParams.update(plotting.STYLE)
     tables = {path.stem: read_parquet(path) for path in arguments.tables}
-    for name, section in load(arguments.params).figures.items():
-        figure = draw(tables[KINDS[name].table], KINDS[name], section)
+    sections = load(arguments.params).figures
+    for name in [name for name in sections if name in KINDS]:
+        figure = draw(tables[KINDS[name].table], KINDS[name], sections[name])
         plotting.save(figure, arguments.output_dir, name)
         plt.close(figure)
 

@@ -13,14 +13,11 @@ import polars as pl
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.curves import RUN, summarise_curves
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.files import atomic_path
 from workflow_scripts.lib.kept_ceiling import kept_ceiling
+from workflow_scripts.lib.result_tables import Resampling, Run, accuracy, group_by_run, with_columns, write_table
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics import bootstrap_mean, noise_ceiling, wilson
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-
-Run = tuple[str, str]
-"""Model and data set, the keys of the catalogue."""
+from workflow_scripts.lib.statistics import noise_ceiling
+from workflow_scripts.lib.tables import read_parquet
 
 ROLLOUT_COLUMNS = [
     *("model", "dataset", "n", "accuracy", "ci_low", "ci_high", "truncated", "mean_tokens"),
@@ -41,51 +38,13 @@ PRUNING_DOPAMINE_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Resampling):
     """What of the configuration the tables depend on."""
 
-    confidence: float
-    """Coverage of every interval, for instance 0.95."""
-    resamples: int
-    """Bootstrap resamples for accuracies, used only when a problem has several responses."""
-    seed: int
     gamma: float
     """Discount of the TD errors."""
     min_abs_delta: float
     """The threshold that kept paragraphs pass."""
-
-
-def run_of(path: Path, kind: str) -> Run:
-    """Model and data set of a result file, read from its place in the results folder.
-
-    `kind` is `shard` (`.../{model}/{dataset}/{file}`) or `file` (`.../{model}/{dataset}.parquet`).
-    """
-    return (path.parent.parent.name, path.parent.name) if kind == "shard" else (path.parent.name, path.stem)
-
-
-def group_by_run(paths: Sequence[Path], kind: str) -> dict[Run, list[Path]]:
-    """Files of each run, runs and files in the order given."""
-    grouped: dict[Run, list[Path]] = {}
-    for path in paths:
-        grouped.setdefault(run_of(path, kind), []).append(path)
-    return grouped
-
-
-def accuracy(rollouts: pl.DataFrame, settings: Settings) -> tuple[float, float | None, float | None] | None:
-    """Share of right responses with its interval; none for no responses.
-
-    One response a problem: Wilson. Several: bootstrap over problems, whose responses are not independent.
-    """
-    if rollouts.is_empty():
-        return None
-    share = float(rollouts["reward"].cast(pl.Float64).mean())  # type: ignore[arg-type]
-    if rollouts["problem_id"].is_unique().all():
-        low, high = wilson(int(rollouts["reward"].cast(pl.Int64).sum()), len(rollouts), settings.confidence)
-        return share, float(low), float(high)
-    groups = rollouts["problem_id"].rank("dense").to_numpy()
-    rng = generator(settings.seed, "accuracy")
-    found = bootstrap_mean(rollouts["reward"].to_numpy(), groups, settings.resamples, rng, settings.confidence)
-    return share, found.low, found.high
 
 
 def rollout_row(run: Run, rollouts: pl.DataFrame, splits: pl.DataFrame, settings: Settings) -> dict[str, object]:
@@ -156,19 +115,6 @@ def value_reason(row: dict[str, object]) -> str | None:
     return None
 
 
-def with_columns(rows: list[dict[str, object]] | pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """A table with exactly these columns, empty ones included."""
-    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, infer_schema_length=None)
-    missing = [pl.lit(None).alias(name) for name in columns if name not in frame.columns]
-    text = {"model", "dataset", "position", "reason"}
-    wanted = frame.with_columns(missing).select(columns)
-    return wanted.with_columns(
-        pl.col(name).cast(pl.String if name in text else pl.Float64)
-        for name, kind in wanted.schema.items()
-        if kind == pl.Null
-    )
-
-
 def pruning_table(files: dict[Run, list[Path]], metric: str, extra: pl.DataFrame, confidence: float) -> pl.DataFrame:
     """Curves of all runs with their controls; `extra` adds columns by model and data set."""
     frames = [
@@ -201,13 +147,6 @@ def split_of(dataset: str, splits: dict[str, pl.DataFrame]) -> pl.DataFrame:
     if dataset not in splits:
         raise UserError(f"--problems: no file {dataset}.parquet; pass the problems of every data set that has rollouts")
     return splits[dataset]
-
-
-def write_table(frame: pl.DataFrame, name: str, folder: Path) -> None:
-    """Write `frame` as `{name}.csv` and `{name}.parquet`."""
-    write_parquet(frame, folder / f"{name}.parquet")
-    with atomic_path(folder / f"{name}.csv") as path:
-        frame.write_csv(path)
 
 
 def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:

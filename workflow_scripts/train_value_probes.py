@@ -1,13 +1,15 @@
-"""Rule `train_value_probes`: probes that predict the final reward from a hidden state (method, section 3).
+"""Rules `train_value_probes` and `train_final_probes`: probes that predict the final reward (method, sections 3 and 6).
 
 All layers and seeds of one run, on true and on shuffled rewards, are trained together on the training part's responses.
+The probes trained on the last state alone are made by the same module, with another target and fewer layers.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config import ValueProbes, build, load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.probe_run import (
     MEMORY_GB,
@@ -18,42 +20,73 @@ from workflow_scripts.lib.probe_run import (
     value_loss,
 )
 from workflow_scripts.lib.probe_training import n_batches, train
-from workflow_scripts.lib.probes import concatenate, save, specs_of
+from workflow_scripts.lib.probes import Probes, concatenate, save, specs_of
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.responses import open_activations, rewards_of, select_responses, split_of
+from workflow_scripts.lib.responses import (
+    Responses,
+    Source,
+    open_activations,
+    rewards_of,
+    select_responses,
+    split_of,
+)
+from workflow_scripts.lib.td import TARGETS
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the training part's states and rewards, train, write one file of probes."""
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section value_probes")
     parser.add_argument("--problems", required=True, type=Path)
     parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
     parser.add_argument("--activations", required=True, nargs="+", type=Path)
+    parser.add_argument("--layers", nargs="+", type=int, help="default: every stored layer")
+    parser.add_argument(
+        "--target", choices=TARGETS, help="in place of the configured one; the kind is then value_TARGET"
+    )
+    parser.add_argument("--true-labels-only", action="store_true", help="no probes on shuffled rewards")
     parser.add_argument("--memory-gb", type=float, default=MEMORY_GB, help="layers are trained in groups that fit")
     parser.add_argument("--output", required=True, type=Path)
-    arguments = parser.parse_args(argv)
-    params = load(arguments.params)
-    section, training = params.value_probes, training_of(params.value_probes)
-    source = open_activations(arguments.activations)
-    responses = select_responses(source, split_of(arguments.problems), rewards_of(arguments.rollouts), "train")
-    groups = list(layer_groups(source, number_of_states(source, responses), section, arguments.memory_gb))
+    return parser.parse_args(argv)
+
+
+def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: bool) -> dict[str, Any]:
+    """Section `value_probes` as it is really used, given what the command line changes in it."""
+    changes: dict[str, Any] = {} if target is None else {"target": target}
+    return raw | changes | ({"shuffled_seeds": []} if true_labels_only else {})
+
+
+def train_groups(source: Source, responses: Responses, section: ValueProbes, memory_gb: float) -> Probes:
+    """The probes of all layers of `source`, group by group of layers."""
+    training = training_of(section)
+    groups = list(layer_groups(source, number_of_states(source, responses), section, memory_gb))
     n_seeds = len({*section.seeds, *section.shuffled_seeds})
     steps = len(groups) * n_batches(len(responses), n_seeds, training)
     progress = Progress(steps, "steps", f"value probes of {len(source.layers)} layers, {len(responses)} responses")
     parts = []
     for layers in groups:
         specs = specs_of(layers, section.seeds, section.shuffled_seeds)
-        units = training_units(source, responses, layers)
+        units = training_units(source, responses, layers, section.target == "final")
         parts.append(train(units, specs, training, value_loss(section), progress))
+    return concatenate(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the training part's states and rewards, train, write one file of probes."""
+    arguments = read_arguments(argv)
+    raw = load(arguments.params).raw["value_probes"]
+    config = changed_section(raw, arguments.target, arguments.true_labels_only)
+    source = open_activations(arguments.activations, arguments.layers)
+    responses = select_responses(source, split_of(arguments.problems), rewards_of(arguments.rollouts), "train")
+    probes = train_groups(source, responses, build(ValueProbes, config), arguments.memory_gb)
     metadata = {
         **source.identity,
-        "kind": "value",
-        "config": params.raw["value_probes"],
+        "kind": "value" if arguments.target is None else f"value_{arguments.target}",
+        "config": config,
         "n_training": len(responses),
         "n_right": int(responses.rewards.sum()),
     }
-    save(concatenate(parts), metadata, arguments.output)
+    save(probes, metadata, arguments.output)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ rest. It holds no date, so the same results give the same bytes.
 """
 
 import argparse
-import base64
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,10 @@ import polars as pl
 import yaml
 
 from workflow_scripts.lib.config import load
-from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.files import atomic_path
 from workflow_scripts.lib.findings import PRINTED_RULE, RULES, SUPPORTED, VERDICTS, number
+from workflow_scripts.lib.intervention_views import DOSE, intervention_view
 from workflow_scripts.lib.judgements import (
     FIGURE_PLACES,
     METRICS,
@@ -31,6 +30,7 @@ from workflow_scripts.lib.judgements import (
     curves_of,
     judge,
 )
+from workflow_scripts.lib.report_parts import FigureView, caption_of, data_uri, grouped, interval, percent
 from workflow_scripts.lib.tables import read_parquet
 
 LIBRARIES = [
@@ -38,60 +38,11 @@ LIBRARIES = [
     *("math-verify", "matplotlib", "jinja2", "snakemake"),
 ]
 SHOWN_RATIOS = (0.0, 0.5, 0.9, 0.99)
-SECTIONS = ["split", "rollouts", "values", "activations", "value_probes", "dopamine_probes", "pruning"]
+SECTIONS = [
+    *("split", "rollouts", "values", "activations", "value_probes", "dopamine_probes", "ntp_probes", "interventions"),
+    "pruning",
+]
 """The sections of the configuration that the report prints key by key, in this order."""
-
-
-@dataclass(frozen=True)
-class FigureView:
-    """One figure as the template needs it."""
-
-    key: str
-    title: str
-    caption: str
-    alt: str
-    uri: str
-    lines: list[str]
-
-
-def data_uri(path: Path) -> str:
-    """An svg figure as a data URI.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        encoded = base64.b64encode(path.read_bytes()).decode()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run plot_pruning first") from error
-    return f"data:image/svg+xml;base64,{encoded}"
-
-
-def read_caption(path: Path) -> tuple[str, str]:
-    """Title (the line that starts with `# `) and text of a caption file.
-
-    Raises:
-        UserError: the file does not have that form.
-    """
-    first, _, rest = path.read_text(encoding="utf-8").strip().partition("\n")
-    if not first.startswith("# ") or not rest.strip():
-        raise UserError(f"{path}: line 1 must be `# title`, followed by the caption; mend the file")
-    return first[2:].strip(), " ".join(rest.split())
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage with one decimal."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A number with its interval, or a dash."""
-    return "–" if value is None else f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def grouped(value: Any) -> str:
-    """A whole number with thin spaces between thousands."""
-    return "–" if value is None else f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def drawn(figure: str, config: dict[str, Any]) -> tuple[list[str], list[int] | None]:
@@ -110,14 +61,8 @@ def in_figure(figure: str, config: dict[str, Any], curves: Sequence[Curve]) -> l
 
 
 def figure_view(path: Path, captions: dict[str, Path], config: dict[str, Any], curves: Sequence[Curve]) -> FigureView:
-    """A figure with its caption, a text alternative, and what it shows in words.
-
-    Raises:
-        UserError: there is no caption for it.
-    """
-    if path.stem not in captions:
-        raise UserError(f"--captions: no file {path.stem}.md; every figure needs its caption")
-    title, caption = read_caption(captions[path.stem])
+    """A figure with its caption, a text alternative, and what it shows in words."""
+    title, caption = caption_of(path.stem, captions)
     judged = in_figure(path.stem, config, curves)
     lines = [f"{item.run}. {item.best or item.sentences['informative']}" for item in judged]
     shown = " ".join(lines) or "No curve is shown."
@@ -221,6 +166,7 @@ def context(arguments: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
         for entry in published["entries"]
     ]
     confidence = config["pruning"]["confidence"]
+    dose = next(((path, caption_of(DOSE, captions)) for path in arguments.figures if path.stem == DOSE), None)
     return {
         "study": config.get("study", "default"),
         "config": config,
@@ -229,7 +175,8 @@ def context(arguments: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
         "totals": totals(tables),
         "rollouts": tables["rollouts"].to_dicts(),
         "values": tables["values"].to_dicts(),
-        "figures": [figure_view(path, captions, config, curves) for path in arguments.figures],
+        "figures": [figure_view(path, captions, config, curves) for path in arguments.figures if path.stem != DOSE],
+        "held": intervention_view(tables, arguments.published_interventions, config, dose),
         "judged": judged,
         "places": PLACES,
         "metrics": METRICS,
@@ -260,11 +207,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read tables, figures and captions and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON of the whole configuration")
-    parser.add_argument("--tables", required=True, nargs=4, type=Path, help="the four tables, parquet")
+    parser.add_argument("--tables", required=True, nargs="+", type=Path, help="all tables, parquet")
     parser.add_argument("--figures", required=True, nargs="+", type=Path, help="svg, in the order shown")
     parser.add_argument("--captions", required=True, nargs="+", type=Path, help="{figure}.md for every figure")
     parser.add_argument("--template", required=True, type=Path)
     parser.add_argument("--published", required=True, type=Path, help="what the paper says about its figures (yaml)")
+    parser.add_argument(
+        "--published-interventions", required=True, type=Path, help="what its Tables 2 and 5 hold (yaml)"
+    )
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     page = render(arguments.template, context(arguments, load(arguments.params).raw))

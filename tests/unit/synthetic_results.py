@@ -166,3 +166,108 @@ def tabulate_arguments(folder: Path, threshold: float = 0.3) -> list[str]:
     for flag, pattern in patterns.items():
         arguments += [f"--{flag}", *(str(path) for path in sorted(folder.glob(pattern)))]
     return [*arguments, "--output-dir", str(folder / "tables")]
+
+
+INTERVENTIONS: dict[str, Any] = {
+    "layers": [2, 4],
+    "share": 0.01,
+    "selections": [
+        *("value", "value_final", "random", "random_matched", "random_sink_free", "ntp", "magnitude", "wanda"),
+    ],
+    "draws": 3,
+    "mode": "zero",
+    "dose_layers": [2],
+    "dose_selections": ["value", "random_matched"],
+    "dose_shares": [0.01, 0.05, 0.2],
+    "dose_factors": [0.5, 2.0],
+    "dose_factor_share": 0.05,
+}
+RANDOM = ("random", "random_matched", "random_sink_free")
+
+
+def masked_conditions(study: dict[str, Any], layer: int) -> list[dict[str, Any]]:
+    """Every condition that a study wants of a layer, each once."""
+    table, factor_share = (study["share"], study["mode"], 0.0), study["dose_factor_share"]
+    doses = [(share, "zero", 0.0) for share in study["dose_shares"]]
+    doses += [(factor_share, "scale", factor) for factor in study["dose_factors"]]
+    found = []
+    for selection in study["selections"]:
+        dosed = layer in study["dose_layers"] and selection in study["dose_selections"]
+        for draw in range(study["draws"] if selection in RANDOM else 1):
+            for share, mode, factor in dict.fromkeys([table, *(doses if dosed else [])]):
+                key = {"layer": layer, "selection": selection, "draw": draw, "share": share, "mode": mode}
+                found.append(key | {"factor": factor, "n_neurons": max(1, round(share * WIDTH))})
+    return found
+
+
+def masked_responses(condition: dict[str, Any], unmasked: pl.DataFrame, rewards: list[int]) -> pl.DataFrame:
+    """The rows of one condition; `rewards` in the order of the unmasked responses."""
+    kinds = {"layer": pl.Int64, "draw": pl.Int64, "share": pl.Float64, "factor": pl.Float64, "n_neurons": pl.Int64}
+    literals = [pl.lit(value, kinds.get(name, pl.String)).alias(name) for name, value in condition.items()]
+    return unmasked.select(*literals, "problem_id", "sample", "response_ids", "truncated").with_columns(
+        finish_reason=pl.lit("stop"), reward=pl.Series(rewards, dtype=pl.Int8)
+    )
+
+
+def write_masked(
+    folder: Path,
+    model: str,
+    dataset: str,
+    harm: dict[str, float],
+    study: dict[str, Any] = INTERVENTIONS,
+    n_problems: int | None = None,
+    shards: int = 2,
+) -> None:
+    """Masked responses and proofs of a run whose rollouts are there, and its neurons.
+
+    A right answer turns wrong with the chance `harm` gives its selection (times 2 at larger shares), and one answer in
+    fifty turns either way whatever is held.
+    """
+    rng = np.random.default_rng(3)
+    paths = sorted((folder / "rollouts" / model / dataset).glob("*.parquet"))
+    plain = pl.concat([pl.read_parquet(path) for path in paths])
+    plain = plain[: n_problems or len(plain)]
+    right = plain["reward"].to_numpy().astype(bool)
+    for layer in study["layers"]:
+        frames, proofs = [], []
+        for condition in masked_conditions(study, layer):
+            hurt = min(1.0, harm.get(condition["selection"], 0.0) * (1 if condition["share"] == study["share"] else 2))
+            after = (right & (rng.random(len(right)) >= hurt)) ^ (rng.random(len(right)) < 0.02)
+            frames.append(masked_responses(condition, plain, after.astype(int).tolist()))
+            key = {name: value for name, value in condition.items() if name != "n_neurons"}
+            proofs.append(key | {"processed": 5000, "changed": 5000, "largest_miss": 0.0})
+        bounds = np.linspace(0, len(plain), shards + 1).astype(int)
+        for shard in range(shards):
+            target = folder / "masked" / model / dataset / str(layer) / f"{shard}.parquet"
+            size = int(bounds[shard + 1] - bounds[shard])
+            write_parquet(pl.concat([frame.slice(int(bounds[shard]), size) for frame in frames]), target)
+            write_parquet(pl.DataFrame(proofs), target.with_suffix(".proofs.parquet"))
+    write_neurons(folder / "neurons" / model / f"{dataset}.parquet", study)
+
+
+def write_neurons(path: Path, study: dict[str, Any] = INTERVENTIONS) -> None:
+    """Sets of neurons: `value` holds the first, `ntp` shares one of them, the rest share none."""
+    rows = []
+    for layer in study["layers"]:
+        for condition in masked_conditions(study, layer):
+            k, place = condition["n_neurons"], study["selections"].index(condition["selection"])
+            first = {"value": 0, "ntp": k - 1}.get(condition["selection"], 40 + 10 * place + condition["draw"])
+            row = {name: condition[name] for name in ("layer", "selection", "draw", "share")}
+            rows.append(row | {"neurons": [(first + i) % WIDTH for i in range(k)]})
+    write_parquet(pl.DataFrame(rows).unique(maintain_order=True), path, {"width": str(WIDTH)})
+
+
+def intervention_arguments(folder: Path, study: dict[str, Any] = INTERVENTIONS, resamples: int = 200) -> list[str]:
+    """The command line of `tabulate_interventions` for what lies in a results folder."""
+    masked = sorted((folder / "masked").glob("*/*/*/*.parquet"))
+    files = {
+        "rollouts": sorted((folder / "rollouts").glob("*/*/*.parquet")),
+        "masked": [path for path in masked if not path.name.endswith(".proofs.parquet")],
+        "proofs": [path for path in masked if path.name.endswith(".proofs.parquet")],
+        "neurons": sorted((folder / "neurons").glob("*/*.parquet")),
+    }
+    pruning = {"bootstrap": resamples, "confidence": 0.95, "seed": 0}
+    arguments = ["--params", json.dumps({"interventions": study, "pruning": pruning})]
+    for flag, paths in files.items():
+        arguments += [f"--{flag}", *map(str, paths)]
+    return [*arguments, "--output-dir", str(folder / "tables")]

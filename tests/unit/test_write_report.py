@@ -12,11 +12,15 @@ import pytest
 import synthetic_results as synthetic
 from PIL import Image
 
-from workflow_scripts import plot_pruning, tabulate_results, write_report
+from workflow_scripts import plot_dose, plot_pruning, tabulate_interventions, tabulate_results, write_report
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.report_parts import read_caption
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = ("rollouts", "values", "pruning_value", "pruning_dopamine")
+TABLES = (
+    *("rollouts", "values", "pruning_value", "pruning_dopamine", "table2", "table5", "intervention_contrasts"),
+    *("neuron_overlap", "dose_response"),
+)
 CONFIG: dict[str, Any] = {
     "study": "synthetic <b>",
     "models": {"grpo": {"path": "models/grpo", "revision": None, "dtype": "float32", "prompt": "chat"}},
@@ -34,9 +38,13 @@ CONFIG: dict[str, Any] = {
 
 def make_report(folder: Path, config: dict[str, Any] = CONFIG) -> Path:
     tabulate_results.main(synthetic.tabulate_arguments(folder))
+    tabulate_interventions.main(synthetic.intervention_arguments(folder, config.get("interventions", {})))
     tables = [str(folder / "tables" / f"pruning_{kind}.parquet") for kind in ("value", "dopamine")]
     params = json.dumps(config)
     plot_pruning.main(["--params", params, "--tables", *tables, "--output-dir", str(folder / "figures")])
+    if "dose" in config["figures"]:
+        dose = ["--table", str(folder / "tables" / "dose_response.parquet")]
+        plot_dose.main(["--params", params, *dose, "--output-dir", str(folder / "figures")])
     write_report.main(report_arguments(folder, config))
     return folder / "report.html"
 
@@ -47,6 +55,7 @@ def report_arguments(folder: Path, config: dict[str, Any]) -> list[str]:
     captions = [str(ROOT / "report" / "captions" / f"{name}.md") for name in config["figures"]]
     fixed = ["--template", str(ROOT / "report/template.html")]
     fixed += ["--published", str(ROOT / "resources/published/figures.yaml")]
+    fixed += ["--published-interventions", str(ROOT / "resources/published/interventions.yaml")]
     files = ["--tables", *tables, "--figures", *figures, "--captions", *captions, *fixed]
     return ["--params", json.dumps(config), *files, "--output", str(folder / "report.html")]
 
@@ -188,7 +197,93 @@ def test_a_missing_figure_is_a_one_line_error(report: Path, tmp_path: Path) -> N
 def test_a_caption_without_a_title_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fig1.md").write_text("no title\n\ntext\n")
     with pytest.raises(UserError, match=r"fig1\.md: line 1"):
-        write_report.read_caption(tmp_path / "fig1.md")
+        read_caption(tmp_path / "fig1.md")
+
+
+HELD: dict[str, Any] = CONFIG | {
+    "interventions": synthetic.INTERVENTIONS,
+    "figures": CONFIG["figures"] | {"dose": {"runs": ["grpo/ledger"], "layers": None}},
+}
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("held")
+    synthetic.study(folder)
+    synthetic.write_masked(folder, "grpo", "ledger", {"value": 0.6, "magnitude": 0.6}, n_problems=300)
+    return make_report(folder, HELD)
+
+
+def test_a_study_that_held_no_neuron_says_so(report: Path) -> None:
+    text = flat(page_of(report))
+    assert "No neuron was held in this study" in text and "Nothing is intervened on here." in text
+    assert "Neurons held while the model answers" not in text
+
+
+def test_the_page_with_interventions_is_sound_too(held: Path) -> None:
+    page = page_of(held)
+    assert page.open == [] and len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert all(target.startswith("data:") for target in page.loaded)
+    assert {"interventions", "table2", "table5", "dose"} <= set(page.ids) and len(page.alts) == 5
+    assert "nan" not in flat(page).lower().replace("dominance", "") and "None" not in page.text
+
+
+def test_each_layer_has_its_sentence_on_matched_neurons(held: Path) -> None:
+    text = flat(page_of(held))
+    for layer in (2, 4):
+        assert f"grpo/ledger, layer {layer}: holding the value neurons lowered accuracy further than" in text
+    assert "as many matched random neurons. Measured: accuracy 0.2" in text
+    assert "mean of 3 draws; difference \N{MINUS SIGN}0.3" in text
+    assert "Nothing is intervened on here." not in text
+
+
+def test_the_rule_the_chances_and_the_proofs_are_told(held: Path) -> None:
+    text = flat(page_of(held))
+    assert "wherever there is no interval or random neurons were drawn only once" in text
+    assert "14 contrasts were judged at 95 % confidence, without correction for their number" in text
+    assert "about 0.4 of them would still be expected to come out as supported. 12 did." in text
+    # Two layers of 14 conditions, and of layer 2 also 4 doses of the value neurons and of 3 draws.
+    assert "44 conditions were run and each is proven: of 440 000 positions processed, all were held;" in text
+    assert "the largest distance from the wanted value was 0." in text
+
+
+def test_random_draws_are_folded_and_the_paper_stands_beside(held: Path) -> None:
+    text = flat(page_of(held))
+    # Cells stand close: three draws of two neurons, then accuracy and change.
+    assert re.search(r"Random neurons32 0\.\d\d \(0\.\d\d to 0\.\d\d\)", text)
+    assert re.search(r"Value neurons \(final state\)–2 0\.\d\d \[0\.\d\d, 0\.\d\d\]", text)
+    assert "Paper51.2 (\N{MINUS SIGN}74.0)74.4 (\N{MINUS SIGN}0.8)75.2 (+0.0)" in text
+    assert re.search(r"grpo/ledger22\d\.\d \(\N{MINUS SIGN}3\d\.\d\)6\d\.\d", text)
+    assert "prints 0.7 % for NTP neurons, chance 0.5 %" in text
+    assert re.search(r"NTP neurons1 of 250\.0 % 1\.0 %0\.0 %0\.021", text)
+
+
+def test_the_dose_response_is_told_in_words(held: Path) -> None:
+    text = flat(page_of(held))
+    assert "grpo/ledger, layer 2, value neurons held at zero: accuracy 0.2" in text
+    assert re.search(
+        r"matched random neurons held at zero \(mean of 3 draws\): accuracy .* at share 0\.2; unmasked", text
+    )
+
+
+def test_harmless_and_undecided_neurons_are_told_as_such(tmp_path: Path) -> None:
+    synthetic.study(tmp_path)
+    synthetic.write_masked(tmp_path, "grpo", "ledger", {"random_matched": 0.6})
+    text = flat(page_of(make_report(tmp_path, HELD)))
+    assert "layer 2: holding the value neurons did no more harm than holding as many matched random neurons." in text
+    synthetic.write_masked(tmp_path, "grpo", "ledger", {})
+    text = flat(page_of(make_report(tmp_path, HELD)))
+    assert "layer 2: undecided whether holding the value neurons did more harm than holding as many matched" in text
+    assert "lowered accuracy further" not in text
+
+
+def test_without_random_neurons_nothing_is_claimed(tmp_path: Path) -> None:
+    synthetic.study(tmp_path)
+    bare = synthetic.INTERVENTIONS | {"selections": ["value", "ntp"], "dose_layers": []}
+    synthetic.write_masked(tmp_path, "grpo", "ledger", {"value": 0.6}, bare)
+    text = flat(page_of(make_report(tmp_path, HELD | {"interventions": bare})))
+    assert "grpo/ledger, layer 2: no random neurons were held beside the value neurons." in text
 
 
 def chromium() -> str:
@@ -241,9 +336,9 @@ def watched(text: str, folder: Path) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r'data-(\w+)="(-?\d+)"', body.group())}
 
 
-def test_a_browser_asks_no_network_and_a_phone_need_not_scroll_sideways(report: Path, tmp_path: Path) -> None:
-    text = report.read_text(encoding="utf-8")
-    assert watched(text, tmp_path) == {"blocked": 0, "loaded": 0, "wide": 0, "images": 4}
+def test_a_browser_asks_no_network_and_a_phone_need_not_scroll_sideways(held: Path, tmp_path: Path) -> None:
+    text = held.read_text(encoding="utf-8")
+    assert watched(text, tmp_path) == {"blocked": 0, "loaded": 0, "wide": 0, "images": 5}
 
 
 def test_the_watch_would_see_a_request_and_a_page_too_wide(report: Path, tmp_path: Path) -> None:

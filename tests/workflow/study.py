@@ -28,7 +28,7 @@ PROJECT = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "
 SPECIAL = ["<unk>", "<pad>", "<eos>", "<user>", "<assistant>"]
 WORDS = ["\n\n", "one\n\n", "two\n\n", "\\boxed{1}", "\\boxed{2}", "one", "two", "plus", " "]
 CHAT = "{% for m in messages %}<user>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-N_PROBLEMS, N_VALUED = 96, 64
+N_PROBLEMS, N_VALUED, N_MASKED = 96, 64, 64
 
 
 def write_model(folder: Path, seed: int = 0) -> None:
@@ -93,6 +93,8 @@ def configuration() -> dict[str, Any]:
     runs, layers = ["tiny/coins"], [0, 1, 2]
     probe = {"runs": runs, "hidden": 8, "epochs": 2, "seeds": [0, 1], "shuffled_seeds": [0]}
     figure = {"runs": runs, "layers": [1, 2]}
+    masks = {"layers": [1], "n_problems": N_MASKED, "share": 0.1, "draws": 2}
+    doses = {"dose_layers": [1], "dose_shares": [0.1, 0.25], "dose_factors": [2.0], "dose_factor_share": 0.25}
     return {
         "study": "tiny",
         "models": {"tiny": {"path": "resources/models/tiny", "revision": "1"}},
@@ -103,8 +105,10 @@ def configuration() -> dict[str, Any]:
         "activations": {"layers": layers, "dtype": "float32"},
         "value_probes": dict(probe),
         "dopamine_probes": dict(probe),
+        "ntp_probes": {"hidden": 8, "epochs": 1},
+        "interventions": {"runs": runs, **masks, **doses},
         "pruning": {"random_draws": 5, "bootstrap": 50},
-        "figures": {name: dict(figure) for name in ("fig1", "fig4", "fig7", "fig11")},
+        "figures": {name: dict(figure) for name in ("fig1", "fig4", "fig7", "fig11")} | {"dose": {"runs": runs}},
     }
 
 

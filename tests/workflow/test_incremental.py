@@ -17,9 +17,13 @@ END = {"tabulate_results": 1, "plot_pruning": 1, "write_report": 1}
 DOPAMINE = {"average_paragraphs": 1, "train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1}
 FROM_CONTINUATIONS = {"continue_paragraphs": 2, "estimate_values": 1, **DOPAMINE, **END}
 FROM_PARAGRAPHS = {"segment_paragraphs": 2, **FROM_CONTINUATIONS}
-FROM_VALUE_PROBES = {"train_value_probes": 1, "evaluate_value_pruning": 1, **END}
-FROM_ACTIVATIONS = {"dump_activations": 2, **FROM_VALUE_PROBES, **DOPAMINE}
-FROM_ROLLOUTS = {"grade_rollouts": 2, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
+MASKED_END = {"tabulate_interventions": 1, "plot_dose": 1, "write_report": 1}
+FROM_CONDITIONS = {"mask_neurons": 2, **MASKED_END}
+FROM_NEURONS = {"select_neurons": 1, **FROM_CONDITIONS}
+FROM_VALUE_PROBES = {"train_value_probes": 1, "evaluate_value_pruning": 1, **END, **FROM_NEURONS}
+FROM_PROBE_SETTINGS = {"train_final_probes": 1, **FROM_VALUE_PROBES}
+FROM_ACTIVATIONS = {"dump_activations": 2, "train_ntp_probes": 1, **FROM_PROBE_SETTINGS, **DOPAMINE}
+FROM_ROLLOUTS = {"grade_rollouts": 2, "measure_neurons": 1, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
 FROM_SAMPLES = {"sample_rollouts": 2, **FROM_ROLLOUTS}
 
 
@@ -79,17 +83,17 @@ def test_an_added_data_set_runs_only_what_is_new(study: Path) -> None:
 
     def add(config: dict[str, Any]) -> None:
         config["datasets"]["dice"] = dataset("data/dice.jsonl", 60)
-        for stage in ("rollouts", "values", "value_probes", "dopamine_probes"):
+        for stage in ("rollouts", "values", "value_probes", "dopamine_probes", "interventions"):
             config[stage]["runs"] = ["tiny/coins", "tiny/dice"]
 
     edit(study, add)
     found = jobs(study)
     assert {job for job in found if "dataset=coins" in job} == set()
     old = {job: count for job, count in found.items() if "dataset=" not in job}
-    assert old == END
+    assert old == END | MASKED_END
     new = Counter(job.split()[0] for job in found if "dataset=dice" in job)
     expected = {"prepare_problems": 1, **FROM_SAMPLES}
-    assert new == {rule: count for rule, count in expected.items() if rule not in END}
+    assert new == {rule: count for rule, count in expected.items() if rule not in END | MASKED_END}
 
 
 def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
@@ -106,13 +110,16 @@ def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
 
 
 MODULES = {
-    "lib/plotting.py": {"plot_pruning": 1, "write_report": 1},
+    "lib/plotting.py": {"plot_pruning": 1, "plot_dose": 1, "write_report": 1},
     "write_report.py": {"write_report": 1},
     "lib/grading.py": FROM_ROLLOUTS,
     "lib/boundaries.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
     "lib/normalization.py": {**DOPAMINE, **END},
     # what both kinds of probe share imports the value probes' losses
-    "lib/td.py": {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **FROM_VALUE_PROBES},
+    "lib/td.py": {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **FROM_PROBE_SETTINGS},
+    "lib/vllm_worker.py": {},
+    "lib/masked.py": MASKED_END,
+    "select_neurons.py": FROM_NEURONS,
     "estimate_values.py": {"estimate_values": 1, **DOPAMINE, **END},
     "lib/check_config.py": {},
     "lib/one_run.py": {},
@@ -133,11 +140,16 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "values.n_continuations": (6, FROM_CONTINUATIONS),
     "values.min_abs_delta": (0.2, {"estimate_values": 1, **DOPAMINE, **END}),
     "activations.layers": ([1, 2], FROM_ACTIVATIONS),
-    "value_probes.epochs": (3, FROM_VALUE_PROBES),
+    "value_probes.epochs": (3, FROM_PROBE_SETTINGS),
     "dopamine_probes.epochs": (3, {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **END}),
     "dopamine_probes.normalization": ("causal", {**DOPAMINE, **END}),
     "pruning.random_draws": (6, {"evaluate_value_pruning": 1, "evaluate_dopamine_pruning": 1, **END}),
     "figures.fig1.layers": ([2], {"plot_pruning": 1, "write_report": 1}),
+    "ntp_probes.epochs": (2, {"train_ntp_probes": 1, **FROM_NEURONS}),
+    "interventions.draws": (3, FROM_NEURONS),
+    "interventions.dose_factors": ([2.0, 3.0], FROM_CONDITIONS),
+    "interventions.n_problems": (60, {**FROM_CONDITIONS, "mask_neurons": 1}),
+    "vllm.eager": (True, {"write_report": 1}),
     "split.seed": (1, {"prepare_problems": 1, **FROM_SAMPLES}),
 }
 
@@ -172,7 +184,7 @@ def test_new_versions_of_libraries_rerun_what_computes_with_them(study: Path) ->
     pinned = lock.read_text()
     for library, expected in {
         "tqdm": {},
-        "matplotlib": {"plot_pruning": 1, "write_report": 1},
+        "matplotlib": {"plot_pruning": 1, "plot_dose": 1, "write_report": 1},
         "math-verify": FROM_ROLLOUTS,
         "transformers": FROM_SAMPLES,
     }.items():

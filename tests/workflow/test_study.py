@@ -65,14 +65,14 @@ def test_tables_agree_with_the_records_behind_them(finished: Path) -> None:
 
 
 def test_figures_and_report_are_there_and_readable(finished: Path) -> None:
-    for name in ("fig1", "fig4", "fig7", "fig11"):
+    for name in ("fig1", "fig4", "fig7", "fig11", "dose"):
         base = finished / "results" / "figures" / name
         assert base.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         assert "<svg" in base.with_suffix(".svg").read_text()
         with Image.open(base.with_suffix(".png")) as image:
             assert min(image.size) > 200
     page = (finished / "results" / "report.html").read_text()
-    assert page.count("data:image/svg+xml;base64,") == 4
+    assert page.count("data:image/svg+xml;base64,") == 5
     assert 'src="http' not in page
 
 
@@ -82,7 +82,7 @@ def test_every_job_leaves_a_log_and_its_costs(finished: Path) -> None:
     }
     benchmarks = list(finished.rglob("results/benchmarks/**/*.jsonl"))
     assert {path.relative_to(finished / "results/benchmarks").with_suffix("") for path in benchmarks} == logs
-    assert len(logs) == 20
+    assert len(logs) == 28
     for path in benchmarks:
         assert json.loads(path.read_text().splitlines()[0])["s"] > 0
     progress = (finished / "results/logs/continue_paragraphs/tiny/coins/0.log").read_text()
@@ -100,7 +100,7 @@ def test_other_batch_and_shard_sizes_give_the_same_records(study: Path, finished
     snakemake(study, "--cores", "2")
     before, after = records(finished), records(study)
     whole = [name for name in before if "/tables/" in name or name.startswith("results/values/")]
-    assert len(whole) == 9
+    assert len(whole) == 19
     for name in whole:
         if name.endswith(".parquet"):
             assert_frame_equal(before[name], after[name], abs_tol=0.02)

@@ -22,8 +22,11 @@ SUBSETS = {
     "values": "rollouts",
     "value_probes": "rollouts",
     "dopamine_probes": "values",
+    "interventions": "value_probes",
 }
-FIGURES = {"fig1": "value_probes", "fig4": "dopamine_probes", "fig7": "value_probes", "fig11": "value_probes"}
+FIGURES = {"fig1": "value_probes", "fig4": "dopamine_probes", "fig7": "value_probes", "fig11": "value_probes"} | {
+    "dose": "interventions"
+}
 
 Config = dict[str, Any]
 
@@ -92,6 +95,7 @@ def depth(data: Any, path: KeyPath) -> int:
 def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
     """Faults that a schema cannot see; `config` is filled."""
     yield from run_faults(config)
+    yield from intervention_faults(config)
     used = {pair(run) for run in config["rollouts"]["runs"]}
     for name in sorted({model for model, _ in used}):
         yield from model_faults(name, config["models"][name], config)
@@ -114,6 +118,23 @@ def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
         for number, layer in enumerate(config["figures"][figure]["layers"] or []):
             if layer not in dumped:
                 yield ("figures", figure, "layers", number), f"layer {layer} is not in activations.layers; add it there"
+
+
+def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Layers without stored states, layer 0, doses of what is not masked at all."""
+    section = config["interventions"]
+    if not section["runs"]:
+        return
+    for number, layer in enumerate(section["layers"]):
+        if layer == 0 or layer not in config["activations"]["layers"]:
+            fault = (
+                "layer 0 cannot be held" if layer == 0 else f"layer {layer} is not in activations.layers; add it there"
+            )
+            yield ("interventions", "layers", number), fault
+    for key, whole in (("dose_layers", "layers"), ("dose_selections", "selections")):
+        for number, item in enumerate(section[key]):
+            if item not in section[whole]:
+                yield ("interventions", key, number), f"{item} is not in interventions.{whole}; add it there"
 
 
 def missing_runs(key: KeyPath, runs: list[str], before: str, config: Config) -> Iterable[tuple[KeyPath, str]]:

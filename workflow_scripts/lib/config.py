@@ -130,6 +130,38 @@ class DopamineProbes(Section):
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
+class NtpProbes(Section):
+    """The probe of next tokens and its training (method, section 6)."""
+
+    input_scaling: str
+    hidden: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class Interventions(Section):
+    """Which neurons are held while the model generates, and how (method, section 6; paper, Tables 2 and 5)."""
+
+    runs: list[str]
+    layers: list[int]
+    n_problems: int | None
+    share: float
+    selections: list[str]
+    draws: int
+    mode: str
+    dose_layers: list[int]
+    dose_selections: list[str]
+    dose_shares: list[float]
+    dose_factors: list[float]
+    dose_factor_share: float
+    seed: int
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Pruning(Section):
     """Prune curves, their random and shuffled companions, and their intervals (method, section 4; paper, Table 8)."""
 
@@ -209,6 +241,16 @@ class Params:
     def dopamine_probes(self) -> DopamineProbes:
         """Section `dopamine_probes`."""
         return build(DopamineProbes, self.raw["dopamine_probes"])
+
+    @property
+    def ntp_probes(self) -> NtpProbes:
+        """Section `ntp_probes`."""
+        return build(NtpProbes, self.raw["ntp_probes"])
+
+    @property
+    def interventions(self) -> Interventions:
+        """Section `interventions`."""
+        return build(Interventions, self.raw["interventions"])
 
     @property
     def pruning(self) -> Pruning:

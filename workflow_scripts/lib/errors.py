@@ -3,6 +3,12 @@
 import sys
 from collections.abc import Callable
 
+LAST_WORDS = (
+    "trap 'code=$?; ((code <= 128)) || echo \"error: the job was ended by signal $((code - 128)), often for lack of "
+    "memory; finished shards are kept: run again, with fewer --cores or a smaller rollouts.batch_size\" >&2' EXIT; "
+)
+"""What every job's shell begins with: a process that the system ends cannot say so itself."""
+
 
 class UserError(Exception):
     """Something the user can put right. The message names the file, key or line, what is wrong, and what to do."""

@@ -50,6 +50,14 @@ PRINTED_RULE = (
     "Supported: the whole interval, at every prune ratio, lies above the printed level. Contradicted: with all inputs "
     "kept, the whole interval lies at or below it. Undecided: anything else."
 )
+HARM = Rule(
+    "More harm than others",
+    "Holding the value neurons lowers accuracy further than holding as many others.",
+    "The difference is the accuracy with the value neurons held less the accuracy with the others held, of random ones "
+    "the mean over their draws. Its interval resamples problems and draws, and is widened where draws are few. "
+    "Supported: the whole interval lies below 0. Contradicted: the whole interval lies at or above 0. Undecided: "
+    "anything else, and wherever there is no interval or random neurons were drawn only once.",
+)
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,15 @@ def judge_level(points: Sequence[Point], level: float) -> Finding:
     if min(lows) > level and len(known) == len(points):
         return Finding(SUPPORTED, evidence)
     return Finding(CONTRADICTED if high <= level else UNDECIDED, evidence)
+
+
+def judge_harm(low: float | None, high: float | None, reason: str | None = None) -> str:
+    """The verdict of rule `HARM` on a difference; `reason` says what its interval leaves out."""
+    if low is None or high is None or reason:
+        return UNDECIDED
+    if high < 0:
+        return SUPPORTED
+    return CONTRADICTED if low >= 0 else UNDECIDED
 
 
 def listed(items: Sequence[object]) -> str:

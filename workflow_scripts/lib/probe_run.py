@@ -58,12 +58,14 @@ def layer_groups(source: Source, n_states: int, section: ValueProbes, memory_gb:
         yield layers[first : first + size]
 
 
-def training_units(source: Source, responses: Responses, layers: Sequence[int]) -> Units:
-    """States and rewards of the training responses at the given layers."""
+def training_units(source: Source, responses: Responses, layers: Sequence[int], last_only: bool = False) -> Units:
+    """States and rewards of the training responses at the given layers; `last_only` keeps the states s_T alone."""
     states = {}
     bounds = np.zeros(1, dtype=np.int64)
     for layer in layers:
         states[layer], bounds = take(*source.states(layer), responses.places)
+        if last_only:
+            states[layer], bounds = states[layer][bounds[1:] - 1], np.arange(len(bounds))
     return Units(states, bounds, responses.rewards)
 
 

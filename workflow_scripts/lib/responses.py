@@ -57,16 +57,20 @@ class Source:
         return {key: self.metadata[key] for key in ("model", "revision", "fingerprint", "dataset")}
 
 
-def open_activations(paths: Sequence[Path]) -> Source:
-    """Look into the activation files of one run.
+def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None) -> Source:
+    """Look into the activation files of one run, as if they held no layers but the given ones (default: all they hold).
 
     Raises:
-        UserError: a file is unreadable, or they hold no layer.
+        UserError: a file is unreadable, or they hold no layer, or lack one of those given.
     """
     metadata = read_metadata(paths[0])
     if not metadata.get("layers"):
         raise UserError(f"{paths[0]}: holds no layers; set activations.layers and run again")
-    return Source(paths, metadata, read_layer(paths, metadata["layers"][0]).rows)
+    wanted = metadata["layers"] if layers is None else sorted(set(layers))
+    if lacking := sorted(set(wanted) - set(metadata["layers"])):
+        found = f"holds layers {metadata['layers']}, not {lacking[0]}"
+        raise UserError(f"{paths[0]}: {found}; add it to activations.layers")
+    return Source(paths, metadata | {"layers": wanted}, read_layer(paths, wanted[0]).rows)
 
 
 def split_of(problems: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ Two of them are plain words, so that a correct solution which says "user" is cut
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
@@ -23,7 +24,7 @@ def end_ids(listed: int | Sequence[int] | None, tokenizer: PreTrainedTokenizerBa
 
 def end_tokens(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The end tokens of a model that is not loaded, from its generation settings or, without any, its configuration."""
-    options = {"revision": model.revision} if model.revision else {}
+    options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
     try:
         listed = GenerationConfig.from_pretrained(model.path, **options).eos_token_id
     except OSError:

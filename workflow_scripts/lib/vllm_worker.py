@@ -73,7 +73,7 @@ class MaskedLoader(DefaultModelLoader):
     """Loads as vLLM does, then wraps the blocks of the layers listed under `layers` in `model_loader_extra_config`."""
 
     def __init__(self, load_config: LoadConfig) -> None:
-        self.layers: list[int] = load_config.model_loader_extra_config.pop("layers")  # type: ignore[union-attr]
+        self.layers: list[int] = load_config.model_loader_extra_config.pop("layers")
         load_config.load_format = "auto"
         super().__init__(load_config)
 

@@ -1,0 +1,223 @@
+"""Generation with neurons held: probes to select them by, measures to match them by, the selections, the responses.
+
+Needs problems, rollouts, activations, value probes and the model's files.
+Gives `results/neurons/{model}/{dataset}.parquet`: the neurons of every layer, selection, draw and share, and
+`results/masked/{model}/{dataset}/{layer}/{shard}.parquet`: responses with them held, with the proofs beside.
+"""
+
+MASKED = expand(
+    every_shard(
+        "results/masked/{model}/{dataset}/{layer}/{shard}.parquet",
+        "interventions",
+        lambda d: dataset_shards(d, stop=n_problems("interventions", d)),
+    ),
+    layer=config["interventions"]["layers"],
+)
+
+# What a selection is made from is needed only if the selection is configured.
+SELECTIONS = set(config["interventions"]["selections"])
+BY_VALUE = SELECTIONS & {"value", "random_matched"}
+BY_MEASURES = SELECTIONS & {"magnitude", "wanda", "random", "random_matched", "random_sink_free"}
+BY_WEIGHTS = SELECTIONS & {"magnitude", "wanda"}
+
+
+rule train_final_probes:
+    """Train value probes on the last state of each response alone (paper, Appendix A), with the module of `train_value_probes`."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts=shards(
+            "results/rollouts/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        activations=shards(
+            "results/activations/{model}/{dataset}/{shard}.safetensors",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        code=modules("train_value_probes"),
+    output:
+        probes="results/probes/{model}/{dataset}/value_final.safetensors",
+    log:
+        "results/logs/train_final_probes/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/train_final_probes/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    params:
+        settings=section(
+            "value_probes.td_gradient,td_lambda,gamma,input_scaling,hidden,epochs,batch_size,learning_rate,weight_decay,seeds"
+        ),
+        layers=config["interventions"]["layers"],
+        versions=pins("torch"),
+    shell:
+        """
+        python -m workflow_scripts.train_value_probes --params {params.settings:q} \
+            --problems {input.problems} --rollouts {input.rollouts} \
+            --activations {input.activations} \
+            --target final --true-labels-only --layers {params.layers} \
+            --output {output.probes} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule train_ntp_probes:
+    """Train the probes of next tokens, one a layer."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts=shards(
+            "results/rollouts/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        activations=shards(
+            "results/activations/{model}/{dataset}/{shard}.safetensors",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        code=modules("train_ntp_probes"),
+    output:
+        probes="results/probes/{model}/{dataset}/ntp.safetensors",
+    log:
+        "results/logs/train_ntp_probes/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/train_ntp_probes/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    params:
+        settings=section("model.key,path,revision,trust_remote_code interventions.layers ntp_probes"),
+        versions=pins("torch"),
+    shell:
+        """
+        python -m workflow_scripts.train_ntp_probes --params {params.settings:q} \
+            --problems {input.problems} --rollouts {input.rollouts} \
+            --activations {input.activations} \
+            --output {output.probes} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule measure_neurons:
+    """Measure what neurons are selected by besides probes, in one pass of the model over the training responses."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts=shards(
+            "results/rollouts/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        code=modules("measure_neurons"),
+    output:
+        measures="results/neurons/{model}/{dataset}/measures.safetensors",
+    log:
+        "results/logs/measure_neurons/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/measure_neurons/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=1,
+        batch_tokens=config["activations"]["batch_tokens"],
+    params:
+        settings=section("model interventions.layers"),
+        skip="" if BY_WEIGHTS else "--states-only",
+        weights=weights,
+        versions=pins("torch", "transformers"),
+    shell:
+        """
+        python -m workflow_scripts.measure_neurons --params {params.settings:q} \
+            --problems {input.problems} --rollouts {input.rollouts} \
+            --dataset {wildcards.dataset} {params.skip} \
+            --batch-tokens {resources.batch_tokens} \
+            --output {output.measures} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule select_neurons:
+    """Select the neurons of every layer, selection, draw and share."""
+    input:
+        value="results/probes/{model}/{dataset}/value.safetensors" if BY_VALUE else [],
+        final="results/probes/{model}/{dataset}/value_final.safetensors" if "value_final" in SELECTIONS else [],
+        ntp="results/probes/{model}/{dataset}/ntp.safetensors" if "ntp" in SELECTIONS else [],
+        measures="results/neurons/{model}/{dataset}/measures.safetensors" if BY_MEASURES else [],
+        code=modules("select_neurons"),
+    output:
+        neurons="results/neurons/{model}/{dataset}.parquet",
+    log:
+        "results/logs/select_neurons/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/select_neurons/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section(
+            "interventions.layers,share,selections,draws,dose_layers,dose_selections,dose_shares,dose_factor_share,seed"
+        ),
+        versions=pins("torch", "numpy"),
+    shell:
+        """
+        python -m workflow_scripts.select_neurons --params {params.settings:q} \
+            --model {wildcards.model} --dataset {wildcards.dataset} \
+            --value-probes {input.value} --final-probes {input.final} \
+            --ntp-probes {input.ntp} --measures {input.measures} \
+            --output {output.neurons} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule mask_neurons:
+    """Answer the problems of one shard again with neurons of one layer held, under every condition of the layer."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
+        neurons="results/neurons/{model}/{dataset}.parquet",
+        measures="results/neurons/{model}/{dataset}/measures.safetensors",
+        code=modules("mask_neurons"),
+    output:
+        responses="results/masked/{model}/{dataset}/{layer}/{shard}.parquet",
+        proofs="results/masked/{model}/{dataset}/{layer}/{shard}.proofs.parquet",
+    log:
+        "results/logs/mask_neurons/{model}/{dataset}/{layer}/{shard}.log",
+    benchmark:
+        "results/benchmarks/mask_neurons/{model}/{dataset}/{layer}/{shard}.jsonl"
+    wildcard_constraints:
+        layer="[0-9]+",
+    conda:
+        ENGINE_ENV
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=1,
+        batch_size=config["rollouts"]["batch_size"],
+        vllm=VLLM,
+    params:
+        settings=section(
+            "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop,seed"
+            " interventions.n_problems,share,selections,mode,dose_layers,dose_selections,dose_shares,dose_factors,dose_factor_share"
+        ),
+        weights=weights,
+        versions=f"{ENGINE_PINS} {GRADER_PINS}",
+    shell:
+        """
+        python -m workflow_scripts.mask_neurons --params {params.settings:q} --layer {wildcards.layer} \
+            --problems {input.problems} --rollouts {input.rollouts} \
+            --neurons {input.neurons} --measures {input.measures} --workers {threads} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
+            --output {output.responses} --proofs {output.proofs} \
+            2> >(tee {log} >&2)
+        """

@@ -1,0 +1,91 @@
+"""Small parts of the report: figures as data URIs, captions, and how numbers are written."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.findings import number
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """One figure as the template needs it."""
+
+    key: str
+    title: str
+    caption: str
+    alt: str
+    uri: str
+    lines: list[str]
+
+
+def data_uri(path: Path) -> str:
+    """An svg figure as a data URI.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        encoded = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make the figure first") from error
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def read_caption(path: Path) -> tuple[str, str]:
+    """Title (the line that starts with `# `) and text of a caption file.
+
+    Raises:
+        UserError: the file does not have that form.
+    """
+    first, _, rest = path.read_text(encoding="utf-8").strip().partition("\n")
+    if not first.startswith("# ") or not rest.strip():
+        raise UserError(f"{path}: line 1 must be `# title`, followed by the caption; mend the file")
+    return first[2:].strip(), " ".join(rest.split())
+
+
+def caption_of(figure: str, captions: dict[str, Path]) -> tuple[str, str]:
+    """Title and caption of a figure.
+
+    Raises:
+        UserError: there is no caption for it.
+    """
+    if figure not in captions:
+        raise UserError(f"--captions: no file {figure}.md; every figure needs its caption")
+    return read_caption(captions[figure])
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A number with its interval, or a dash."""
+    return "–" if value is None else f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def fine(value: float) -> str:
+    """Three decimals with a true minus sign, for differences of accuracies."""
+    return f"{value:.3f}".replace("-0.000", "0.000").replace("-", "\N{MINUS SIGN}")
+
+
+def fine_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A difference with its interval where there is one, or a dash."""
+    if value is None:
+        return "–"
+    return fine(value) if low is None or high is None else f"{fine(value)} [{fine(low)}, {fine(high)}]"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value with three decimals, a small one as a bound."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def grouped(value: Any) -> str:
+    """A whole number with thin spaces between thousands."""
+    return "–" if value is None else f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

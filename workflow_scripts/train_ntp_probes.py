@@ -1,0 +1,90 @@
+"""Rule `train_ntp_probes`: probes that predict the next token from a hidden state (method, section 6).
+
+One probe for each layer of `interventions.layers`, trained on the training part's responses and measured on the
+validation part, beside the best guess that ignores the state.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.lib import ntp
+from workflow_scripts.lib.config import NtpProbes, load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.models import ModelConfig
+from workflow_scripts.lib.probe_training import Training, n_batches
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.responses import Source, open_activations, select_responses, split_of
+from workflow_scripts.lib.tables import read_parquet
+
+
+def read_parts(
+    source: Source, problems: Path, rollouts: Sequence[Path], vocabulary: int
+) -> tuple[ntp.NextTokens, ntp.NextTokens]:
+    """The tokens to predict in the training part and in the validation part.
+
+    Raises:
+        UserError: files that do not belong together, or a training part without tokens.
+    """
+    table = read_parquet(rollouts).select("problem_id", "sample", "response_ids")
+    ids = {(problem_id, sample): tokens for problem_id, sample, tokens in table.iter_rows()}
+    split, no_rewards = split_of(problems), dict.fromkeys(ids, 0.0)  # tokens are the target; rewards play no part
+    training, validation = (
+        ntp.next_tokens(source, select_responses(source, split, no_rewards, part), ids, vocabulary)
+        for part in ("train", "validation")
+    )
+    if not len(training.tokens):
+        raise UserError(f"{problems}: no response of the training part has a token; raise split.train_ratio")
+    return training, validation
+
+
+def train_layers(
+    source: Source, parts: tuple[ntp.NextTokens, ntp.NextTokens], vocabulary: int, section: NtpProbes
+) -> tuple[dict[int, ntp.NtpProbe], list[dict[str, Any]]]:
+    """The probe of each layer of `source`, and its loss beside that of the guess that ignores the state."""
+    training, validation = parts
+    settings = Training(**{field.name: getattr(section, field.name) for field in fields(Training)})
+    n_responses = len(training.places)
+    label = f"next-token probes of {len(source.layers)} layers, {n_responses} responses"
+    progress = Progress(n_batches(n_responses, len(source.layers), settings), "steps", label)
+    unigram = ntp.unigram_cross_entropy(training.tokens, validation.tokens, vocabulary)
+    probes, losses = {}, []
+    for layer in source.layers:
+        stored = source.states(layer)
+        states = ntp.inputs_of(*stored, training)
+        probes[layer] = ntp.train(layer, states, training, vocabulary, section.seed, settings, progress)
+        found = ntp.cross_entropy(probes[layer], ntp.inputs_of(*stored, validation), validation.tokens)
+        losses.append({"layer": layer, "cross_entropy": found, "unigram_cross_entropy": unigram})
+    return probes, losses
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read states and tokens, train and measure layer by layer, write one file of probes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON: model, interventions (layers), ntp_probes")
+    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
+    parser.add_argument("--activations", required=True, nargs="+", type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    vocabulary = ntp.vocabulary_of(ModelConfig.from_entry(params.model))
+    source = open_activations(arguments.activations, params.interventions.layers)
+    parts = read_parts(source, arguments.problems, arguments.rollouts, vocabulary)
+    probes, losses = train_layers(source, parts, vocabulary, params.ntp_probes)
+    metadata = {
+        **source.identity,
+        "kind": "ntp",
+        "config": params.raw["ntp_probes"],
+        "vocabulary": vocabulary,
+        "n_training": len(parts[0].tokens),
+        "n_validation": len(parts[1].tokens),
+        "losses": losses,
+    }
+    ntp.save(probes, metadata, arguments.output)
+
+
+if __name__ == "__main__":
+    run_main(main)
