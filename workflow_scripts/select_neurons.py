@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     measures = read_measures(files, section)
     excluded = {str(one.layer): int(sinks(one.first).sum()) for one in measures if len(one.first)}
     metadata = {key: json.dumps(value) for key, value in identity.items()}
-    metadata["sinks_excluded"] = json.dumps(excluded)
+    metadata |= {"sinks_excluded": json.dumps(excluded), "width": str(measures[0].d)}
     write_parquet(select_all(measures, section), arguments.output, metadata)
 
 

@@ -233,6 +233,7 @@ def test_doses_are_nested_and_matched_ones_spare_the_value_neurons(table: pl.Dat
 def test_excluded_sinks_are_recorded(folder: Path, table: pl.DataFrame) -> None:
     metadata = pl.read_parquet_metadata(folder / "neurons.parquet")
     assert json.loads(metadata["sinks_excluded"]) == {"2": 1, "3": 2}
+    assert int(metadata["width"]) == D
     assert json.loads(metadata["model"]) == "m" and json.loads(metadata["dataset"]) == "q"
 
 

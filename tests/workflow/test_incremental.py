@@ -117,7 +117,7 @@ MODULES = {
     "lib/normalization.py": {**DOPAMINE, **END},
     # what both kinds of probe share imports the value probes' losses
     "lib/td.py": {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **FROM_PROBE_SETTINGS},
-    "lib/vllm_worker.py": {},
+    "lib/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
     "lib/masked.py": MASKED_END,
     "select_neurons.py": FROM_NEURONS,
     "estimate_values.py": {"estimate_values": 1, **DOPAMINE, **END},

@@ -5,7 +5,6 @@ outlive its rule. Tokens are drawn by `vllm_worker.NamedStreams`, from the same 
 engine: both engines give the same completions but for rounding, whatever the batch.
 """
 
-import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,13 +25,12 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs of a run would be bound to the same cores
     "VLLM_NO_USAGE_STATS": "1",
 }
-WORKER = "workflow_scripts.lib.vllm_worker"
 CPU_BLOCK = 32
 """Tokens in a block of the cache on a CPU, the least it is quick with: only full blocks are shared by prefixes."""
 
 
-def import_vllm() -> Any:
-    """The module `vllm`, set up before it reads its environment.
+def import_vllm() -> tuple[Any, str]:
+    """The module `vllm`, set up before it reads its environment, and the name of the module that it loads.
 
     Raises:
         UserError: it is not installed, or not for this torch.
@@ -40,9 +38,11 @@ def import_vllm() -> Any:
     os.environ.update(ENVIRONMENT)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     try:
-        vllm = importlib.import_module("vllm")
-        importlib.import_module(WORKER)
-        return vllm
+        import vllm
+
+        from workflow_scripts.lib import vllm_worker  # registers its loader; vLLM finds the rest by name
+
+        return vllm, vllm_worker.__name__
     except (ImportError, RuntimeError, OSError) as error:
         raise UserError(
             f"rollouts.engine: vllm cannot be imported ({one_line(error)}); run `make vllm` or choose transformers"
@@ -53,7 +53,7 @@ class VllmEngine:
     """An `Engine` over the models that vLLM runs. `masked_layers` are those that `intervened` can change."""
 
     def __init__(self, model: ModelConfig, options: EngineOptions, masked_layers: Sequence[int] = ()) -> None:
-        self.vllm, self.model = import_vllm(), model
+        (self.vllm, self.worker), self.model = import_vllm(), model
         self.tokenizer = load_tokenizer(model)
         self.architecture = read_architecture(model.path, model.revision)
         self.masked_layers, self.processed = list(masked_layers), 0
@@ -80,7 +80,7 @@ class VllmEngine:
             "max_model_len": self.architecture.context,
             "enable_prefix_caching": options.prefix_caching,
             "async_scheduling": False,  # a row's step is the length of its output, which must not run ahead
-            "logits_processors": [f"{WORKER}:NamedStreams"],
+            "logits_processors": [f"{self.worker}:NamedStreams"],
             "language_model_only": True,
             "skip_tokenizer_init": True,
             "use_tqdm_on_load": False,
@@ -94,8 +94,8 @@ class VllmEngine:
         if self.masked_layers:
             arguments |= {
                 "load_format": "masked",
-                "model_loader_extra_config": {"layers": self.masked_layers},
-                "worker_extension_cls": f"{WORKER}.Masks",
+                "additional_config": {"masked_layers": self.masked_layers},
+                "worker_extension_cls": f"{self.worker}.Masks",
             }
         return arguments
 

@@ -29,12 +29,13 @@ class MaskedBlock(nn.Module):
     `stream * factor + shift`; elsewhere both tensors stay as they are, bit for bit.
     """
 
-    def __init__(self, block: nn.Module, layer: int, width: int, like: torch.Tensor) -> None:
+    def __init__(self, block: nn.Module, layer: int, like: torch.Tensor) -> None:
+        """`like` [d] has the type and the place of a state."""
         super().__init__()
         self.block, self.layer = block, layer
-        shapes = {"chosen": torch.bool, "factor": like.dtype, "shift": like.dtype}
-        for name, dtype in shapes.items():
-            self.register_buffer(name, torch.zeros(width, dtype=dtype, device=like.device))
+        self.register_buffer("chosen", torch.zeros_like(like, dtype=torch.bool))
+        self.register_buffer("factor", torch.zeros_like(like))
+        self.register_buffer("shift", torch.zeros_like(like))
         self.register_buffer("positions", torch.zeros((), dtype=torch.int64, device=like.device))
         self.register_buffer("miss", torch.zeros((), dtype=torch.float32, device=like.device))
 
@@ -58,6 +59,8 @@ class MaskedBlock(nn.Module):
         """The block's output with its chosen neurons held, counted and measured."""
         output = self.block(*args, **kwargs)
         parts = output if isinstance(output, tuple) else (output,)
+        if len(parts) > 2 or not all(isinstance(part, torch.Tensor) for part in parts):
+            raise TypeError(f"{type(self.block).__name__}: its output is not one tensor, nor two that add up")
         stream = parts[0] if len(parts) == 1 else parts[0] + parts[1]
         wanted = stream * self.factor + self.shift
         first = torch.where(self.chosen, wanted, parts[0])
@@ -70,10 +73,13 @@ class MaskedBlock(nn.Module):
 
 @register_model_loader("masked")
 class MaskedLoader(DefaultModelLoader):
-    """Loads as vLLM does, then wraps the blocks of the layers listed under `layers` in `model_loader_extra_config`."""
+    """Loads as vLLM does, then wraps the blocks of the layers listed under `masked_layers` in `additional_config`.
+
+    They stand there because vLLM's cache of compiled graphs is named by it: a graph without a mask, or with one at
+    another layer, must not be taken for this one.
+    """
 
     def __init__(self, load_config: LoadConfig) -> None:
-        self.layers: list[int] = load_config.model_loader_extra_config.pop("layers")
         load_config.load_format = "auto"
         super().__init__(load_config)
 
@@ -81,9 +87,11 @@ class MaskedLoader(DefaultModelLoader):
         """The model with its masks."""
         model = super().load_model(vllm_config, model_config, prefix)
         blocks = block_list(model, model_config.get_total_num_hidden_layers())
-        like = next(model.parameters())
-        for layer in self.layers:
-            blocks[layer - 1] = MaskedBlock(blocks[layer - 1], layer, model_config.get_hidden_size(), like)
+        like = torch.empty(
+            model_config.get_hidden_size(), dtype=model_config.dtype, device=next(model.parameters()).device
+        )
+        for layer in vllm_config.additional_config["masked_layers"]:
+            blocks[layer - 1] = MaskedBlock(blocks[layer - 1], layer, like)
         return model
 
 
