@@ -23,7 +23,7 @@ from workflow_scripts.lib.tables import read_parquet
 
 TABLE_COLUMNS = [
     *("model", "dataset", "layer", "selection", "draw", "n_neurons", "n", "accuracy", "change", "ci_low", "ci_high"),
-    *("p_value", "change_low", "change_high", "unmasked", "truncated", "mean_tokens", "share", "mode", "positions"),
+    *("p_value", "change_low", "change_high", "unmasked", "truncated", "mean_tokens", "share", "mode"),
     *("largest_miss", "reason"),
 ]
 CONTRAST_COLUMNS = [
@@ -36,7 +36,7 @@ OVERLAP_COLUMNS = [
 ]
 DOSE_COLUMNS = [
     *("model", "dataset", "layer", "selection", "draw", "share", "mode", "factor", "n_neurons", "n", "accuracy"),
-    *("ci_low", "ci_high", "change", "change_low", "change_high", "p_value", "positions", "largest_miss", "reason"),
+    *("ci_low", "ci_high", "change", "change_low", "change_high", "p_value", "largest_miss", "reason"),
 ]
 ORDER = {name: place for place, name in enumerate(SELECTIONS)}
 UNDRAWN = [name for name in CONDITION if name != "draw"]

@@ -22,7 +22,7 @@ from workflow_scripts.lib.reference_tasks import generate_problems
 pytestmark = needs_vllm
 SAMPLED = Sampling(1.0, 0.95, 30)
 MASKS = [
-    Intervention(1, tuple(range(8))),
+    Intervention(1, tuple(range(100))),
     Intervention(2, (0, 5, 31), "mean", means=(1.0, -2.0, 0.5)),
     Intervention(3, (1, 2), "scale", factor=3.0),
 ]

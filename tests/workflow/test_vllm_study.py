@@ -28,7 +28,13 @@ def configuration(engine: str) -> dict[str, Any]:
         "values": {"runs": [RUN], "n_problems": 20, "shard_size": 10, "n_continuations": 4},
         "activations": {"layers": [2]},
         "value_probes": probe,
-        "interventions": {"runs": [RUN], "layers": [2], "selections": ["value", "random"], "draws": 2},
+        "interventions": {
+            "runs": [RUN],
+            "layers": [2],
+            "selections": ["value", "random"],
+            "draws": 2,
+            "dose_selections": [],
+        },
     }
 
 
@@ -40,7 +46,8 @@ def test_the_records_of_both_engines_are_the_same(tmp_path: Path) -> None:
     snakemake(folder, "--cores", "2", *WANTED)
     before = [pl.read_parquet(folder / path) for path in WANTED]
     write_config(folder, configuration("vllm"))
-    assert rules(folder, *WANTED)["sample_rollouts"] == rules(folder, *WANTED)["mask_neurons"] == 2
+    again = rules(folder, "--cores", "2", *WANTED)
+    assert again["sample_rollouts"] == again["continue_paragraphs"] == again["mask_neurons"] == 2
     snakemake(folder, "--cores", "2", *WANTED)
     for path, mine in zip(WANTED, before, strict=True):
         theirs = pl.read_parquet(folder / path)

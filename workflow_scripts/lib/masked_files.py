@@ -31,7 +31,7 @@ class Masked:
     unmasked: pl.DataFrame
     """The unmasked responses to the same problems: RESPONSE, SCORES."""
     proofs: pl.DataFrame
-    """One row per condition: CONDITION, positions (all held), largest_miss (0)."""
+    """One row per condition: CONDITION, largest_miss (0). How many positions were processed depends on the batches."""
 
 
 def words(row: dict[str, Any]) -> str:
@@ -135,5 +135,5 @@ def read_run(masked: Sequence[Path], proofs: Sequence[Path], rollouts: Sequence[
     wanted = [*CONDITION, "n_neurons", *RESPONSE, *SCORES]
     responses = held.select(wanted).join(twins, on=RESPONSE, how="left", maintain_order="left")
     unmasked = plain.select(*RESPONSE, *SCORES).join(held.select(RESPONSE).unique(), on=RESPONSE, how="semi")
-    summed = proven.group_by(CONDITION).agg(pl.col("processed").sum().alias("positions"), pl.col("largest_miss").max())
+    summed = proven.group_by(CONDITION).agg(pl.col("largest_miss").max())
     return Masked(responses, unmasked.sort(RESPONSE), summed.sort(CONDITION))
