@@ -13,15 +13,12 @@ from torch import Tensor
 
 from workflow_scripts.lib.probes import Probes, Spec, scaled
 from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.selections import selected_count
 
 
 def kept_count(ratio: float, d: int) -> int:
-    """Inputs kept at a prune ratio: max(1, round((1 - ratio) d)).
-
-    Python's `round`: an exact half goes to the even neighbour. Nine decimals are settled first, so that the rounding
-    error of `1 - ratio` does not decide which side of a half a count falls on.
-    """
-    return max(1, round(round((1 - ratio) * d, 9)))
+    """Inputs kept at a prune ratio: max(1, round((1 - ratio) d))."""
+    return selected_count(1 - ratio, d)
 
 
 def pruned_outputs(

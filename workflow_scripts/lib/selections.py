@@ -41,7 +41,11 @@ class LayerMeasures:
 
 
 def selected_count(share: float, d: int) -> int:
-    """Neurons selected at a share: max(1, round(share d)), with the care of `pruning.kept_count` for exact halves."""
+    """Neurons at a share of d: max(1, round(share d)).
+
+    Python's `round`: an exact half goes to the even neighbour. Nine decimals are settled first, so that the rounding
+    error of a share such as `1 - 0.9` does not decide which side of a half a count falls on.
+    """
     return max(1, round(round(share * d, 9)))
 
 
