@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from workflow_scripts.lib.config import Values, load
+from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.statistics import newcombe, wilson
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 

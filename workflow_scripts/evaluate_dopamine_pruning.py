@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.config import DopamineProbes, Pruning, build, load
+from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.probe_run import IDENTITY, Paragraphs, read_features, squared_error, training_of
 from workflow_scripts.lib.probe_training import n_batches
@@ -17,6 +17,7 @@ from workflow_scripts.lib.probes import Probes
 from workflow_scripts.lib.probes import load as load_probes
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prune_scores import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
+from workflow_scripts.lib.sections import DopamineProbes, Pruning
 from workflow_scripts.lib.tables import write_parquet
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workflow_scripts.lib.config import Pruning, ValueProbes, build, load
+from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.probe_run import (
     MEMORY_GB,
@@ -29,6 +29,7 @@ from workflow_scripts.lib.probes import load as load_probes
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prune_scores import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
 from workflow_scripts.lib.responses import Responses, Source, open_activations, rewards_of, select_responses, split_of
+from workflow_scripts.lib.sections import Pruning, ValueProbes
 from workflow_scripts.lib.tables import write_parquet
 
 POSITIONS = ("initial", "final")

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from workflow_scripts.lib.config import Dataset, Split, load
+from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.problems import Problem, content, read_problems
+from workflow_scripts.lib.sections import Dataset, Split
 from workflow_scripts.lib.seeds import uniform
 from workflow_scripts.lib.tables import write_parquet
 

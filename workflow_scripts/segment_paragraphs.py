@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.boundaries import paragraph_boundaries, paragraph_texts
-from workflow_scripts.lib.config import Values, load
+from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 SCHEMA = {

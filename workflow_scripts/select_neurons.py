@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workflow_scripts.lib import ntp, probes
-from workflow_scripts.lib.config import Interventions, load
+from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.probe_run import IDENTITY
+from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.selections import RANDOM, LayerMeasures, select, sinks
 from workflow_scripts.lib.tables import write_parquet
 from workflow_scripts.lib.tensors import read_metadata, read_safetensors

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.config import Interventions, load
+from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.findings import judge_harm
 from workflow_scripts.lib.intervention_words import SELECTIONS, is_random
 from workflow_scripts.lib.masked import ONE_DRAW, change, contrast, overlap
 from workflow_scripts.lib.masked_files import CONDITION, Masked, read_run, words
 from workflow_scripts.lib.result_tables import Resampling, Run, accuracy, group_by_run, with_columns, write_table
+from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.tables import read_parquet
 
 TABLE_COLUMNS = [

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib import ntp
-from workflow_scripts.lib.config import NtpProbes, load
+from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.models import ModelConfig
 from workflow_scripts.lib.probe_training import Training, n_batches
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import Source, open_activations, select_responses, split_of
+from workflow_scripts.lib.sections import NtpProbes
 from workflow_scripts.lib.tables import read_parquet
 
 

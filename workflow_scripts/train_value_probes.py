@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.config import ValueProbes, build, load
+from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.probe_run import (
     MEMORY_GB,
@@ -30,6 +30,7 @@ from workflow_scripts.lib.responses import (
     select_responses,
     split_of,
 )
+from workflow_scripts.lib.sections import ValueProbes
 from workflow_scripts.lib.td import TARGETS
 
 

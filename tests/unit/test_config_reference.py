@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from workflow_scripts.lib import config as sections
+from workflow_scripts.lib import sections
 from workflow_scripts.lib.check_config import SCHEMA, read_yaml, with_defaults
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engines import ENGINES

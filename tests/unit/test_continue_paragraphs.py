@@ -10,12 +10,13 @@ from byte_tokenizers import byte_level
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from workflow_scripts import continue_paragraphs, segment_paragraphs
-from workflow_scripts.lib.config import Values, build
+from workflow_scripts.lib.config import build
 from workflow_scripts.lib.engine import Sampling
 from workflow_scripts.lib.engines import load_engine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading import Answer
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 MAX_TOKENS, N = 60, 4

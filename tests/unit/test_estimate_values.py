@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from workflow_scripts import estimate_values
-from workflow_scripts.lib.config import Values, build
+from workflow_scripts.lib.config import build
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.kept_ceiling import kept_ceiling
+from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import noise_ceiling, pearson, spearman, wilson
 from workflow_scripts.lib.tables import read_parquet, write_parquet

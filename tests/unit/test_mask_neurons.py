@@ -9,10 +9,11 @@ import pytest
 
 from tests.unit.test_transformers_engine import requests
 from tests.unit.tiny_models import tiny_model, tiny_tokenizer
-from workflow_scripts.lib.config import Interventions, build
+from workflow_scripts.lib.config import build
 from workflow_scripts.lib.engine import Request, Sampling
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.interventions import Intervention, Proof
+from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.transformers_engine import TransformersEngine
 from workflow_scripts.mask_neurons import Condition, build_requests, conditions, generate_masked, intervention
 

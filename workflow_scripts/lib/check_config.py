@@ -23,9 +23,20 @@ SUBSETS = {
     "value_probes": "rollouts",
     "dopamine_probes": "values",
     "interventions": "value_probes",
+    "transfer": "value_probes",
+    "confidence": "value_probes",
+    "search": "dopamine_probes",
+    "trajectories": "dopamine_probes",
 }
-FIGURES = {"fig1": "value_probes", "fig4": "dopamine_probes", "fig7": "value_probes", "fig11": "value_probes"} | {
-    "dose": "interventions"
+"""The stage whose runs a stage's runs are among; some stages need a second."""
+ALSO = {"search": "value_probes", "trajectories": "value_probes"}
+FIGURES = {
+    **dict.fromkeys(("fig1", "fig5", "fig6", "fig7", "fig11"), "value_probes"),
+    **dict.fromkeys(("fig2", "fig8"), "transfer"),
+    **dict.fromkeys(("fig3", "fig9", "fig10"), "trajectories"),
+    "fig4": "dopamine_probes",
+    "reliability": "confidence",
+    "dose": "interventions",
 }
 
 Config = dict[str, Any]
@@ -96,6 +107,7 @@ def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
     """Faults that a schema cannot see; `config` is filled."""
     yield from run_faults(config)
     yield from intervention_faults(config)
+    yield from application_faults(config)
     used = {pair(run) for run in config["rollouts"]["runs"]}
     for name in sorted({model for model, _ in used}):
         yield from model_faults(name, config["models"][name], config)
@@ -110,7 +122,7 @@ def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
             if name not in config[kind]:
                 advice = did_you_mean(name, list(config[kind]))
                 yield ("rollouts", "runs", number), f"{run}: {kind} has no entry {name}; {advice}"
-    for stage, before in SUBSETS.items():
+    for stage, before in [*SUBSETS.items(), *ALSO.items()]:
         yield from missing_runs((stage,), config[stage]["runs"], before, config)
     for figure, stage in FIGURES.items():
         yield from missing_runs(("figures", figure), config["figures"][figure]["runs"], stage, config)
@@ -135,6 +147,46 @@ def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
         for number, item in enumerate(section[key]):
             if item not in section[whole]:
                 yield ("interventions", key, number), f"{item} is not in interventions.{whole}; add it there"
+
+
+def application_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """What confidence, search, trajectories and transfer name and cannot have."""
+    dumped = config["activations"]["layers"]
+    wanted: list[tuple[KeyPath, int]] = []
+    if config["confidence"]["runs"]:
+        wanted += [(("confidence", "layers", n), layer) for n, layer in enumerate(config["confidence"]["layers"])]
+    if config["search"]["runs"]:
+        wanted.append((("search", "layer"), config["search"]["layer"]))
+        yield from reference_faults(config)
+    if config["trajectories"]["runs"]:
+        layer, ablated = config["trajectories"]["layer"], config["trajectories"]["ablated_layers"]
+        wanted += [(("trajectories", "layer"), layer)]
+        wanted += [(("trajectories", "ablated_layers", n), earlier) for n, earlier in enumerate(ablated)]
+        for number, earlier in enumerate(ablated):
+            if earlier >= layer:
+                fault = f"layer {earlier} is not before trajectories.layer, {layer}; name earlier layers"
+                yield ("trajectories", "ablated_layers", number), fault
+    for key, layer in wanted:
+        if layer not in dumped:
+            yield key, f"layer {layer} is not in activations.layers; add it there"
+    for number, family in enumerate(config["transfer"]["families"]):
+        for place, name in enumerate(family):
+            if name not in config["models"]:
+                advice = did_you_mean(name, list(config["models"]))
+                yield ("transfer", "families", number, place), f"models has no entry {name}; {advice}"
+
+
+def reference_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """A search that scores against a model that is not named, not known, or the searching model itself."""
+    name, models = config["search"]["reference"], config["models"]
+    if "implicit_prm" not in config["search"]["methods"]:
+        return
+    if name is None:
+        yield ("search", "reference"), "implicit_prm wants the model to score against; name it, or drop the method"
+    elif name not in models:
+        yield ("search", "reference"), f"models has no entry {name}; {did_you_mean(name, list(models))}"
+    elif name in {pair(run)[0] for run in config["search"]["runs"]}:
+        yield ("search", "reference"), f"{name} would be scored against itself; name the model it was made from"
 
 
 def missing_runs(key: KeyPath, runs: list[str], before: str, config: Config) -> Iterable[tuple[KeyPath, str]]:

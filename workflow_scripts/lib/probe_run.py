@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workflow_scripts.lib import td
-from workflow_scripts.lib.config import DopamineProbes, ValueProbes
 from workflow_scripts.lib.probe_training import Loss, Training, Units
 from workflow_scripts.lib.responses import Responses, Source, split_of, take
+from workflow_scripts.lib.sections import DopamineProbes, ValueProbes
 from workflow_scripts.lib.tensors import decode_rows, read_safetensors
 
 IDENTITY = ("model", "revision", "fingerprint", "dataset")

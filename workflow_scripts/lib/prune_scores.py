@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workflow_scripts.lib import statistics
-from workflow_scripts.lib.config import Pruning
 from workflow_scripts.lib.probe_training import Loss, Training, Units, train
 from workflow_scripts.lib.probes import Probes, Spec, outputs, ranking
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.pruning import curve, kept_count, kept_inputs, random_rankings
+from workflow_scripts.lib.sections import Pruning
 from workflow_scripts.lib.seeds import generator
 
 Row = dict[str, Any]
