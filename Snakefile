@@ -24,8 +24,6 @@ config.update(with_defaults(config))
 
 # Jobs run the Python that runs Snakemake, whether or not its environment is activated. A conda environment goes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
-
-
 shell.prefix(LAST_WORDS)
 
 
@@ -47,6 +45,10 @@ include: "rules/activations.smk"
 include: "rules/probes.smk"
 include: "rules/pruning.smk"
 include: "rules/interventions.smk"
+include: "rules/transfer.smk"
+include: "rules/confidence.smk"
+include: "rules/search.smk"
+include: "rules/trajectories.smk"
 include: "rules/report.smk"
 include: "rules/reference_models.smk"
 
@@ -54,4 +56,4 @@ include: "rules/reference_models.smk"
 rule all:
     default_target: True
     input:
-        [REPORT, *TABLES, *FIGURES, *ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED],
+        [REPORT, *TABLES, *FIGURES, *ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED],

@@ -4,17 +4,20 @@ Needs the results of all configured runs.
 Gives `results/tables/*.{csv,parquet}`, `results/figures/*.{pdf,svg,png}` and `results/report.html`.
 """
 
-PRUNED = ["fig1", "fig4", "fig7", "fig11"]
+PRUNED = ["fig1", "fig4", "fig5", "fig6", "fig7", "fig11"]
+CAPTIONED = [*PRUNED, "fig2", "fig3", "fig8", "fig9", "fig10", "reliability", "dose"]
 TABLE_FILES, FIGURE_FILES = "results/tables/{name}.{kind}", "results/figures/{name}.{kind}"
 TABLE_KINDS, FIGURE_KINDS = ["csv", "parquet"], ["pdf", "svg", "png"]
 PROBE_NAMES = ["rollouts", "values", "pruning_value", "pruning_dopamine"]
 MASKED_NAMES = ["table2", "table5", "intervention_contrasts", "neuron_overlap", "dose_response"]
 PROBE_TABLES = expand(TABLE_FILES, name=PROBE_NAMES, kind=TABLE_KINDS)
 MASKED_TABLES = expand(TABLE_FILES, name=MASKED_NAMES, kind=TABLE_KINDS)
+CLAIM_TABLES = expand(TABLE_FILES, name="claims", kind=TABLE_KINDS)
 PRUNING_FIGURES = expand(FIGURE_FILES, name=PRUNED, kind=FIGURE_KINDS)
 DOSE_FIGURES = expand(FIGURE_FILES, name="dose", kind=FIGURE_KINDS)
-TABLES = [*PROBE_TABLES, *MASKED_TABLES]
-FIGURES = [*PRUNING_FIGURES, *DOSE_FIGURES]
+MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
+TABLES = [*MEASURED, *CLAIM_TABLES]
+FIGURES = [*PRUNING_FIGURES, *DOSE_FIGURES, *TRANSFER_FIGURES, *CONFIDENCE_FIGURES, *TRAJECTORY_FIGURES]
 
 
 rule tabulate_results:
@@ -93,7 +96,7 @@ rule tabulate_interventions:
 
 
 rule plot_pruning:
-    """Figures 1, 4, 7 and 11."""
+    """Figures 1, 4 to 7 and 11."""
     input:
         tables=[
             "results/tables/pruning_value.parquet",
@@ -114,7 +117,7 @@ rule plot_pruning:
         runtime=20,
         gpu=0,
     params:
-        settings=section("figures.fig1,fig4,fig7,fig11"),
+        settings=section("figures.fig1,fig4,fig5,fig6,fig7,fig11"),
         versions=pins("matplotlib"),
     shell:
         """
@@ -153,15 +156,57 @@ rule plot_dose:
         """
 
 
+rule judge_claims:
+    """Every claim of the paper against the tables, with its test and its verdict."""
+    input:
+        tables=[path for path in MEASURED if path.endswith(".parquet")],
+        published="resources/published/claims.yaml",
+        code=modules("judge_claims"),
+    output:
+        tables=CLAIM_TABLES,
+    log:
+        "results/logs/judge_claims.log",
+    benchmark:
+        "results/benchmarks/judge_claims.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        settings=section("pruning.confidence"),
+        versions=pins("scipy"),
+    shell:
+        """
+        python -m workflow_scripts.judge_claims --params {params.settings:q} \
+            --tables {input.tables} --published {input.published} \
+            --output-dir results/tables \
+            2> >(tee {log} >&2)
+        """
+
+
 rule write_report:
     """One self-contained page: question, figures, settings, and what the data show and do not show."""
     input:
         tables=[path for path in TABLES if path.endswith(".parquet")],
         figures=[path for path in FIGURES if path.endswith(".svg")],
-        captions=expand("report/captions/{name}.md", name=[*PRUNED, "dose"]),
+        trajectories=TRACED,
+        captions=expand("report/captions/{name}.md", name=CAPTIONED),
         template="report/template.html",
-        published="resources/published/figures.yaml",
-        published_interventions="resources/published/interventions.yaml",
+        parts=expand(
+            "report/{part}",
+            part=[
+                "tables.html",
+                "claims.html",
+                "applications.html",
+                "trajectories.html",
+                "trajectories.css",
+                "trajectories.js",
+            ],
+        ),
+        published=expand("resources/published/{name}.yaml", name=["figures", "interventions", "applications"]),
         code=modules("write_report"),
     output:
         report=REPORT,
@@ -183,7 +228,7 @@ rule write_report:
         python -m workflow_scripts.write_report --params {params.settings:q} \
             --tables {input.tables} --figures {input.figures} \
             --captions {input.captions} --template {input.template} --published {input.published} \
-            --published-interventions {input.published_interventions} \
+            --trajectories {input.trajectories} \
             --output {output.report} \
             2> >(tee {log} >&2)
         """

@@ -1,4 +1,4 @@
-"""Rule `plot_pruning`: Figures 1, 4, 7 and 11 as pdf, svg and png, from the tables alone."""
+"""Rule `plot_pruning`: Figures 1, 4 to 7 and 11 as pdf, svg and png, from the tables alone."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -33,6 +33,8 @@ class Kind:
 KINDS = {
     "fig1": Kind("pruning_value", "auc", "AUC at the last prompt token", 0.5, "initial", False),
     "fig4": Kind("pruning_dopamine", "spearman", "Spearman correlation", 0.0, None, False),
+    "fig5": Kind("pruning_value", "auc", "AUC at the last prompt token", 0.5, "initial", False),
+    "fig6": Kind("pruning_value", "auc", "AUC at the last prompt token", 0.5, "initial", False),
     "fig7": Kind("pruning_value", "auc", "AUC at the last prompt token", 0.5, "initial", True),
     "fig11": Kind("pruning_value", "auc", "AUC at the last response token", 0.5, "final", False),
 }

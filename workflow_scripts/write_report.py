@@ -1,7 +1,8 @@
 """Rule `write_report`: one self-contained HTML page with the question, the figures, the tables and what they show.
 
 The page loads nothing: its style is inline, its figures are data URIs, and its content security policy forbids the
-rest. It holds no date, so the same results give the same bytes.
+rest; the one script, that of the trajectories, is inline too and named there by its hash. The page holds no date, so
+the same results give the same bytes.
 """
 
 import argparse
@@ -15,6 +16,14 @@ import jinja2
 import polars as pl
 import yaml
 
+from workflow_scripts.lib.application_views import (
+    confidence_section,
+    search_section,
+    shown_figure,
+    trajectory_section,
+    transfer_section,
+)
+from workflow_scripts.lib.claim_views import beside_claims, claims_view, table1
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.files import atomic_path
@@ -32,6 +41,8 @@ from workflow_scripts.lib.judgements import (
 )
 from workflow_scripts.lib.report_parts import FigureView, caption_of, data_uri, grouped, interval, percent
 from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.trajectories import read_trace
+from workflow_scripts.lib.trajectory_page import data_text, page, part, script_hash
 
 LIBRARIES = [
     *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "polars", "pyarrow"),
@@ -40,7 +51,7 @@ LIBRARIES = [
 SHOWN_RATIOS = (0.0, 0.5, 0.9, 0.99)
 SECTIONS = [
     *("split", "rollouts", "values", "activations", "value_probes", "dopamine_probes", "ntp_probes", "interventions"),
-    "pruning",
+    *("transfer", "confidence", "search", "trajectories", "pruning"),
 ]
 """The sections of the configuration that the report prints key by key, in this order."""
 
@@ -71,6 +82,23 @@ def figure_view(path: Path, captions: dict[str, Path], config: dict[str, Any], c
         f"{title}. Line charts of the {metric} against the prune ratio. {shown} The numbers stand in the tables below."
     )
     return FigureView(path.stem, title, caption, alt, data_uri(path), lines)
+
+
+def applications(
+    tables: dict[str, pl.DataFrame], paths: Sequence[Path], captions: dict[str, Path], published: dict[str, Any]
+) -> dict[str, Any]:
+    """The sections on transfer, confidence, search and trajectories."""
+    shown = {path.stem: path for path in paths}
+
+    def pictures(*names: str) -> list[FigureView]:
+        return [shown_figure(shown[name], captions) for name in names if name in shown]
+
+    return {
+        "transfer": transfer_section(tables, pictures("fig2", "fig8")),
+        "confidence": confidence_section(tables, pictures("reliability"), published),
+        "search": search_section(tables, published),
+        "trajectories": trajectory_section(tables, pictures("fig3", "fig9", "fig10")),
+    }
 
 
 def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -154,29 +182,45 @@ def totals(tables: dict[str, pl.DataFrame]) -> list[tuple[str, str]]:
     ]
 
 
+def trajectories(paths: Sequence[Path], folder: Path, config: dict[str, Any], table: Any) -> dict[str, str] | None:
+    """The interactive page: its data, style and script, and the hash by which the page allows the script."""
+    if not paths:
+        return None
+    frames = {traced.run: traced for traced in map(read_trace, paths)}
+    payload = page(frames, config, table)
+    if not any(run["responses"] for run in payload["runs"]):
+        return None
+    script = part("js", folder)
+    return {"data": data_text(payload), "style": part("css", folder), "script": script, "hash": script_hash(script)}
+
+
 def context(arguments: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
     """Everything that the template reads."""
     tables = {path.stem: read_parquet(path) for path in arguments.tables}
     curves = curves_of(tables["pruning_value"], "auc") + curves_of(tables["pruning_dopamine"], "spearman")
     judged = judge(curves)
     captions = {path.stem: path for path in arguments.captions}
-    published = yaml.safe_load(arguments.published.read_text(encoding="utf-8"))
-    entries = [
-        entry | {"ours": beside_published(entry, in_figure(entry["figure"], config, curves))}
-        for entry in published["entries"]
-    ]
+    published = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in arguments.published}
     confidence = config["pruning"]["confidence"]
     dose = next(((path, caption_of(DOSE, captions)) for path in arguments.figures if path.stem == DOSE), None)
+    pruning = [path for path in arguments.figures if path.stem in FIGURE_PLACES]
     return {
         "study": config.get("study", "default"),
         "config": config,
         "settings": settings(config),
         "versions": versions(),
         "totals": totals(tables),
+        "claims": claims_view(tables),
+        "table1": table1(tables),
+        "table_names": list(tables),
         "rollouts": tables["rollouts"].to_dicts(),
         "values": tables["values"].to_dicts(),
-        "figures": [figure_view(path, captions, config, curves) for path in arguments.figures if path.stem != DOSE],
-        "held": intervention_view(tables, arguments.published_interventions, config, dose),
+        "figures": [figure_view(path, captions, config, curves) for path in pruning],
+        "held": intervention_view(tables, published["interventions"], config, dose),
+        "applications": applications(tables, arguments.figures, captions, published["applications"]),
+        "trajectories": trajectories(
+            arguments.trajectories, arguments.template.parent, config, tables.get("trajectories")
+        ),
         "judged": judged,
         "places": PLACES,
         "metrics": METRICS,
@@ -188,19 +232,38 @@ def context(arguments: argparse.Namespace, config: dict[str, Any]) -> dict[str, 
         "confidence": f"{100 * confidence:g} %",
         "curve_rows": curve_rows(judged),
         "shown_ratios": SHOWN_RATIOS,
-        "published": published["source"],
-        "entries": entries,
+        "published": published["figures"]["source"],
+        "entries": entries(published, tables, config, curves),
     }
+
+
+def entries(
+    published: dict[str, Any], tables: dict[str, pl.DataFrame], config: dict[str, Any], curves: Sequence[Curve]
+) -> list[dict[str, Any]]:
+    """What the paper says of its figures, with what was found here, in the order of their numbers."""
+    drawn_here = [
+        entry | {"ours": beside_published(entry, in_figure(entry["figure"], config, curves))}
+        for entry in published["figures"]["entries"]
+    ]
+    if "claims" in tables:
+        drawn_here += [
+            entry | {"ours": beside_claims(entry, tables["claims"])} for entry in published["applications"]["figures"]
+        ]
+    return sorted(drawn_here, key=lambda entry: int(entry["figure"].removeprefix("fig")))
 
 
 def render(template: Path, values: dict[str, Any]) -> str:
     """The page; every value is escaped, and a name the template misspells is an error."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, number=number, grouped=grouped)
     environment.globals["interval"] = interval
-    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+    return environment.get_template(template.name).render(values)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -210,11 +273,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tables", required=True, nargs="+", type=Path, help="all tables, parquet")
     parser.add_argument("--figures", required=True, nargs="+", type=Path, help="svg, in the order shown")
     parser.add_argument("--captions", required=True, nargs="+", type=Path, help="{figure}.md for every figure")
-    parser.add_argument("--template", required=True, type=Path)
-    parser.add_argument("--published", required=True, type=Path, help="what the paper says about its figures (yaml)")
-    parser.add_argument(
-        "--published-interventions", required=True, type=Path, help="what its Tables 2 and 5 hold (yaml)"
-    )
+    parser.add_argument("--template", required=True, type=Path, help="the page; its parts lie beside it")
+    parser.add_argument("--published", required=True, nargs="+", type=Path, help="what the paper prints (yaml)")
+    parser.add_argument("--trajectories", nargs="*", type=Path, default=[], help="followed neurons, one file a run")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     page = render(arguments.template, context(arguments, load(arguments.params).raw))

@@ -48,7 +48,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     for parent in parents:
         section = section.setdefault(parent, {})
     if value is ...:
-        del section[last]
+        section.pop(last, None)
     else:
         section[last] = value
     return config
@@ -89,6 +89,16 @@ FAULTS = [
     ("datasets.d.path", "data/e.jsonl", "datasets.d.path: data/e.jsonl: no such file; correct the path"),
     ("datasets.d.path", None, "datasets.d.source: file wants a path; add path"),
     ("datasets.d.source", "reference", "datasets.d.source: reference wants a task; add task"),
+    ("transfer.families", [["m", "n"]], "transfer.families[0][1]: models has no entry n; known are m"),
+    ("confidence.layers", [1, 3], "confidence.layers[1]: layer 3 is not in activations.layers; add it there"),
+    ("search", {"runs": ["m/d"], "methods": ["random"], "layer": 3}, "search.layer: layer 3 is not in activations.layers; add it there"),
+    ("search.reference", "n", "search.reference: models has no entry n; known are m"),
+    ("search.reference", "m", "search.reference: m would be scored against itself; name the model it was made from"),
+    ("search.reference", ..., "search.reference: implicit_prm wants the model to score against; name it, or drop"),
+    ("trajectories.layer", 3, "trajectories.layer: layer 3 is not in activations.layers; add it there"),
+    ("trajectories.ablated_layers", [2], "trajectories.ablated_layers[0]: layer 2 is not before trajectories.layer, 2"),
+    ("trajectories.runs", ["m/e"], "trajectories.runs[0]: m/e is not in dopamine_probes.runs; add it there"),
+    ("figures.fig2.runs", ["m/e"], "figures.fig2.runs[0]: m/e is not in transfer.runs; add it there"),
     ("datasets.d.n_problems", 3, "datasets.d.n_problems: 3 wanted but data/d.jsonl has 2; set it to at most 2"),
 ]
 
@@ -96,6 +106,8 @@ FAULTS = [
 @pytest.mark.parametrize(("path", "value", "expected"), FAULTS, ids=[f"{path}={value}" for path, value, _ in FAULTS])
 def test_a_fault_names_key_and_remedy(project: Path, path: str, value: Any, expected: str) -> None:
     config = changed(path, value)
+    if path.startswith("search."):
+        config["search"] = {"runs": ["m/d"]} | config.get("search", {})
     Path("config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError) as caught:
         check(config, ["config.yaml"])
@@ -166,6 +178,23 @@ def test_defaults_are_filled_in_at_every_depth() -> None:
         "question": "question",
         "gold": "answer",
     }
-    assert filled["figures"]["fig4"] == {"runs": [], "layers": None}
+    assert filled["figures"]["fig4"] == {"runs": ["m/d"], "layers": None}
     assert filled["figures"]["fig1"] == {"runs": ["m/d"], "layers": [1]}
     assert "value_probes" in CONFIG and "epochs" not in CONFIG["value_probes"]
+
+
+def test_null_runs_are_those_of_the_stage_before() -> None:
+    filled = with_defaults(CONFIG)
+    assert filled["confidence"]["runs"] == filled["trajectories"]["runs"] == ["m/d"]
+    assert filled["search"]["runs"] == filled["interventions"]["runs"] == filled["figures"]["dose"]["runs"] == []
+    assert (filled["confidence"]["layers"], filled["search"]["layer"]) == ([0, 1, 2], 2)
+    only_values = with_defaults(changed("dopamine_probes.runs", []))
+    assert only_values["trajectories"]["runs"] == [] and only_values["figures"]["fig1"]["runs"] == ["m/d"]
+    assert with_defaults(filled) == filled
+
+
+def test_a_missing_folder_of_the_model_that_search_scores_against_is_named(project: Path) -> None:
+    config = changed("search", {"runs": ["m/d"], "reference": "other"})
+    config["models"]["other"] = {"path": "models/absent"}
+    with pytest.raises(UserError, match=r"models\.other\.path: models/absent: no such folder"):
+        check(config)

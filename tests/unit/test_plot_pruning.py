@@ -13,11 +13,14 @@ from PIL import Image
 
 from workflow_scripts import plot_pruning, tabulate_results
 from workflow_scripts.lib import plotting
+from workflow_scripts.lib.judgements import FIGURE_PLACES
 from workflow_scripts.plot_pruning import KINDS, draw
 
 FIGURES: dict[str, Any] = {
     "fig1": {"runs": ["grpo/ledger", "grpo/codes", "ppo/easy"], "layers": [2, 3, 4]},
     "fig4": {"runs": ["grpo/ledger", "ppo/easy"], "layers": [2, 3, 4]},
+    "fig5": {"runs": ["grpo/codes"], "layers": [2, 3]},
+    "fig6": {"runs": ["grpo/ledger", "ppo/easy"], "layers": [2]},
     "fig7": {"runs": ["grpo/ledger", "ppo/easy"], "layers": None},
     "fig11": {"runs": ["grpo/ledger"], "layers": [4]},
 }
@@ -44,7 +47,7 @@ def texts(drawn: Figure) -> list[str]:
     return [text.get_text().replace("\n", " ") for axes in drawn.axes for text in axes.texts]
 
 
-def test_four_figures_in_three_formats_with_the_same_bytes_each_time(tables: Path, tmp_path: Path) -> None:
+def test_every_figure_in_three_formats_with_the_same_bytes_each_time(tables: Path, tmp_path: Path) -> None:
     plot(tables, tmp_path / "first")
     plot(tables, tmp_path / "second")
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
@@ -110,6 +113,18 @@ def test_small_multiples_give_each_run_its_own_rows(tables: Path) -> None:
     assert titles[:2] == ["grpo/ledger\nlayer 1", "layer 2"] and titles[6] == "ppo/easy\nlayer 1"
     assert len(titles) == 12
     plt.close(drawn)
+
+
+def test_other_data_sets_and_models_are_drawn_like_the_first_figure(tables: Path) -> None:
+    """Figures 5 and 6 show the curves that Figure 1 would, at the last prompt token."""
+    for name in ("fig5", "fig6"):
+        mine, first = figure(tables, name, FIGURES[name]), figure(tables, "fig1", FIGURES[name])
+        shown = [
+            [np.asarray(line.get_ydata()).tolist() for axes in f.axes for line in axes.lines] for f in (mine, first)
+        ]
+        assert shown[0] == shown[1] and len(shown[0]) > 3
+        assert FIGURE_PLACES[name] == KINDS[name].position == "initial"
+    plt.close("all")
 
 
 @pytest.mark.parametrize("name", list(FIGURES))

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from tests.unit.test_transformers_engine import requests
 from tests.unit.tiny_models import save_tiny_model
 from tests.unit.vllm_runs import Job, needs_vllm, on_transformers, on_vllm, start_vllm
+from workflow_scripts.lib.boundaries import paragraph_boundaries
 from workflow_scripts.lib.engine import Request, Sampling
 from workflow_scripts.lib.interventions import Intervention
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
@@ -77,7 +79,7 @@ def reference_requests(n: int, samples: int = 1) -> list[Request]:
 
 
 def test_the_reference_model_answers_alike(tmp_path: Path) -> None:
-    """250 problems: greedy, sampled, scored and masked. The continuations of two hundred long prefixes, too."""
+    """250 problems: greedy, sampled, scored, masked, one paragraph. The continuations of two hundred prefixes, too."""
     model, wanted = Path("resources/models/grpo"), reference_requests(250)
     greedy, sampled = Sampling(0.0, 1.0, 256), Sampling(1.0, 0.95, 256)
     mask = Intervention(2, (3, 77, 150, 190))
@@ -87,7 +89,9 @@ def test_the_reference_model_answers_alike(tmp_path: Path) -> None:
         Request(r.token_ids + tuple(ids[: len(ids) // 2]), tuple(f"{r.keys[0]}/{n}" for n in range(4)), 200)
         for r, ids in zip(wanted[:200], theirs[1]["token_ids"], strict=False)
     ]
-    asked += [Job(prefixes, sampled), Job(prefixes, score=True)]
+    one_paragraph = [replace(sampled, paragraph=True), replace(greedy, paragraph=True)]
+    asked += [Job(prefixes, sampled), Job(prefixes, score=True), *(Job(wanted, way) for way in one_paragraph)]
+    asked += [Job([replace(prefix, max_tokens=20) for prefix in prefixes], way) for way in one_paragraph]
     theirs += on_transformers(model, asked[4:], 256)
     ours = on_vllm(tmp_path, model, asked, [2], batch_size=128, cpu_cache_gb=1)
     for mine, other in zip(ours, theirs, strict=True):  # a tie within rounding may fall either way
@@ -97,6 +101,13 @@ def test_the_reference_model_answers_alike(tmp_path: Path) -> None:
     assert ours[2]["token_ids"] != ours[0]["token_ids"]
     assert ours[2]["proof"]["changed"] == ours[2]["proof"]["processed"] > 10_000
     np.testing.assert_allclose(np.concatenate(ours[5]["scores"]), np.concatenate(theirs[5]["scores"]), atol=5e-4)
+    tokenizer = load_tokenizer(ModelConfig("grpo", str(model)))
+    for cut, reason, whole in zip(ours[6]["token_ids"], ours[6]["finish"], ours[1]["token_ids"], strict=True):
+        assert reason == "paragraph" and cut == whole[: paragraph_boundaries(whole, tokenizer)[1]]
+    for mine, other in zip(ours[6:], theirs[6:], strict=True):
+        alike = [a == b for a, b in zip(mine["finish"], other["finish"], strict=True)]
+        assert sum(alike) >= 0.995 * len(alike)
+    assert {"paragraph", "length"} <= set(ours[8]["finish"])
 
 
 def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:

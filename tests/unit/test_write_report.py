@@ -54,8 +54,8 @@ def report_arguments(folder: Path, config: dict[str, Any]) -> list[str]:
     figures = [str(folder / "figures" / f"{name}.svg") for name in config["figures"]]
     captions = [str(ROOT / "report" / "captions" / f"{name}.md") for name in config["figures"]]
     fixed = ["--template", str(ROOT / "report/template.html")]
-    fixed += ["--published", str(ROOT / "resources/published/figures.yaml")]
-    fixed += ["--published-interventions", str(ROOT / "resources/published/interventions.yaml")]
+    printed = [str(ROOT / f"resources/published/{name}.yaml") for name in ("figures", "interventions", "applications")]
+    fixed += ["--published", *printed]
     files = ["--tables", *tables, "--figures", *figures, "--captions", *captions, *fixed]
     return ["--params", json.dumps(config), *files, "--output", str(folder / "report.html")]
 

@@ -93,12 +93,15 @@ def configuration() -> dict[str, Any]:
     runs, layers = ["tiny/coins"], [0, 1, 2]
     # Probes that have hardly learnt give nearly equal scores, whose ranks rounding decides: hence the large step.
     probe = {"runs": runs, "hidden": 8, "epochs": 2, "learning_rate": 0.01, "seeds": [0, 1], "shuffled_seeds": [0]}
-    figure = {"runs": runs, "layers": [1, 2]}
+    figure = {"layers": [1, 2]}
     masks = {"layers": [1], "n_problems": N_MASKED, "share": 0.1, "draws": 2}
     doses = {"dose_layers": [1], "dose_shares": [0.1, 0.25], "dose_factors": [2.0], "dose_factor_share": 0.25}
     return {
         "study": "tiny",
-        "models": {"tiny": {"path": "resources/models/tiny", "revision": "1"}},
+        "models": {
+            "tiny": {"path": "resources/models/tiny", "revision": "1"},
+            "other": {"path": "resources/models/other"},
+        },
         "datasets": {"coins": dataset("data/coins.jsonl", N_PROBLEMS)},
         "rollouts": {"runs": runs, "max_tokens": 24, "batch_size": 64},
         "values": {"runs": runs, "n_problems": N_VALUED, "shard_size": 32, "n_continuations": 4},
@@ -108,8 +111,11 @@ def configuration() -> dict[str, Any]:
         "dopamine_probes": dict(probe),
         "ntp_probes": {"hidden": 8, "epochs": 1},
         "interventions": {"runs": runs, **masks, **doses},
+        "confidence": {"layers": [1, 2], "folds": 2, "verbal_tries": 2, "verbal_tokens": 4},
+        "search": {"runs": runs, "reference": "other", "layer": 1, "candidates": 2, "seeds": [0]},
+        "trajectories": {"layer": 2, "n_neurons": 2, "ablated_layers": [1], "draws": 2},
         "pruning": {"random_draws": 5, "bootstrap": 50},
-        "figures": {name: dict(figure) for name in ("fig1", "fig4", "fig7", "fig11")} | {"dose": {"runs": runs}},
+        "figures": {name: dict(figure) for name in ("fig1", "fig4", "fig7", "fig11")},
     }
 
 
@@ -143,6 +149,7 @@ def make_study(folder: Path, model: Path | None = None) -> Path:
     """The project with the tiny study, ready to run; with a copy of the `model` of another one, if given."""
     copy_project(folder)
     target = folder / "resources" / "models" / "tiny"
+    write_model(target.with_name("other"), seed=1)
     if model is None:
         write_model(target)
     else:

@@ -66,8 +66,24 @@ def pair(run: str) -> tuple[str, str]:
 
 
 def with_defaults(config: Config) -> Config:
-    """`config` with its defaults filled in, unchecked."""
-    return fill(config, read_yaml(SCHEMA))
+    """`config` with its defaults filled in, unchecked; null stands for the runs of the stage before, and for layers."""
+    filled = fill(config, read_yaml(SCHEMA))
+    for stage, before in SUBSETS.items():
+        if filled[stage]["runs"] is None:
+            also = filled[ALSO.get(stage, before)]["runs"]
+            filled[stage]["runs"] = [run for run in filled[before]["runs"] if run in also]
+    for figure, stage in FIGURES.items():
+        if filled["figures"][figure]["runs"] is None:
+            filled["figures"][figure]["runs"] = list(filled[stage]["runs"])
+    dumped = filled["activations"]["layers"]
+    for stage, key, stands_for in (
+        ("confidence", "layers", sorted),
+        ("search", "layer", max),
+        ("trajectories", "layer", max),
+    ):
+        if filled[stage][key] is None:
+            filled[stage][key] = stands_for(dumped)
+    return filled
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -110,7 +126,8 @@ def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
     yield from application_faults(config)
     used = {pair(run) for run in config["rollouts"]["runs"]}
     for name in sorted({model for model, _ in used}):
-        yield from model_faults(name, config["models"][name], config)
+        found = list(folder_faults(name, config["models"][name]))
+        yield from found or layer_faults(name, config["models"][name], config)
     for name in sorted({dataset for _, dataset in used}):
         yield from dataset_faults(name, config["datasets"][name])
 
@@ -187,6 +204,8 @@ def reference_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
         yield ("search", "reference"), f"models has no entry {name}; {did_you_mean(name, list(models))}"
     elif name in {pair(run)[0] for run in config["search"]["runs"]}:
         yield ("search", "reference"), f"{name} would be scored against itself; name the model it was made from"
+    else:
+        yield from folder_faults(name, models[name])
 
 
 def missing_runs(key: KeyPath, runs: list[str], before: str, config: Config) -> Iterable[tuple[KeyPath, str]]:
@@ -196,8 +215,8 @@ def missing_runs(key: KeyPath, runs: list[str], before: str, config: Config) -> 
             yield (*key, "runs", number), f"{run} is not in {before}.runs; add it there or take it away here"
 
 
-def model_faults(name: str, model: Config, config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """A local model folder that is missing or incomplete, and layers that a model does not have."""
+def folder_faults(name: str, model: Config) -> Iterable[tuple[KeyPath, str]]:
+    """A local model folder that is missing or incomplete."""
     key, folder = ("models", name, "path"), Path(model["path"])
     if not folder.is_dir():
         owner = folder.parts[0]
@@ -207,6 +226,11 @@ def model_faults(name: str, model: Config, config: Config) -> Iterable[tuple[Key
     wanted = ("config.json", "*.safetensors", "tokenizer*.json")
     if missing := [pattern for pattern in wanted if not any(folder.glob(pattern))]:
         yield key, f"{folder} holds no {' and no '.join(missing)}; a model folder has config, safetensors and tokenizer"
+
+
+def layer_faults(name: str, model: Config, config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Layers that a local model does not have."""
+    if not Path(model["path"]).is_dir():
         return
     count = read_architecture(model["path"]).n_layers
     for number, layer in enumerate(config["activations"]["layers"]):

@@ -34,7 +34,8 @@ class Sampling:
 
     `temperature` 0 takes the most likely token. `stop` is `default` (the model's end tokens) or `harness` (also the
     bare words that the evaluation harness behind the paper's settings stops at). `logprobs`: whether the caller reads
-    the tokens' log-probabilities; an engine may leave them out otherwise.
+    the tokens' log-probabilities; an engine may leave them out otherwise. `paragraph`: a completion also ends right
+    after its first paragraph (`lib.paragraph_stop`).
     """
 
     temperature: float
@@ -42,6 +43,7 @@ class Sampling:
     max_tokens: int
     stop: str = "default"
     logprobs: bool = True
+    paragraph: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """New tokens (the stop token is not among them), their raw log-probabilities, and `stop` or `length`."""
+    """New tokens (the stop token is not among them), their raw log-probabilities, and why they end.
+
+    `stop`, `length`, or `paragraph` where a paragraph was asked for and is complete, at whatever length.
+    """
 
     token_ids: list[int]
     logprobs: list[float]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from workflow_scripts.lib.findings import CONTRADICTED, HARM, SUPPORTED, UNDECIDED, listed, number
 from workflow_scripts.lib.intervention_words import MODES, SELECTIONS, is_random
@@ -214,7 +213,7 @@ def dose_view(path: Path, caption: tuple[str, str], dose: pl.DataFrame, section:
 
 def intervention_view(
     tables: dict[str, pl.DataFrame],
-    published: Path,
+    printed: dict[str, Any],
     config: dict[str, Any],
     figure: tuple[Path, tuple[str, str]] | None,
 ) -> dict[str, Any] | None:
@@ -222,7 +221,6 @@ def intervention_view(
     table, contrasts = tables["table2"], tables["intervention_contrasts"]
     if table.is_empty():
         return None
-    printed = yaml.safe_load(published.read_text(encoding="utf-8"))
     undrawn = [row for row in tables["neuron_overlap"].to_dicts() if not is_random(row["second"])]
     modes = table.filter(pl.col("mode") != "none")["mode"].unique().sort().to_list()
     return {

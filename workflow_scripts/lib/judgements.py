@@ -14,7 +14,11 @@ PLACES = {
     "paragraph": "Dopamine probes on paragraphs",
 }
 """Where a probe is read, and how the report calls it."""
-FIGURE_PLACES = {"fig1": "initial", "fig7": "initial", "fig11": "final", "fig4": "paragraph"}
+FIGURE_PLACES = {
+    **dict.fromkeys(("fig1", "fig5", "fig6", "fig7"), "initial"),
+    "fig11": "final",
+    "fig4": "paragraph",
+}
 METRICS = {"initial": "AUC", "final": "AUC", "paragraph": "Spearman correlation"}
 CHANCE = {"initial": 0.5, "final": 0.5, "paragraph": 0.0}
 

@@ -14,7 +14,11 @@ from workflow_scripts.lib.tables import write_parquet
 Run = tuple[str, str]
 """Model and data set, the keys of the catalogue."""
 
-TEXT = {"model", "dataset", "position", "selection", "against", "mode", "first", "second", "verdict", "reason"}
+TEXT = {
+    *("model", "dataset", "position", "selection", "against", "mode", "first", "second", "verdict", "reason"),
+    *("across", "kind", "model_a", "dataset_a", "model_b", "dataset_b"),
+    *("method", "layers", "prune_ratios", "chosen_on"),
+}
 """The columns that hold words."""
 
 

@@ -1,4 +1,4 @@
-"""What ends a response: the model's end tokens and, for `stop: harness`, words.
+"""What ends a response: the model's end tokens and, for `stop: harness`, words; a paragraph's end, if asked for.
 
 The words are those at which the evaluation harness behind the paper's settings cuts a response.
 Two of them are plain words, so that a correct solution which says "user" is cut there. It exists for comparison only.
@@ -10,7 +10,9 @@ from typing import Any
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from workflow_scripts.lib.boundaries import response_text
+from workflow_scripts.lib.engine import Completion, Sampling
 from workflow_scripts.lib.models import ModelConfig
+from workflow_scripts.lib.paragraph_stop import END, START, ParagraphStop
 
 HARNESS_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "assistant", "user", "_end", "_start")
 HARNESS_CHECK_EVERY = 32
@@ -53,3 +55,15 @@ def harness_cut(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) ->
 def harness_window_hits(windows: Sequence[tuple[int, Sequence[int]]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The names of those windows of tokens in whose text a stop word occurs."""
     return [name for name, token_ids in windows if _first_stop(response_text(token_ids, tokenizer)) is not None]
+
+
+def completion(
+    token_ids: list[int], logprobs: list[float], stopped: bool, sampling: Sampling, paragraphs: ParagraphStop
+) -> Completion:
+    """What was generated up to a stop token (`stopped`), a paragraph's end or the limit, cut at the first stop word."""
+    cut = harness_cut(token_ids, paragraphs.tokenizer) if sampling.stop == "harness" else None
+    if cut is not None:
+        return Completion(token_ids[:cut], logprobs[:cut], "stop")
+    if sampling.paragraph and paragraphs.after(START, token_ids) == END:
+        return Completion(token_ids, logprobs, "paragraph")
+    return Completion(token_ids, logprobs, "stop" if stopped else "length")

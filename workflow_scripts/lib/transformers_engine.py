@@ -20,8 +20,9 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.interventions import Intervention, Proof, intervened
 from workflow_scripts.lib.kv_cache import new_cache, select_rows, use_grouped_attention
 from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
+from workflow_scripts.lib.paragraph_stop import END, START, ParagraphStop
 from workflow_scripts.lib.sampling import Uniforms, sample
-from workflow_scripts.lib.stopping import HARNESS_CHECK_EVERY, end_ids, harness_cut, harness_window_hits
+from workflow_scripts.lib.stopping import HARNESS_CHECK_EVERY, completion, end_ids, harness_window_hits
 
 PREFILL_TOKENS = 32768
 SCORE_LOGITS = 64_000_000
@@ -111,6 +112,7 @@ class TransformersEngine:
         text_config = model.config.get_text_config(decoder=True)
         self.context: int | None = getattr(text_config, "max_position_embeddings", None)
         self.vocabulary: int = text_config.vocab_size
+        self.paragraphs = ParagraphStop(tokenizer, self.vocabulary, self.device)
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, seed: int
@@ -163,6 +165,8 @@ class TransformersEngine:
             if not bool(torch.isfinite(logprobs).all()):
                 raise UserError(f"{self.model.name_or_path}: its logits are not finite; try dtype float32")
             state.record(tokens, logprobs, torch.isin(tokens, self.stop_ids))
+            if sampling.paragraph:
+                state.watch(self.paragraphs, tokens)
             if sampling.stop == "harness" and state.step % HARNESS_CHECK_EVERY == 0:
                 state.finish(harness_window_hits(state.window(), self.tokenizer))
             active = state.active.nonzero().squeeze(-1)
@@ -175,13 +179,9 @@ class TransformersEngine:
             logits = decoder.forward(tokens[:, None], last_only=True)[:, -1]
 
     def _completion(self, state: "BatchState", row: int, sampling: Sampling) -> Completion:
-        length, stopped = int(state.lengths[row]), bool(state.stopped[row])
-        token_ids = state.tokens[row, :length].tolist()
-        logprobs = state.logprobs[row, :length].tolist()
-        cut = harness_cut(token_ids, self.tokenizer) if sampling.stop == "harness" else None
-        if cut is not None:
-            token_ids, logprobs, stopped = token_ids[:cut], logprobs[:cut], True
-        return Completion(token_ids, logprobs, "stop" if stopped else "length")
+        length = int(state.lengths[row])
+        token_ids, logprobs = (kept[row, :length].tolist() for kept in (state.tokens, state.logprobs))
+        return completion(token_ids, logprobs, bool(state.stopped[row]), sampling, self.paragraphs)
 
     def intervened(self, what: Intervention) -> AbstractContextManager[Proof]:
         """Hold neurons in every pass until the block ends (`interventions.intervened`)."""
@@ -224,6 +224,7 @@ class BatchState:
         self.limits = torch.as_tensor(limits, device=device)
         self.rows = torch.arange(n_rows, device=device)
         self.active = self.limits > 0
+        self.paragraph = torch.full_like(self.lengths, START)
         self.step = 0
 
     def record(self, tokens: torch.Tensor, logprobs: torch.Tensor, ends: torch.Tensor) -> None:
@@ -242,13 +243,18 @@ class BatchState:
         places = self.active.nonzero().squeeze(-1)
         return list(zip(places.tolist(), self.tokens[self.rows[places], begin : self.step].tolist(), strict=True))
 
+    def watch(self, paragraphs: ParagraphStop, tokens: torch.Tensor) -> None:
+        """Follow the paragraphs of the rows at hand by the tokens just recorded; end those that are complete."""
+        self.paragraph = paragraphs.batch(self.paragraph, tokens)
+        self.active = self.active & (self.paragraph != END)
+
     def finish(self, places: list[int]) -> None:
         """End the rows at these places."""
         self.active[places] = False
 
     def select(self, places: torch.Tensor) -> None:
         """Keep the rows at these places at hand."""
-        self.rows, self.active = self.rows[places], self.active[places]
+        self.rows, self.active, self.paragraph = self.rows[places], self.active[places], self.paragraph[places]
         self.uniforms.select(places.tolist())
 
 

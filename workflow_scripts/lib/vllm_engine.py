@@ -17,7 +17,8 @@ from workflow_scripts.lib.engine import Completion, EngineOptions, Request, Samp
 from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.interventions import Intervention, Proof, check_intervention
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
-from workflow_scripts.lib.stopping import end_tokens, harness_cut
+from workflow_scripts.lib.paragraph_stop import ParagraphStop
+from workflow_scripts.lib.stopping import completion, end_tokens
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no process of the engine's own: quicker on a CPU, and gone with the rule
@@ -66,6 +67,7 @@ class VllmEngine:
             said = " ".join(str(error).split())[:300]  # the first line alone often says nothing
             raise UserError(f"{model.path}: vLLM cannot run model {model.key} ({said})") from error
         self.engine = self.llm.llm_engine
+        self.paragraphs = ParagraphStop(self.tokenizer, self.llm.model_config.get_vocab_size())
 
     def _arguments(self, options: EngineOptions) -> dict[str, Any]:
         on_gpu, model = torch.cuda.is_available(), self.model
@@ -105,8 +107,11 @@ class VllmEngine:
         """Yield (index of the request, its completions in the order of its keys) as requests finish.
 
         Raises:
-            UserError: a prefix is empty or longer than the model's context, logits are not finite, or vLLM failed.
+            UserError: a prefix is empty or longer than the model's context, logits are not finite, or vLLM failed; a
+                paragraph is asked of a model without an end token.
         """
+        if sampling.paragraph and not self.stop_ids:
+            raise UserError(f"{self.model.path}: has no end token, so vLLM cannot end a paragraph; choose transformers")
         found: dict[int, list[Completion | None]] = {i: [None] * len(r.keys) for i, r in enumerate(requests)}
         wanted: list[tuple[str, tuple[int, ...], Any]] = []
         for index, request in enumerate(requests):
@@ -127,10 +132,11 @@ class VllmEngine:
 
     def _params(self, sampling: Sampling, max_tokens: int, seed: int, key: str) -> Any:
         drawn = {"seed": seed, "key": key, "temperature": sampling.temperature, "top_p": sampling.top_p}
+        drawn |= {"end": self.stop_ids[0]} if sampling.paragraph else {}
         return self._sampling_params(
             max_tokens=max_tokens,
             logprobs=0 if sampling.logprobs else None,
-            extra_args=drawn if sampling.temperature > 0 else None,
+            extra_args=drawn if sampling.temperature > 0 or sampling.paragraph else None,
         )
 
     def _sampling_params(self, **settings: Any) -> Any:
@@ -176,10 +182,7 @@ class VllmEngine:
             raise UserError(f"{self.model.path}: its logits are not finite; try dtype float32")
         if stopped:
             token_ids, logprobs = token_ids[:-1], logprobs[: len(token_ids) - 1]
-        cut = harness_cut(token_ids, self.tokenizer) if sampling.stop == "harness" else None
-        if cut is not None:
-            token_ids, logprobs, stopped = token_ids[:cut], logprobs[:cut], True
-        return Completion(token_ids, logprobs, "stop" if stopped else "length")
+        return completion(token_ids, logprobs, stopped, sampling, self.paragraphs)
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Log-probability of each token given those before it, one array per sequence; its first element is NaN."""

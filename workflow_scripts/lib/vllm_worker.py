@@ -5,6 +5,7 @@ pickled. Masks enter the model when it is loaded, before it is compiled or captu
 of it, and what changes later are the numbers in their buffers.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from workflow_scripts.lib.engine import Sampling
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.models import ModelConfig as Entry
+from workflow_scripts.lib.models import load_tokenizer
+from workflow_scripts.lib.paragraph_stop import END, START, ParagraphStop
 from workflow_scripts.lib.sampling import Stream, sample
 
 
@@ -127,16 +131,36 @@ class Masks:
         return int(block.positions), float(block.miss)
 
 
+@dataclass
+class Row:
+    """A request: its random stream, its tokens so far, and the end token if its paragraph's end is to end it."""
+
+    stream: Stream
+    output: list[int]
+    end: int | None
+    state: int = START
+    followed: int = 0
+
+    def complete(self, paragraphs: ParagraphStop) -> bool:
+        """Whether the tokens so far are a whole paragraph; looks at those that are new."""
+        self.state = paragraphs.after(self.state, self.output[self.followed :])
+        self.followed = len(self.output)
+        return self.state == END
+
+
 class NamedStreams(LogitsProcessor):
     """Draws every token from the random stream of its own request, as the transformers engine does, and forces it.
 
     vLLM then takes the most likely token, which is the one drawn. Its own sampling would depend on what else is in the
-    batch (and dies on a CPU when a request has a seed). The stream's name and the settings come in `extra_args`.
+    batch (and dies on a CPU when a request has a seed). The stream's name and the settings come in `extra_args`. A
+    request that ends with its paragraph is given the end token once that is complete.
     """
 
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
-        self.rows: dict[int, tuple[Stream, list[int]]] = {}
+        self.rows: dict[int, Row] = {}
         self.sampling = Sampling(0.0, 1.0, 1)
+        self.config = vllm_config.model_config
+        self.paragraphs: ParagraphStop | None = None
 
     def is_argmax_invariant(self) -> bool:
         """No: it decides which token is the most likely."""
@@ -146,20 +170,32 @@ class NamedStreams(LogitsProcessor):
         """Follow requests as they enter, leave and move within the batch."""
         process_dict_updates(self.rows, batch_update, self._row)
 
-    def _row(
-        self, params: SamplingParams, prompt: list[int] | None, output: list[int]
-    ) -> tuple[Stream, list[int]] | None:
+    def _row(self, params: SamplingParams, prompt: list[int] | None, output: list[int]) -> Row | None:
         named = params.extra_args
         if not named:
             return None
         self.sampling = Sampling(named["temperature"], named["top_p"], 1)
-        return Stream(named["seed"], named["key"]), output
+        return Row(Stream(named["seed"], named["key"]), output, named.get("end"))
+
+    def _complete(self, rows: int) -> list[tuple[int, int]]:
+        """(row, end token) of the requests whose paragraph is complete. The tokenizer is read when first needed."""
+        watched = [(place, self.rows[place], self.rows[place].end) for place in range(rows)]
+        if self.paragraphs is None and any(end is not None for _, _, end in watched):
+            found = self.config
+            entry = Entry("", found.model, found.revision, trust_remote_code=found.trust_remote_code)
+            self.paragraphs = ParagraphStop(load_tokenizer(entry), found.get_vocab_size())
+        paragraphs = self.paragraphs
+        if paragraphs is None:
+            return []
+        return [(place, end) for place, row, end in watched if end is not None and row.complete(paragraphs)]
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """Leave one token a row. All rows share one sampling setting; a row's step is the length of its output."""
         if not self.rows:
             return logits
-        drawn = [stream.at(len(output)) for stream, output in (self.rows[row] for row in range(len(logits)))]
+        drawn = [row.stream.at(len(row.output)) for row in (self.rows[place] for place in range(len(logits)))]
         uniforms = torch.tensor(drawn, dtype=torch.float64).to(logits.device, non_blocking=True)
         tokens, _ = sample(logits, uniforms, self.sampling)
+        for place, end in self._complete(len(logits)):
+            tokens[place] = end
         return logits.fill_(-torch.inf).scatter_(1, tokens[:, None], 0.0)

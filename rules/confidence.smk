@@ -1,0 +1,154 @@
+"""Telling from the question alone whether the answer will be right.
+
+Needs problems, rollouts, activations, value probes and the model's files.
+Gives `results/confidence/{model}/{dataset}/{shard}.parquet` (what the model says of its confidence),
+`results/confidence/{model}/{dataset}.parquet` with `{dataset}/choices.parquet` (scores of every method and what was chosen),
+tables and the reliability diagram.
+"""
+
+ASKED = every_shard("results/confidence/{model}/{dataset}/{shard}.parquet", "confidence", dataset_shards)
+CONFIDENCE_NAMES = ["table3", "confidence_contrasts", "reliability"]
+CONFIDENCE_TABLES = expand("results/tables/{name}.{kind}", name=CONFIDENCE_NAMES, kind=["csv", "parquet"])
+CONFIDENCE_FIGURES = expand("results/figures/reliability.{kind}", kind=["pdf", "svg", "png"])
+
+
+rule ask_confidence:
+    """Ask the model for its confidence in the problems of one shard, and read that of its first token."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
+        code=modules("ask_confidence"),
+    output:
+        asked="results/confidence/{model}/{dataset}/{shard}.parquet",
+    log:
+        "results/logs/ask_confidence/{model}/{dataset}/{shard}.log",
+    benchmark:
+        "results/benchmarks/ask_confidence/{model}/{dataset}/{shard}.jsonl"
+    conda:
+        ENGINE_ENV
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=1,
+        batch_size=config["rollouts"]["batch_size"],
+        vllm=VLLM,
+    params:
+        settings=section(
+            "model dataset.template rollouts.engine,temperature,top_p,stop confidence.verbal_tries,verbal_tokens,seed"
+        ),
+        weights=weights,
+        versions=ENGINE_PINS,
+    shell:
+        """
+        python -m workflow_scripts.ask_confidence --params {params.settings:q} \
+            --problems {input.problems} --rollouts {input.rollouts} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
+            --output {output.asked} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule predict_confidence:
+    """Score every response by every method, all choices and fits but one made on the training part."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts=shards(
+            "results/rollouts/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        activations=shards(
+            "results/activations/{model}/{dataset}/{shard}.safetensors",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        probes="results/probes/{model}/{dataset}/value.safetensors",
+        asked=shards(
+            "results/confidence/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset),
+        ),
+        code=modules("predict_confidence"),
+    output:
+        predictions="results/confidence/{model}/{dataset}.parquet",
+        choices="results/confidence/{model}/{dataset}/choices.parquet",
+    log:
+        "results/logs/predict_confidence/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/predict_confidence/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=1,
+    params:
+        settings=section("confidence.layers,folds,seed pruning.ratios"),
+        versions=pins("torch", "scikit-learn"),
+    shell:
+        """
+        python -m workflow_scripts.predict_confidence --params {params.settings:q} \
+            --problems {input.problems} --rollouts {input.rollouts} \
+            --activations {input.activations} --probes {input.probes} --asked {input.asked} \
+            --output {output.predictions} --choices {output.choices} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule tabulate_confidence:
+    """How well each method tells right answers from wrong ones, over all runs."""
+    input:
+        predictions=of_runs("results/confidence/{model}/{dataset}.parquet", "confidence"),
+        choices=of_runs("results/confidence/{model}/{dataset}/choices.parquet", "confidence"),
+        code=modules("tabulate_confidence"),
+    output:
+        tables=CONFIDENCE_TABLES,
+    log:
+        "results/logs/tabulate_confidence.log",
+    benchmark:
+        "results/benchmarks/tabulate_confidence.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section("confidence.bins,strata pruning.confidence,bootstrap,seed"),
+        versions=pins("scipy"),
+    shell:
+        """
+        python -m workflow_scripts.tabulate_confidence --params {params.settings:q} \
+            --predictions {input.predictions} --choices {input.choices} \
+            --output-dir results/tables \
+            2> >(tee {log} >&2)
+        """
+
+
+rule plot_reliability:
+    """Share of right answers against the calibrated probability of one."""
+    input:
+        table="results/tables/reliability.parquet",
+        code=modules("plot_reliability"),
+    output:
+        figures=CONFIDENCE_FIGURES,
+    log:
+        "results/logs/plot_reliability.log",
+    benchmark:
+        "results/benchmarks/plot_reliability.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section("figures.reliability"),
+        versions=pins("matplotlib"),
+    shell:
+        """
+        python -m workflow_scripts.plot_reliability --params {params.settings:q} \
+            --table {input.table} --output-dir results/figures \
+            2> >(tee {log} >&2)
+        """

@@ -1,0 +1,169 @@
+"""Search guided by paragraph scores, beside other uses of as many tokens (paper, Section 5.2, Table 4).
+
+Needs problems, activations, paragraphs, values, value probes, the model's files and those of the reference model.
+Gives `results/probes/{model}/{dataset}/dopamine_causal.safetensors`: probes on features that do not see the future,
+`results/search/{model}/{dataset}/{seed}.parquet`: the responses, with all candidates beside, and their tables.
+"""
+
+SEARCHED = expand(
+    of_runs("results/search/{model}/{dataset}/{{seed}}.parquet", "search"), seed=config["search"]["seeds"]
+)
+SEARCH_NAMES = ["table4", "search_contrasts"]
+SEARCH_TABLES = expand("results/tables/{name}.{kind}", name=SEARCH_NAMES, kind=["csv", "parquet"])
+
+# A step is scored before the rest of the response is there, so its probe must be trained on features of what was there.
+CAUSAL = {key: value for key, value in config["dopamine_probes"].items() if key != "runs"}
+CAUSAL |= {"normalization": "causal", "shuffled_seeds": []}
+
+# What a method needs is needed only if the method is configured.
+SEARCH_METHODS = set(config["search"]["methods"])
+REFERENCE = config["search"]["reference"] if "implicit_prm" in SEARCH_METHODS and config["search"]["runs"] else None
+
+
+rule average_causal_paragraphs:
+    """Average causally normalised states over each paragraph, with the module of `average_paragraphs`."""
+    input:
+        activations=shards(
+            "results/activations/{model}/{dataset}/{shard}.safetensors",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
+        paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
+        values="results/values/{model}/{dataset}.parquet",
+        problems="results/problems/{dataset}.parquet",
+        code=modules("average_paragraphs"),
+    output:
+        features="results/features/{model}/{dataset}/causal.safetensors",
+    log:
+        "results/logs/average_causal_paragraphs/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/average_causal_paragraphs/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+        gpu=0,
+    params:
+        settings=canonical({"dopamine_probes": {"normalization": "causal"}}),
+        versions=pins("torch"),
+    shell:
+        """
+        python -m workflow_scripts.average_paragraphs --params {params.settings:q} \
+            --activations {input.activations} --paragraphs {input.paragraphs} \
+            --values {input.values} --problems {input.problems} \
+            --output {output.features} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule train_causal_probes:
+    """Train dopamine probes on causal features, true labels alone, with the module of `train_dopamine_probes`."""
+    input:
+        features="results/features/{model}/{dataset}/causal.safetensors",
+        problems="results/problems/{dataset}.parquet",
+        code=modules("train_dopamine_probes"),
+    output:
+        probes="results/probes/{model}/{dataset}/dopamine_causal.safetensors",
+    log:
+        "results/logs/train_causal_probes/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/train_causal_probes/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=120,
+        gpu=1,
+    params:
+        settings=canonical({"dopamine_probes": CAUSAL}),
+        versions=pins("torch"),
+    shell:
+        """
+        python -m workflow_scripts.train_dopamine_probes --params {params.settings:q} \
+            --features {input.features} --problems {input.problems} \
+            --output {output.probes} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule guide_search:
+    """Answer the validation problems of a run by every method, for one seed."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        dopamine=(
+            "results/probes/{model}/{dataset}/dopamine_causal.safetensors" if "dopamine" in SEARCH_METHODS else []
+        ),
+        value="results/probes/{model}/{dataset}/value.safetensors" if "best_of_n" in SEARCH_METHODS else [],
+        code=modules("guide_search"),
+    output:
+        responses="results/search/{model}/{dataset}/{seed}.parquet",
+        candidates="results/search/{model}/{dataset}/{seed}.candidates.parquet",
+    log:
+        "results/logs/guide_search/{model}/{dataset}/{seed}.log",
+    benchmark:
+        "results/benchmarks/guide_search/{model}/{dataset}/{seed}.jsonl"
+    wildcard_constraints:
+        seed="[0-9]+",
+    conda:
+        ENGINE_ENV
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+        batch_size=config["rollouts"]["batch_size"],
+        batch_tokens=config["activations"]["batch_tokens"],
+        vllm=VLLM,
+    params:
+        settings=section(
+            "model dataset.key,template,instruction,response_prefix,answer grading activations.dtype"
+            " rollouts.engine,max_tokens,temperature,top_p,stop search.methods,n_problems,layer,candidates"
+        ),
+        dopamine="--dopamine-probes" if "dopamine" in SEARCH_METHODS else "",
+        value="--value-probes" if "best_of_n" in SEARCH_METHODS else "",
+        reference=canonical(entry("model", REFERENCE)) if REFERENCE else "null",
+        weights=weights,
+        reference_weights=model_identity(config["models"][REFERENCE]["path"]) if REFERENCE else "",
+        versions=f"{ENGINE_PINS} {GRADER_PINS}",
+    shell:
+        """
+        python -m workflow_scripts.guide_search --params {params.settings:q} --seed {wildcards.seed} \
+            --problems {input.problems} {params.dopamine} {input.dopamine} {params.value} {input.value} \
+            --reference {params.reference:q} --workers {threads} \
+            --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
+            --batch-tokens {resources.batch_tokens} \
+            --output {output.responses} --candidates {output.candidates} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule tabulate_search:
+    """Table 4 and the contrasts between methods, over all runs."""
+    input:
+        responses=SEARCHED,
+        code=modules("tabulate_search"),
+    output:
+        tables=SEARCH_TABLES,
+    log:
+        "results/logs/tabulate_search.log",
+    benchmark:
+        "results/benchmarks/tabulate_search.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section("search.methods,seeds pruning.confidence,bootstrap,seed"),
+        versions=pins("scipy"),
+    shell:
+        """
+        python -m workflow_scripts.tabulate_search --params {params.settings:q} \
+            --search {input.responses} \
+            --output-dir results/tables \
+            2> >(tee {log} >&2)
+        """

@@ -1,0 +1,167 @@
+"""Dopamine neurons over the tokens of responses, and what holding value neurons of earlier layers does to them.
+
+Needs problems, rollouts, paragraphs, values, activations, value and dopamine probes and the model's files.
+Gives `results/trajectories/{model}/{dataset}.parquet` (trajectories), `results/trajectories/{model}/{dataset}/ablated.parquet`,
+three tables and figures 3, 9 and 10.
+"""
+
+TRACED = of_runs("results/trajectories/{model}/{dataset}.parquet", "trajectories")
+ABLATED = of_runs("results/trajectories/{model}/{dataset}/ablated.parquet", "trajectories")
+TRAJECTORY_TABLES = expand(
+    "results/tables/{name}.{kind}",
+    name=["trajectories", "trajectory_ablation", "ablation_contrasts"],
+    kind=["csv", "parquet"],
+)
+TRAJECTORY_FIGURES = expand(
+    "results/figures/{name}.{kind}",
+    name=["fig3", "fig9", "fig10"],
+    kind=["pdf", "svg", "png"],
+)
+
+
+rule trace_neurons:
+    """Follow dopamine neurons, and as many random ones, over the tokens of every valued response."""
+    input:
+        problems="results/problems/{dataset}.parquet",
+        rollouts=shards(
+            "results/rollouts/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
+        paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
+        values="results/values/{model}/{dataset}.parquet",
+        activations=shards(
+            "results/activations/{model}/{dataset}/{shard}.safetensors",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
+        probes="results/probes/{model}/{dataset}/dopamine.safetensors",
+        code=modules("trace_neurons"),
+    output:
+        traced="results/trajectories/{model}/{dataset}.parquet",
+    log:
+        "results/logs/trace_neurons/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/trace_neurons/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=section("model trajectories.layer,n_neurons,seed dopamine_probes.normalization"),
+        weights=weights,
+        versions=pins("torch", "scipy", "transformers", "tokenizers"),
+    shell:
+        """
+        python -m workflow_scripts.trace_neurons --params {params.settings:q} \
+            --problems {input.problems} --probes {input.probes} --values {input.values} \
+            --rollouts {input.rollouts} --paragraphs {input.paragraphs} \
+            --activations {input.activations} \
+            --output {output.traced} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule ablate_value_neurons:
+    """Follow the dopamine neurons again while value neurons, or random ones, of earlier layers are held at zero."""
+    input:
+        traced="results/trajectories/{model}/{dataset}.parquet",
+        rollouts=shards(
+            "results/rollouts/{model}/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
+        activations=shards(
+            "results/activations/{model}/{dataset}/{shard}.safetensors",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
+        probes="results/probes/{model}/{dataset}/value.safetensors",
+        code=modules("ablate_value_neurons"),
+    output:
+        ablated="results/trajectories/{model}/{dataset}/ablated.parquet",
+    log:
+        "results/logs/ablate_value_neurons/{model}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/ablate_value_neurons/{model}/{dataset}.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=1,
+        batch_tokens=config["activations"]["batch_tokens"],
+    params:
+        settings=section("model activations.dtype trajectories.ablated_layers,ablated_share,draws,seed"),
+        weights=weights,
+        versions=pins("torch", "transformers"),
+    shell:
+        """
+        python -m workflow_scripts.ablate_value_neurons --params {params.settings:q} \
+            --traced {input.traced} --probes {input.probes} --rollouts {input.rollouts} \
+            --activations {input.activations} --batch-tokens {resources.batch_tokens} \
+            --output {output.ablated} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule tabulate_trajectories:
+    """How the followed neurons go with TD errors, and what ablation does to them, over all runs."""
+    input:
+        traced=TRACED,
+        ablated=ABLATED,
+        code=modules("tabulate_trajectories"),
+    output:
+        tables=TRAJECTORY_TABLES,
+    log:
+        "results/logs/tabulate_trajectories.log",
+    benchmark:
+        "results/benchmarks/tabulate_trajectories.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section("pruning.confidence,bootstrap,seed"),
+        versions=pins("scipy", "numpy"),
+    shell:
+        """
+        python -m workflow_scripts.tabulate_trajectories --params {params.settings:q} \
+            --traced {input.traced} --ablated {input.ablated} \
+            --output-dir results/tables \
+            2> >(tee {log} >&2)
+        """
+
+
+rule plot_trajectories:
+    """Figures 3, 9 and 10."""
+    input:
+        traced=TRACED,
+        ablated=ABLATED,
+        code=modules("plot_trajectories"),
+    output:
+        figures=TRAJECTORY_FIGURES,
+    log:
+        "results/logs/plot_trajectories.log",
+    benchmark:
+        "results/benchmarks/plot_trajectories.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+    params:
+        settings=section("figures.fig3,fig9,fig10"),
+        versions=pins("matplotlib"),
+    shell:
+        """
+        python -m workflow_scripts.plot_trajectories --params {params.settings:q} \
+            --traced {input.traced} --ablated {input.ablated} \
+            --output-dir results/figures \
+            2> >(tee {log} >&2)
+        """

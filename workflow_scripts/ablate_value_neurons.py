@@ -1,0 +1,266 @@
+"""Rule `ablate_value_neurons`: dopamine neurons while value neurons of earlier layers are held at zero.
+
+The model reads its responses to validation problems again, once under each condition: nothing held, the top value neurons of all ablated
+layers at zero, as many random ones, and as many random ones matched to them in root-mean-square activation. Each row
+compares the normalised trajectory of one neuron over one response with that of the unablated pass (method, section 10;
+paper, Appendix H). With `calibration` the moments are those of the stored, unablated states.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from workflow_scripts.average_paragraphs import RESPONSE, Normalize, Response, normalizer
+from workflow_scripts.dump_activations import read_responses
+from workflow_scripts.lib import ablation
+from workflow_scripts.lib import activations as reading
+from workflow_scripts.lib.ablation import Condition, conditions, passes, relative_gap, tolerance
+from workflow_scripts.lib.activations import States, read_layer
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.interventions import Proof
+from workflow_scripts.lib.models import ModelConfig, fingerprint, load_model
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.responses import Source, open_activations, select_responses, take
+from workflow_scripts.lib.sections import Trajectories
+from workflow_scripts.lib.statistics import pearson
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.trajectories import Traced, mean_importance, means_between, read_trace
+
+SCHEMA: dict[str, Any] = {
+    "problem_id": pl.String,
+    "sample": pl.Int64,
+    "split": pl.String,
+    "neuron": pl.Int64,
+    "condition": pl.String,
+    "draw": pl.Int64,
+    "correlation": pl.Float64,
+    "rmse": pl.Float64,
+    "own_layers": pl.Int64,
+    "means": pl.List(pl.Float32),
+    "trajectory": pl.List(pl.Float32),
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all conditions share. `responses` are those of `traced`, in its order; `neurons` are followed."""
+
+    traced: Traced
+    responses: list[reading.Response]
+    source: Source
+    neurons: list[int]
+    normalize: Normalize
+    dtype: torch.dtype
+    batch_tokens: int
+
+    @cached_property
+    def about(self) -> dict[Response, tuple[str, list[int]]]:
+        """Part of the split and boundaries of each response."""
+        columns = self.traced.responses.select(*RESPONSE, "split", "boundaries")
+        return {(problem_id, sample): (split, ends) for problem_id, sample, split, ends in columns.iter_rows()}
+
+    def trajectories(self, states: Float[Tensor, "T+1 d"]) -> Float[np.ndarray, "neurons T"]:
+        """Normalised activations of the followed neurons."""
+        return self.normalize(states[:, torch.tensor(self.neurons)]).T.double().numpy()
+
+
+def traced_responses(traced: Traced, rollouts: pl.DataFrame) -> list[reading.Response]:
+    """The validation responses of the trajectories, in their order; those without tokens are left out.
+
+    Raises:
+        UserError: one is missing or has another number of tokens.
+    """
+    known = {(one.problem_id, one.sample): one for one in read_responses(rollouts)}
+    found = []
+    for problem_id, sample, pieces in traced.of("validation").responses.select(*RESPONSE, "pieces").iter_rows():
+        one = known.get((problem_id, sample))
+        if one is None or len(one.response_ids) != len(pieces):
+            raise UserError(
+                f"rollouts: problem {problem_id}, sample {sample} is missing or another response than the traced one; "
+                "delete the trajectories of this model and data set and run again"
+            )
+        found.append(one)
+    return [one for one in found if one.response_ids]
+
+
+def training_rms(source: Source, layer: int, split: dict[str, str]) -> Float[np.ndarray, " d"] | None:
+    """Root mean square of every neuron over the states of the training responses; None where there are none."""
+    rewards = {(problem_id, sample): 0.0 for problem_id, sample, _ in source.rows}
+    known = {problem_id: split.get(problem_id, "") for problem_id, _, _ in source.rows}
+    places = select_responses(source, known, rewards, "train").places
+    if not len(places):
+        return None
+    states, _ = take(*source.states(layer), places)
+    return states.double().square().mean(0).sqrt().numpy()
+
+
+def check_unablated(run: Run, model: PreTrainedModel, report: Any) -> tuple[list[Float[np.ndarray, "n T"]], float]:
+    """Trajectories of the unablated pass, and its largest relative gap to the stored activations.
+
+    Raises:
+        UserError: the states are not those that were stored, within rounding.
+    """
+    layer = run.traced.layer
+    states, offsets = run.source.states(layer)
+    places = {(problem_id, sample): place for place, (problem_id, sample, _) in enumerate(run.source.rows)}
+    found: list[Any] = [None] * len(run.responses)
+    allowed, largest = tolerance(run.dtype, model.dtype), 0.0
+    for index, mine in passes(model, run.responses, layer, Condition("none"), run.dtype, run.batch_tokens, report, {}):
+        one = run.responses[index]
+        place = places.get((one.problem_id, one.sample))
+        stored = states[:0] if place is None else states[offsets[place] : offsets[place + 1]]
+        gap = relative_gap(mine, stored) if stored.shape == mine.shape else float("inf")
+        if gap > allowed:
+            raise UserError(
+                f"{run.source.paths[0].parent}: problem {one.problem_id}, sample {one.sample}: the stored states are "
+                f"not those of the model (relative gap {gap:.2g}); delete the activations of this model and run again"
+            )
+        found[index], largest = run.trajectories(mine), max(largest, gap)
+    return found, largest
+
+
+def compared(own: Float[np.ndarray, " T"], unablated: Float[np.ndarray, " T"]) -> tuple[float | None, float]:
+    """Pearson correlation (None where a side does not vary) and root-mean-square difference of two trajectories."""
+    correlation = float(pearson(own, unablated))
+    rmse = float(np.sqrt(np.square(own - unablated).mean()))
+    return (correlation if np.isfinite(correlation) else None), rmse
+
+
+def rows_of(run: Run, condition: Condition, index: int, own: np.ndarray, unablated: np.ndarray) -> Iterator[Row]:
+    """A row for each followed neuron over one response."""
+    one = run.responses[index]
+    split, boundaries = run.about[one.problem_id, one.sample]
+    means = means_between(own, boundaries)
+    for place, neuron in enumerate(run.neurons):
+        none = condition.name == "none"
+        correlation, rmse = (None, None) if none else compared(own[place], unablated[place])
+        yield {
+            "problem_id": one.problem_id,
+            "sample": one.sample,
+            "split": split,
+            "neuron": neuron,
+            "condition": condition.name,
+            "draw": condition.draw,
+            "correlation": correlation,
+            "rmse": rmse,
+            "own_layers": condition.own_layers(neuron),
+            "means": means[place].tolist(),
+            "trajectory": own[place].tolist(),
+        }
+
+
+def proven(condition: Condition, proofs: dict[int, Proof]) -> list[Row]:
+    """What was done at each layer held.
+
+    Raises:
+        RuntimeError: a layer was not held at every position.
+    """
+    if failed := [layer for layer in condition.held if not proofs[layer].holds]:
+        raise RuntimeError(f"condition {condition.name}, draw {condition.draw}: layer {failed[0]} was not held")
+    return [
+        {"condition": condition.name, "draw": condition.draw, "layer": layer, "n_neurons": len(held)}
+        | {"neurons": held, **vars(proofs[layer])}
+        for layer, held in condition.held.items()
+    ]
+
+
+def ablate(run: Run, model: PreTrainedModel, every: Sequence[Condition]) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The rows of all conditions, sorted by response, neuron, condition and draw; proofs and gap of the passes.
+
+    Raises:
+        UserError: the unablated pass does not give the stored states.
+    """
+    progress = Progress(len(run.responses) * len(every), "responses", "ablate_value_neurons")
+    unablated, gap = check_unablated(run, model, progress.advance)
+    rows = [row for i, own in enumerate(unablated) for row in rows_of(run, every[0], i, own, own)]
+    proofs: list[Row] = []
+    for condition in every[1:]:
+        done: dict[int, Proof] = {}
+        layer = run.traced.layer
+        for i, states in passes(
+            model, run.responses, layer, condition, run.dtype, run.batch_tokens, progress.advance, done
+        ):
+            rows += rows_of(run, condition, i, run.trajectories(states), unablated[i])
+        proofs += proven(condition, done) if run.responses else []
+    place = pl.col("condition").replace_strict({name: i for i, name in enumerate(ablation.CONDITIONS)})
+    frame = pl.DataFrame(rows, schema=SCHEMA).sort("problem_id", "sample", "neuron", place, "draw")
+    return frame, {"proofs": proofs, "largest_gap": gap}
+
+
+def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> Run:
+    """Everything that the passes need besides the model."""
+    source = open_activations(arguments.activations, [traced.layer])
+    split = dict(traced.responses.select("problem_id", "split").iter_rows())
+    neurons = [traced.neurons[place].neuron for place in traced.places("dopamine")]
+    states = read_layer(source.paths, traced.layer, expect=source.identity)
+    columns = {traced.layer: states.layers[traced.layer][:, torch.tensor(neurons)]}
+    normalize = normalizer(traced.normalization, States(states.rows, states.offsets, columns), traced.layer, split)
+    responses = traced_responses(traced, read_parquet(arguments.rollouts))
+    return Run(traced, responses, source, neurons, normalize, getattr(torch, dtype), arguments.batch_tokens)
+
+
+def all_conditions(arguments: argparse.Namespace, run: Run, section: Trajectories) -> list[Condition]:
+    """The configured conditions, made from the value probes and from the activations of training responses."""
+    layers = section.ablated_layers
+    split = dict(run.traced.responses.select("problem_id", "split").iter_rows())
+    source = open_activations(arguments.activations, layers)
+    importance = {layer: mean_importance(arguments.probes, "value", layer, source.identity) for layer in layers}
+    measured = {layer: training_rms(source, layer, split) for layer in layers}
+    rms = {layer: found for layer, found in measured.items() if found is not None}
+    return conditions(importance, rms, section.ablated_share, section.draws, section.seed)
+
+
+def check_model(config: ModelConfig, source: Source) -> None:
+    """See that the stored states are of this model.
+
+    Raises:
+        UserError: they are of another version.
+    """
+    if source.metadata["fingerprint"] != fingerprint(config.path, config.revision):
+        raise UserError(
+            f"{source.paths[0]}: the activations are of another version of model {config.key}; "
+            "delete them and run again"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="JSON: model, activations (dtype), trajectories")
+    parser.add_argument("--traced", required=True, type=Path, help="the trajectories of this run")
+    parser.add_argument("--probes", required=True, type=Path, help="the value probes")
+    for name in ("rollouts", "activations"):
+        parser.add_argument(f"--{name}", required=True, nargs="+", type=Path, help="shards that hold valued problems")
+    parser.add_argument("--batch-tokens", required=True, type=int, help="tokens at a time; changes no result")
+    parser.add_argument("--output", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    params, traced = load(arguments.params), read_trace(arguments.traced)
+    section = params.trajectories
+    frame = pl.DataFrame(schema=SCHEMA)
+    about: dict[str, Any] = {"proofs": [], "largest_gap": None}
+    if section.ablated_layers:
+        run = prepare(arguments, traced, params.activations.dtype)
+        every = all_conditions(arguments, run, section)
+        config = ModelConfig.from_entry(params.model)
+        check_model(config, run.source)
+        frame, about = ablate(run, load_model(config), every)
+    about |= {"format": ablation.FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    about |= {"ablated_layers": section.ablated_layers}
+    write_parquet(frame, arguments.output, {name: json.dumps(value) for name, value in about.items()})
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,46 @@
+"""Rule `compare_neurons`: do probes of other data sets and related models find the same neurons (method, section 7).
+
+Neurons are compared by number. Models trained independently, from different bases, have no common neurons by number,
+for nothing ties the coordinates of one to those of the other. So models are compared within families only: those made
+from one base.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflow_scripts.lib import importances, transfer
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.result_tables import with_columns, write_table
+
+CONTROLS = ("same_seed", "shuffled", "within", "reason")
+OVERLAP = (
+    *transfer.KEYS,
+    *("prune_ratio", "n_kept", "d", "iou", "iou_low", "iou_high", "n_pairs", "same_seed"),
+    *("random_mean", "random_low", "random_high", "shuffled", "within", "reason"),
+)
+CORRELATION = (*transfer.KEYS, "d", "n_pairs", "spearman", "ci_low", "ci_high", *CONTROLS)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the probes of all runs, compare every pair, write the tables `transfer` and `importance_correlation`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON with transfer.families and section pruning")
+    parser.add_argument("--value", nargs="*", default=[], type=Path, help="value probes of the runs, in their order")
+    parser.add_argument("--dopamine", nargs="*", default=[], type=Path, help="dopamine probes of those that have them")
+    parser.add_argument("--output-dir", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    runs = [importances.read(path, kind) for kind in ("value", "dopamine") for path in getattr(arguments, kind)]
+    importances.check_versions(runs)
+    pairs = transfer.pairs_of(runs, params.transfer.families)
+    pruning = params.pruning
+    overlap = [row for pair in pairs for row in transfer.overlap_rows(pair, pruning.ratios, pruning.confidence)]
+    correlation = [row for pair in pairs for row in transfer.correlation_rows(pair, pruning)]
+    write_table(with_columns(overlap, OVERLAP), "transfer", arguments.output_dir)
+    write_table(with_columns(correlation, CORRELATION), "importance_correlation", arguments.output_dir)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,234 @@
+"""Telling right answers from wrong ones before they are given, and what is chosen (method, section 8; Table 3)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from workflow_scripts.lib.calibration import calibrate
+from workflow_scripts.lib.confidence_folds import Folds, fold_auc, out_of_fold
+from workflow_scripts.lib.probes import Probes, ranking
+from workflow_scripts.lib.prune_scores import settled
+from workflow_scripts.lib.pruning import curve
+from workflow_scripts.lib.statistics import auc
+
+Array = np.ndarray
+METHODS = {
+    "value_neurons": "value neurons",
+    "value_neurons_cv": "value neurons (folds)",
+    "lcd": "class means (LCD)",
+    "lcd_logistic": "logistic regression",
+    "verbal": "verbal confidence",
+    "token": "token confidence",
+    "question_length": "question length",
+}
+"""The methods in the order of tables and figures, and what to call them."""
+VALUE_METHODS = ("value_neurons", "value_neurons_cv")
+BASELINES = [name for name in METHODS if name not in VALUE_METHODS]
+CHOSEN_ON = {
+    "value_neurons": "validation",
+    "value_neurons_cv": "training folds",
+    "lcd": "training folds",
+    "lcd_logistic": "training folds",
+    "verbal": "nothing",
+    "token": "nothing",
+    "question_length": "training",
+}
+"""What the free choices of a method (prune ratio, layer, regularisation, sign) were made on."""
+REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Values of scikit-learn's `C` for the logistic regression."""
+ANSWERED = 0.9
+"""Least share of the validation problems that a method must score."""
+NO_FOLDS = "fewer than two training problems: no folds to choose or to calibrate by"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Scores of one method, from one layer and probe where it has several, larger for more confidence.
+
+    `training` [R]: those that calibration may use, of a fitted method out of fold; NaN where there is none. `choice`:
+    what was chosen; `undefined` says why there are no scores at all, `uncalibrated` why there are no probabilities.
+    `trained`: whether `training` is out of fold.
+    """
+
+    method: str
+    training: Float[Array, " responses"]
+    validation: Float[Array, " held_out"]
+    layer: int | None = None
+    seed: int | None = None
+    prune_ratio: float | None = None
+    regularization: float | None = None
+    sign: int | None = None
+    selection_auc: float | None = None
+    trained: bool = False
+    undefined: str | None = None
+    uncalibrated: str | None = None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Rewards (float64, 0 or 1) of the training and of the validation responses, and the training folds."""
+
+    training: Float[Array, " responses"]
+    validation: Float[Array, " held_out"]
+    folds: Folds
+
+
+def one_class(rewards: Float[Array, " n"], part: str) -> str | None:
+    """Why nothing can be learned or measured on these responses, if so."""
+    if not len(rewards):
+        return f"no {part} responses"
+    if rewards.min() == rewards.max():
+        return f"all {part} responses are {'right' if rewards[0] else 'wrong'}"
+    return None
+
+
+def class_means(states: Float[Tensor, "n d"], rewards: Float[Array, " n"]) -> Callable[[Tensor], Array]:
+    """The latent correctness direction: mean of the right less mean of the wrong, projections centred between them."""
+    inputs = states.double().numpy()
+    right, wrong = inputs[rewards > 0].mean(0), inputs[rewards == 0].mean(0)
+    return lambda others: (others.double().numpy() - (right + wrong) / 2) @ (right - wrong)
+
+
+def logistic(states: Float[Tensor, "n d"], rewards: Float[Array, " n"], c: float) -> Callable[[Tensor], Array]:
+    """Log-odds by logistic regression with L2 penalty 1/c on standardised inputs."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000))
+    model.fit(states.double().numpy(), rewards.astype(int))
+    return lambda others: model.decision_function(others.double().numpy())
+
+
+def linear_candidate(
+    method: str, states: tuple[Tensor, Tensor], layer: int, labels: Labels, c: float | None = None
+) -> Outcome:
+    """A linear method at one layer: scores out of fold, and on validation by the whole training part.
+
+    `states`: s_0 of the training and of the validation responses, [R, d] each.
+    """
+
+    def fit(inputs: Tensor, rewards: Array) -> Callable[[Tensor], Array]:
+        return class_means(inputs, rewards) if c is None else logistic(inputs, rewards, c)
+
+    scores = out_of_fold(fit, states[0], labels.training, labels.folds)
+    held_out = np.full(len(labels.validation), np.nan)
+    if one_class(labels.training, "training") is None and len(held_out):
+        held_out = fit(states[0], labels.training)(states[1])
+    found = float(fold_auc(scores, labels.training, labels.folds))
+    return Outcome(method, scores, held_out, layer, None, None, c, selection_auc=found, trained=True)
+
+
+def best(candidates: Sequence[Outcome], labels: Labels) -> Outcome:
+    """The candidate with the largest AUC over folds, the first of equal ones."""
+    found = np.array([candidate.selection_auc for candidate in candidates])
+    if np.isnan(found).all():
+        method = candidates[0].method
+        reason = unchosen(labels)
+        nothing = (np.full_like(candidates[0].training, np.nan), np.full_like(candidates[0].validation, np.nan))
+        return Outcome(method, *nothing, trained=True, undefined=reason, uncalibrated=reason)
+    return candidates[int(np.nanargmax(found))]
+
+
+def unchosen(labels: Labels) -> str:
+    """Why the folds give no AUC to choose by."""
+    few = NO_FOLDS if labels.folds.n < 2 else "no training fold holds both right and wrong responses"
+    return one_class(labels.training, "training") or few
+
+
+def value_outcomes(
+    method: str,
+    probes: Probes,
+    held_out: Float[Tensor, "held_out d"],
+    ratios: Sequence[float],
+    by_fold: Float[Array, "ratios responses"] | None,
+    labels: Labels,
+) -> list[Outcome]:
+    """One outcome for each probe of a layer (seeds on true rewards) at the layer's prune ratio.
+
+    `value_neurons` takes the ratio with the best mean AUC of the seeds on validation, `value_neurons_cv` the one with
+    the best mean AUC over the training folds (`by_fold`, None without folds); the lower ratio of equal ones.
+    """
+    predicted = settled(curve(probes, held_out, ranking(probes), ratios))
+    if method == "value_neurons":
+        scores, missing = (
+            auc(predicted, labels.validation.astype(int)).mean(1),
+            one_class(labels.validation, "validation"),
+        )
+    elif by_fold is None:
+        scores, missing = np.full(len(ratios), np.nan), None
+    else:
+        scores, missing = fold_auc(by_fold, labels.training, labels.folds), None
+    reason = one_class(labels.training, "training")
+    if reason is None and not np.isfinite(scores).any():
+        reason = f"no prune ratio can be chosen: {missing or unchosen(labels)}"
+    place = 0 if reason else int(np.nanargmax(scores))
+    training = np.full(len(labels.training), np.nan) if by_fold is None or reason else by_fold[place]
+    return [
+        Outcome(
+            method,
+            training,
+            np.full(len(labels.validation), np.nan) if reason else predicted[place, i].astype(float),
+            spec.layer,
+            spec.seed,
+            None if reason else ratios[place],
+            selection_auc=None if reason else float(scores[place]),
+            trained=True,
+            undefined=reason,
+            uncalibrated=reason or (NO_FOLDS if by_fold is None else None),
+        )
+        for i, spec in enumerate(probes.specs)
+    ]
+
+
+def spoken_outcome(
+    method: str,
+    training: Float[Array, " responses"],
+    validation: Float[Array, " held_out"],
+    words: tuple[str, str],
+    labels: Labels,
+) -> Outcome:
+    """A method that only the model was asked for; NaN where it gave nothing.
+
+    `words`: what to say where it never gave anything, and what it gives.
+    """
+    answered = int((~np.isnan(validation)).sum())
+    undefined = None
+    if answered < ANSWERED * len(validation):
+        needed = f"for only {answered} of {len(validation)} validation responses; {100 * ANSWERED:g} % are needed"
+        undefined = f"{words[1]} {needed}" if answered or (~np.isnan(training)).any() else words[0]
+    missing = "no training response has a score" if np.isnan(training).all() else None
+    return Outcome(
+        method,
+        training,
+        validation,
+        undefined=undefined,
+        uncalibrated=undefined or one_class(labels.training, "training") or missing,
+    )
+
+
+def length_outcome(
+    training: Float[Array, " responses"], validation: Float[Array, " held_out"], labels: Labels
+) -> Outcome:
+    """Question length, with the sign that ranks right answers of the training part higher; + where it says neither."""
+    reason = one_class(labels.training, "training")
+    found = float(auc(training, labels.training.astype(int)))
+    sign = -1 if found < 0.5 else 1
+    return Outcome(
+        "question_length",
+        sign * training,
+        sign * validation,
+        sign=None if reason else sign,
+        selection_auc=None if reason else max(found, 1 - found),
+        undefined=reason and f"no sign can be chosen: {reason}",
+        uncalibrated=reason,
+    )
+
+
+def probabilities(outcome: Outcome, labels: Labels) -> Float[Array, " held_out"]:
+    """Calibrated chances of being right, on validation; NaN where there are none."""
+    if outcome.uncalibrated:
+        return np.full(len(outcome.validation), np.nan)
+    return calibrate(outcome.training, labels.training, outcome.validation)

@@ -1,0 +1,218 @@
+"""Rule `plot_transfer`: Figures 2 and 8 as pdf, svg and png, from the table `transfer` alone."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import polars as pl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from workflow_scripts.lib import plotting
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.transfer import DATASETS, MODELS, ONE_SEED
+
+NAMES = ("fig2", "fig8")
+PER_ROW = 4
+WIDTH, HEIGHT = 2.5, 2.1
+WRAP = 30
+SAME = {DATASETS: "model_a", MODELS: "dataset_a"}
+"""What the pairs of a group share."""
+PARTS = {DATASETS: ("dataset_a", "dataset_b"), MODELS: ("model_a", "model_b")}
+"""What the runs of a pair differ in."""
+RUNS = (("model_a", "dataset_a"), ("model_b", "dataset_b"))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pairs that share a model (across data sets) or a data set (across models); `layers` has a panel each."""
+
+    across: str
+    shared: str
+    layers: list[int]
+    rows: pl.DataFrame
+
+    @property
+    def title(self) -> str:
+        """What the pairs have in common."""
+        return f"across {self.across}: {self.shared}"
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs, in the order of the table."""
+        return self.rows.select(PARTS[self.across]).unique(maintain_order=True).rows()
+
+
+def groups_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Group]:
+    """The pairs of value probes of which both runs are configured: first across data sets, then across models."""
+    runs = section.get("runs") or []
+    both = [pl.concat_str(names, separator="/").is_in(runs) for names in RUNS]
+    rows = table.filter(pl.col("kind") == "value", *both)
+    listed = section.get("layers")
+    found = []
+    for across, column in SAME.items():
+        for (shared,), part in rows.filter(pl.col("across") == across).group_by(column, maintain_order=True):
+            layers = list(listed) if listed not in (None, "all") else sorted(part["layer"].unique().to_list())
+            found.append(Group(across, str(shared), layers, part.filter(pl.col("layer").is_in(layers))))
+    return found
+
+
+def style_of(place: int) -> dict[str, Any]:
+    """The style of a group's pair; where there are more pairs than styles, markers are hollow the second time."""
+    style = plotting.LINES[place % len(plotting.LINES)]
+    return style | {"markerfacecolor": "white"} if (place // len(plotting.LINES)) % 2 else style
+
+
+def draw_pair(axes: Axes, rows: pl.DataFrame, style: dict[str, Any]) -> None:
+    """IoU of one pair of runs, with the range over pairs of seeds where there is more than one."""
+    shade = rows.drop_nulls(["iou_low", "iou_high"])
+    x, line = plotting.kept_share(shade["prune_ratio"].to_list()), {key: style[key] for key in ("color", "linestyle")}
+    low, high = shade["iou_low"].to_numpy(), shade["iou_high"].to_numpy()
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
+    for edge in (low, high):
+        axes.plot(x, edge, linewidth=0.6, alpha=0.8, **line)
+    known = rows.drop_nulls("iou")
+    x = plotting.kept_share(known["prune_ratio"].to_list())
+    axes.plot(x, known["iou"].to_numpy(), markersize=3.2, linewidth=1.5, zorder=4, **style)
+
+
+def draw_controls(axes: Axes, rows: pl.DataFrame) -> None:
+    """What chance gives, and the means over pairs of shuffled labels and of other seeds of the same run."""
+    pooled = rows.group_by("prune_ratio").agg(
+        pl.col("random_mean", "shuffled", "within").mean(), pl.col("random_low").min(), pl.col("random_high").max()
+    )
+    pooled = pooled.sort("prune_ratio")
+    x = plotting.kept_share(pooled["prune_ratio"].to_list())
+    low, high = pooled["random_low"].to_numpy(), pooled["random_high"].to_numpy()
+    axes.fill_between(x, low, high, zorder=0.5, **plotting.BAND)
+    for column, style in (
+        ("random_mean", plotting.RANDOM),
+        ("shuffled", plotting.SHUFFLED),
+        ("within", plotting.CEILING),
+    ):
+        known = pooled.drop_nulls(column)
+        axes.plot(plotting.kept_share(known["prune_ratio"].to_list()), known[column].to_numpy(), zorder=3, **style)
+
+
+def draw_panel(axes: Axes, group: Group, layer: int) -> None:
+    """All pairs of a group at one layer."""
+    rows = group.rows.filter(pl.col("layer") == layer).sort("prune_ratio", maintain_order=True)
+    axes.set_title(f"layer {layer}")
+    axes.set_ylim(-0.04, 1.04)
+    plotting.stretch_axis(axes, rows["prune_ratio"].unique(maintain_order=True).to_list(), True)
+    if rows.drop_nulls("iou").is_empty():
+        plotting.explain_empty(axes, "no probes were compared at this layer", WRAP)
+        return
+    draw_controls(axes, rows)
+    for place, pair in enumerate(group.pairs):
+        names = zip(PARTS[group.across], pair, strict=True)
+        draw_pair(axes, rows.filter([pl.col(column) == name for column, name in names]), style_of(place))
+
+
+def pair_handles(group: Group) -> list[Line2D]:
+    """Legend entries of a group's pairs; a pair that shares its first weights is marked."""
+    marked = group.rows.filter(pl.col("reason").str.contains(ONE_SEED, literal=True).fill_null(value=False))
+    alike = set(marked.select(PARTS[group.across]).rows())
+    return [
+        Line2D(
+            [],
+            [],
+            markersize=4,
+            linewidth=1.5,
+            label=" and ".join(pair) + (" (same first weights)" if pair in alike else ""),
+            **style_of(place),
+        )
+        for place, pair in enumerate(group.pairs)
+    ]
+
+
+def control_handles(groups: Sequence[Group]) -> list[Line2D | Patch]:
+    """Legend entries of everything that is not a pair."""
+    rows = pl.concat([group.rows for group in groups])
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], label="uniform sets, expected", **plotting.RANDOM),
+        Patch(label="uniform sets, band", **plotting.BAND),
+    ]
+    if rows["iou_low"].is_not_null().any():
+        handles.append(Patch(facecolor="#8097ba", alpha=0.45, label="lowest to highest pair of seeds"))
+    if rows["shuffled"].is_not_null().any():
+        handles.append(Line2D([], [], label="trained on shuffled labels", **plotting.SHUFFLED))
+    if rows["within"].is_not_null().any():
+        handles.append(Line2D([], [], label="same run, another seed", **plotting.CEILING))
+    return handles
+
+
+def draw_group(part: SubFigure, group: Group, n_columns: int) -> None:
+    """The panels of one group, with the legend of its pairs above them."""
+    n_rows = rows_of(group)
+    grid = part.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(group.layers) :]:
+        axes.set_visible(False)
+    for axes, layer in zip(grid.flat, group.layers, strict=False):
+        draw_panel(axes, group, layer)
+    part.supylabel("intersection over union", fontsize=9)
+    legend = part.legend(handles=pair_handles(group), loc="outside upper center", ncols=3, title=group.title)
+    legend.get_title().set_fontsize(9.5)
+
+
+def rows_of(group: Group) -> int:
+    """Rows of panels that a group takes."""
+    return max(1, -(-len(group.layers) // PER_ROW))
+
+
+def draw_empty(section: dict[str, Any]) -> Figure:
+    """A figure without a curve, which says why."""
+    figure = plt.figure(figsize=(7.4, 2.9), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    reason = "the configuration names no run for this figure"
+    if section.get("runs"):
+        reason = (
+            "no two of this figure's runs are one model on two data sets, or two models of a family on one data set"
+        )
+    plotting.explain_empty(axes, reason, 60)
+    return figure
+
+
+def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
+    """One figure: a row of panels for each group, a panel for each layer, a curve for each pair of runs."""
+    groups = groups_of(table, section)
+    if not groups:
+        return draw_empty(section)
+    n_columns = max(min(len(group.layers), PER_ROW) for group in groups)
+    heights = [HEIGHT * rows_of(group) + 0.3 + 0.2 * -(-len(group.pairs) // 3) for group in groups]
+    figure = plt.figure(figsize=(max(WIDTH * n_columns + 0.6, 7.4), sum(heights) + 1.0), layout="constrained")
+    parts = figure.subfigures(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, group in zip(parts, groups, strict=True):
+        draw_group(part, group, n_columns)
+    figure.supxlabel("prune ratio (spaced by the logarithm of the share of inputs kept)", fontsize=9)
+    figure.legend(handles=control_handles(groups), loc="outside upper center", ncols=3)
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the table and write both figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON with figures.fig2 and figures.fig8")
+    parser.add_argument("--table", required=True, type=Path, help="transfer.parquet")
+    parser.add_argument("--output-dir", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(plotting.STYLE)
+    table, sections = read_parquet(arguments.table), load(arguments.params).figures
+    for name in [name for name in NAMES if name in sections]:
+        figure = draw(table, sections[name])
+        plotting.save(figure, arguments.output_dir, name)
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    run_main(main)

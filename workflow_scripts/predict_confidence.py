@@ -1,0 +1,254 @@
+"""Rule `predict_confidence`: will the answer be right, told from the question alone (method, section 8; Table 3).
+
+Every method but the two that ask the model reads the state s_0, the last prompt token, or the prompt's length.
+
+- `value_neurons`: the value probes of the configured layers, pruned to the inputs of the largest weights. The prune
+  ratio of each layer is the one with the best AUC on validation, the split that the method is scored on, as in the
+  paper: its AUC is optimistic.
+- `value_neurons_cv`: the same probes at the ratio that is best on average over folds of the training problems, with
+  probes trained anew on the other folds (with the first seed). Its AUC is not optimistic.
+- `lcd`: projection on the difference of the class means, centred between them; `lcd_logistic`: logistic regression.
+  Layer (and regularisation) are those with the best AUC over the folds; both are then fitted to all training data.
+- `verbal`, `token`: what `ask_confidence` got. `question_length`: prompt tokens, the sign chosen on the training part.
+
+Probabilities are isotonic fits to training data: to out-of-fold scores where a method was fitted to training data, on
+which its own scores are too good. Those come from the folds' fits, which saw less data, and from the first seed.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from workflow_scripts.lib import confidence
+from workflow_scripts.lib.confidence import Labels, Outcome
+from workflow_scripts.lib.confidence_folds import fold_outputs, folds_of
+from workflow_scripts.lib.config import build, load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.probe_run import MEMORY_GB
+from workflow_scripts.lib.probes import Probes
+from workflow_scripts.lib.probes import load as load_probes
+from workflow_scripts.lib.responses import Responses, Source, open_activations, rewards_of, select_responses, split_of
+from workflow_scripts.lib.sections import ValueProbes
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+
+Array = np.ndarray
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "problem_id": pl.String,
+    "sample": pl.Int64,
+    "split": pl.String,
+    "reward": pl.Int8,
+    "prompt_tokens": pl.Int64,
+    "method": pl.String,
+    "layer": pl.Int64,
+    "seed": pl.Int64,
+    "score": pl.Float64,
+    "probability": pl.Float64,
+    "fold": pl.Int64,
+}
+CHOICES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "method": pl.String,
+    "layer": pl.Int64,
+    "seed": pl.Int64,
+    "prune_ratio": pl.Float64,
+    "regularization": pl.Float64,
+    "sign": pl.Int64,
+    "selection_auc": pl.Float64,
+    "chosen_on": pl.String,
+    "n_training": pl.Int64,
+    "n_folds": pl.Int64,
+    "undefined": pl.String,
+    "uncalibrated": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Both parts of one run: responses, prompt lengths, labels."""
+
+    source: Source
+    training: Responses
+    validation: Responses
+    lengths: dict[str, int]
+    labels: Labels
+
+    def lengths_of(self, part: Responses) -> Array:
+        """Prompt tokens of each response."""
+        return np.array([self.lengths[name] for name in part.problem_ids], dtype=float)
+
+    def initial_states(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """s_0 of the training and of the validation responses at one layer, [R, d] each."""
+        states, offsets = self.source.states(layer)
+        training, validation = (states[torch.from_numpy(offsets[p.places])] for p in (self.training, self.validation))
+        return training, validation
+
+
+def read_study(arguments: argparse.Namespace, n_folds: int, seed: int) -> Study:
+    """The responses of a run, split, with rewards and folds."""
+    source = open_activations(arguments.activations)
+    split, rewards = split_of(arguments.problems), rewards_of(arguments.rollouts)
+    training, validation = (select_responses(source, split, rewards, part) for part in ("train", "validation"))
+    prompts = read_parquet(arguments.rollouts).select("problem_id", pl.col("prompt_ids").list.len())
+    labels = Labels(training.rewards, validation.rewards, folds_of(training.problem_ids, n_folds, seed))
+    return Study(source, training, validation, {name: int(n) for name, n in prompts.iter_rows()}, labels)
+
+
+def value_methods(
+    study: Study,
+    probes: Probes,
+    layers: Sequence[int],
+    config: dict[str, object],
+    ratios: Sequence[float],
+    memory: float,
+) -> list[Outcome]:
+    """Both methods on value neurons."""
+    seeds = config["seeds"]
+    assert isinstance(seeds, list)
+    section = build(ValueProbes, config | {"seeds": seeds[:1], "shuffled_seeds": []})
+    source = open_activations(study.source.paths, layers)
+    by_fold = fold_outputs(source, study.training, study.labels.folds, layers, section, ratios, memory)
+    held_out = {layer: study.initial_states(layer)[1] for layer in layers}
+    return [
+        outcome
+        for method in confidence.VALUE_METHODS
+        for layer in layers
+        for outcome in confidence.value_outcomes(
+            method, probes.of(layer=layer), held_out[layer], ratios, by_fold.get(layer), study.labels
+        )
+    ]
+
+
+def linear_methods(study: Study) -> list[Outcome]:
+    """Both linear methods, each at the layer that the folds choose among all stored ones."""
+    means, logistic = [], []
+    for layer in study.source.layers:
+        states = study.initial_states(layer)
+        means.append(confidence.linear_candidate("lcd", states, layer, study.labels))
+        logistic += [
+            confidence.linear_candidate("lcd_logistic", states, layer, study.labels, c)
+            for c in confidence.REGULARIZATIONS
+        ]
+    return [confidence.best(candidates, study.labels) for candidates in (means, logistic)]
+
+
+def asked_methods(study: Study, asked: pl.DataFrame) -> list[Outcome]:
+    """What the model was asked for.
+
+    Raises:
+        UserError: a problem with a response was not asked.
+    """
+    unasked = sorted({*study.training.problem_ids, *study.validation.problem_ids} - set(asked["problem_id"].to_list()))
+    if unasked:
+        raise UserError(f"--asked: problem {unasked[0]} was not asked; pass all shards of the data set")
+    tries = max(asked["tries"].to_list(), default=0)
+    often = f"{tries} tries" if tries > 1 else "one try"
+    silent = f"the model named no number from 0 to 1 in {often} for any problem"
+    words = {
+        "verbal": (
+            silent if tries else "no question leaves room in the model's context to be asked for confidence",
+            f"a number from 0 to 1 in {often}",
+        ),
+        "token": ("no first token has a log-probability", "a log-probability of the first token"),
+    }
+    found = []
+    for method, said in words.items():
+        known = dict(asked.select("problem_id", pl.col(method).cast(pl.Float64).fill_null(float("nan"))).iter_rows())
+        training, validation = (
+            np.array([known[name] for name in part.problem_ids], dtype=float)
+            for part in (study.training, study.validation)
+        )
+        found.append(confidence.spoken_outcome(method, training, validation, said, study.labels))
+    return found
+
+
+def response_columns(study: Study, part: Responses, name: str) -> dict[str, object]:
+    """The columns that say which responses rows are about."""
+    return {
+        "problem_id": part.problem_ids,
+        "sample": [study.source.rows[place][1] for place in part.places],
+        "split": [name] * len(part),
+        "reward": part.rewards.astype(np.int8),
+        "prompt_tokens": study.lengths_of(part).astype(np.int64),
+    }
+
+
+def prediction_rows(study: Study, outcome: Outcome, first: bool) -> list[pl.DataFrame]:
+    """Rows of one outcome: validation, and training where it is the `first` one of its method and layer."""
+    labels = {"method": outcome.method, "layer": outcome.layer, "seed": outcome.seed}
+    parts = [(study.validation, "validation", outcome.validation)]
+    parts += [(study.training, "train", outcome.training)] if first else []
+    frames = []
+    for part, name, scores in parts:
+        held_out = name == "validation"
+        chances = confidence.probabilities(outcome, study.labels) if held_out else np.full(len(part), np.nan)
+        folds = study.labels.folds.numbers if outcome.trained and not held_out and study.labels.folds.n else None
+        columns = response_columns(study, part, name) | {"score": scores, "probability": chances, "fold": folds}
+        frames.append(pl.DataFrame(columns | labels, schema_overrides=SCHEMA).select(list(SCHEMA)))
+    return frames
+
+
+def predictions(study: Study, outcomes: Sequence[Outcome]) -> pl.DataFrame:
+    """The rows of all outcomes, by problem, sample, method, layer and seed. Training rows of fitted methods carry their
+    fold; no training row has a probability, for probabilities were fitted to those rows.
+    """
+    seen: set[tuple[str, int | None]] = set()
+    frames = [pl.DataFrame(schema=SCHEMA)]
+    for outcome in outcomes:
+        frames += prediction_rows(study, outcome, (outcome.method, outcome.layer) not in seen)
+        seen.add((outcome.method, outcome.layer))
+    place = pl.col("method").replace_strict({name: i for i, name in enumerate(confidence.METHODS)})
+    rows = pl.concat(frames).with_columns(pl.col("score", "probability").fill_nan(None))
+    return rows.sort("problem_id", "sample", place, "layer", "seed")
+
+
+def choices(outcomes: Sequence[Outcome], labels: Labels) -> pl.DataFrame:
+    """What was chosen for each outcome, and on what."""
+    names = set(CHOICES) & set(Outcome.__dataclass_fields__)
+    common = {"n_training": len(labels.training), "n_folds": labels.folds.n}
+    rows = [
+        {name: getattr(outcome, name) for name in names}
+        | {"chosen_on": confidence.CHOSEN_ON[outcome.method]}
+        | {"selection_auc": None if np.isnan(outcome.selection_auc or 0.0) else outcome.selection_auc}
+        | common
+        for outcome in outcomes
+    ]
+    return pl.DataFrame(rows, schema=CHOICES)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read one run, choose and fit on its training part, write scores of every response and what was chosen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--params", required=True, help="canonical JSON: confidence (layers, folds, seed), pruning.ratios"
+    )
+    parser.add_argument("--problems", required=True, type=Path)
+    for name in ("rollouts", "activations", "asked"):
+        parser.add_argument(f"--{name}", required=True, nargs="+", type=Path)
+    parser.add_argument("--probes", required=True, type=Path)
+    parser.add_argument("--memory-gb", type=float, default=MEMORY_GB, help="layers are trained in groups that fit")
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--choices", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    how, ratios = params.confidence, params.pruning.ratios
+    study = read_study(arguments, how.folds, how.seed)
+    probes, metadata = load_probes(arguments.probes, kind="value", **study.source.identity)
+    true = probes.of(labels="true")
+    if lacking := sorted(set(how.layers) - {spec.layer for spec in true.specs}):
+        raise UserError(f"{arguments.probes}: no probe of layer {lacking[0]}; add it to activations.layers")
+    asked = read_parquet(arguments.asked)
+    spoken = asked_methods(study, asked)
+    outcomes = value_methods(study, true, how.layers, metadata["config"], ratios, arguments.memory_gb)
+    outcomes += [*linear_methods(study), *spoken]
+    training, validation = study.lengths_of(study.training), study.lengths_of(study.validation)
+    outcomes.append(confidence.length_outcome(training, validation, study.labels))
+    write_parquet(predictions(study, outcomes), arguments.output)
+    write_parquet(choices(outcomes, study.labels), arguments.choices)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,182 @@
+"""Rule `tabulate_confidence`: how well each method tells right answers from wrong ones, as csv and parquet.
+
+Table 3 of the paper with intervals, Brier scores and calibration errors, and AUC within strata of question length; the
+value neurons against every baseline, paired; the points of the reliability diagram. AUC of value neurons is the mean
+over layers and probe seeds of the AUC of each. Everything is measured on validation responses; the prune ratios of
+`value_neurons` are chosen on the same ones (`chosen_on`), which makes its numbers optimistic. Strata of length are
+quantiles of the validation problems' and stay as they are in all bootstrap samples.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from workflow_scripts.lib import confidence_tables as tables
+from workflow_scripts.lib.calibration import bin_of, two_sided
+from workflow_scripts.lib.confidence import BASELINES, CHOSEN_ON, METHODS, VALUE_METHODS
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.result_tables import group_by_run, with_columns, write_table
+from workflow_scripts.lib.statistics import Estimate, wilson
+from workflow_scripts.lib.tables import read_parquet
+
+Runs = dict[tuple[str, str], tables.Run]
+TABLE_COLUMNS = [
+    *("model", "dataset", "method", "auc", "ci_low", "ci_high", "brier", "ece", "auc_within_length", "n", "n_right"),
+    *("brier_low", "brier_high", "ece_low", "ece_high", "auc_within_low", "auc_within_high"),
+    *("layers", "prune_ratios", "chosen_on", "reason"),
+]
+CONTRAST_COLUMNS = [
+    *("model", "dataset", "method", "against", "chosen_on", "difference", "ci_low", "ci_high", "p_value"),
+    *("verdict", "reason"),
+]
+RELIABILITY_COLUMNS = [
+    *("model", "dataset", "method", "bin", "low", "high", "mean_probability", "share_right", "ci_low", "ci_high"),
+    *("n", "reason"),
+]
+CONSTANT = "all scores are equal: no interval"
+
+
+def read_runs(arguments: argparse.Namespace, how: tables.Measure) -> tuple[Runs, dict[tuple[str, str], pl.DataFrame]]:
+    """Runs and what was chosen in them, in the order of their names.
+
+    Raises:
+        UserError: a run's choices are not given.
+    """
+    choices = group_by_run(arguments.choices, "shard")
+    runs, chosen = {}, {}
+    for name, paths in sorted(group_by_run(arguments.predictions, "file").items()):
+        if name not in choices:
+            raise UserError(f"--choices: no file {'/'.join(name)}/choices.parquet; pass the choices of every run")
+        chosen[name] = read_parquet(choices[name])
+        runs[name] = tables.read_run(read_parquet(paths), chosen[name], name, how)
+    return runs, chosen
+
+
+def columns_of(found: dict[str, Estimate]) -> dict[str, object]:
+    """The numbers of a row and their limits."""
+    row: dict[str, object] = {}
+    for name, one in found.items():
+        stem = {"auc": "ci", "auc_within_length": "auc_within"}.get(name, name)
+        row |= {name: one.value, f"{stem}_low": one.low, f"{stem}_high": one.high}
+    return row
+
+
+def all_equal(run: tables.Run, method: str) -> bool:
+    """Whether a method tells no two responses apart."""
+    scores = run.methods[method].scores
+    return bool(scores.size and (np.nanmax(scores, axis=1) == np.nanmin(scores, axis=1)).all())
+
+
+def method_rows(
+    runs: Runs, chosen: dict[tuple[str, str], pl.DataFrame], how: tables.Measure
+) -> list[dict[str, object]]:
+    """Table 3: a row for each run and method, and one for their mean."""
+    rows: list[dict[str, object]] = []
+    drawn = {(name, method): tables.measure(run, method, how) for name, run in runs.items() for method in METHODS}
+    known = {(name, method): run.right[run.methods[method].known] for name, run in runs.items() for method in METHODS}
+    for name, run in runs.items():
+        for method in METHODS:
+            found = {key: tables.settle(drawn[name, method][key], how) for key in tables.MEASURES}
+            if found["auc"].value is not None and all_equal(run, method):
+                found |= {key: replace(found[key], reason=CONSTANT) for key in ("auc", "auc_within_length")}
+            right = known[name, method]
+            short = len(run.right) - len(right) if found["auc"].value is not None else 0
+            partly = f"{len(right)} of {len(run.right)} validation responses have a score" if short else None
+            row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method}
+            row |= {"n": len(right), "n_right": int(right.sum())}
+            row |= columns_of(found) | tables.texts(chosen[name], method)
+            rows.append(row | {"reason": "; ".join(filter(None, [partly, tables.reasons(found)])) or None})
+    for method in METHODS if runs else []:
+        each = {key: tables.mean_over({name: drawn[name, method][key] for name in runs}) for key in tables.MEASURES}
+        found = {key: tables.settle(one, how) for key, one in each.items()}
+        rights = [known[name, method] for name in runs]
+        row = {"model": tables.ALL, "dataset": tables.ALL, "method": method, "chosen_on": CHOSEN_ON[method]}
+        row |= {"n": sum(map(len, rights)), "n_right": sum(int(right.sum()) for right in rights)}
+        rows.append(row | columns_of(found) | {"reason": tables.reasons(found)})
+    return rows
+
+
+def contrast_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:
+    """Both methods on value neurons against every baseline. The p-value is that of the paired bootstrap, two-sided."""
+    rows: list[dict[str, object]] = []
+    for method in VALUE_METHODS:
+        for against in BASELINES:
+            each = {name: tables.difference(run, method, against) for name, run in runs.items()}
+            whole = {(tables.ALL, tables.ALL): tables.mean_over(each)} if each else {}
+            for name, drawn in (each | whole).items():
+                found = tables.settle(drawn, how)
+                row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method, "against": against}
+                row |= {"chosen_on": CHOSEN_ON[method], "verdict": tables.judge_better(found), "reason": found.reason}
+                row |= {"difference": found.value, "ci_low": found.low, "ci_high": found.high}
+                p_value = None if found.low is None else two_sided(drawn.numbers[1:])
+                rows.append(row | {"p_value": p_value})
+    place = {(*name,): i for i, name in enumerate([*runs, (tables.ALL, tables.ALL)])}
+    return sorted(rows, key=lambda row: place[row["model"], row["dataset"]])  # type: ignore[index]
+
+
+def reliability_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:
+    """A row for each bin of each method; where there are no probabilities, one row that says why.
+
+    Intervals are Wilson's. Where problems have several responses, each problem counts as one trial.
+    """
+    rows: list[dict[str, object]] = []
+    for name, run in runs.items():
+        for method, scores in run.methods.items():
+            row = {"model": name[0], "dataset": name[1], "method": method}
+            known = scores.known & ~np.isnan(scores.probabilities)
+            if scores.undefined or scores.uncalibrated or not known.any():
+                why = scores.undefined or scores.uncalibrated or "no validation responses"
+                rows.append(row | {"n": 0, "reason": why})
+                continue
+            chances, right = scores.probabilities[known], run.right[known]
+            inside = bin_of(chances, how.bins)
+            for number in range(how.bins):
+                mine = inside == number
+                edges = {"bin": number, "low": number / how.bins, "high": (number + 1) / how.bins, "n": int(mine.sum())}
+                numbers = bin_numbers(chances[mine], right[mine], run.samples, how.confidence)
+                rows.append(row | edges | numbers)
+    return rows
+
+
+def bin_numbers(chances: np.ndarray, right: np.ndarray, samples: float, confidence: float) -> dict[str, object]:
+    """Mean probability and share right of the responses in a bin."""
+    if not len(right):
+        return {"reason": "no responses in this bin"}
+    trials = len(right) / samples
+    low, high = wilson(right.mean() * trials, trials, confidence)
+    return {
+        "mean_probability": float(chances.mean()),
+        "share_right": float(right.mean()),
+        "ci_low": float(low),
+        "ci_high": float(high),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the scores of all runs and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--params", required=True, help="canonical JSON: confidence.bins,strata, pruning (bootstrap, confidence, seed)"
+    )
+    for name in ("predictions", "choices"):
+        parser.add_argument(f"--{name}", nargs="*", type=Path, default=[])
+    parser.add_argument("--output-dir", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    params = load(arguments.params)
+    pruning, section = params.pruning, params.confidence
+    how = tables.Measure(pruning.confidence, pruning.bootstrap, pruning.seed, section.bins, section.strata)
+    runs, chosen = read_runs(arguments, how)
+    write_table(with_columns(method_rows(runs, chosen, how), TABLE_COLUMNS), "table3", arguments.output_dir)
+    contrasts = with_columns(contrast_rows(runs, how), CONTRAST_COLUMNS)
+    write_table(contrasts, "confidence_contrasts", arguments.output_dir)
+    reliability = with_columns(reliability_rows(runs, how), RELIABILITY_COLUMNS)
+    write_table(reliability, "reliability", arguments.output_dir)
+
+
+if __name__ == "__main__":
+    run_main(main)

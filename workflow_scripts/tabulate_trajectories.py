@@ -1,0 +1,171 @@
+"""Rule `tabulate_trajectories`: how followed neurons go with TD errors, and what ablation does to them.
+
+Tables as csv and parquet, on validation problems. `trajectories`: each neuron's mean activation over a paragraph,
+oriented by its sign on training paragraphs, against the paragraph's TD error. `trajectory_ablation`: trajectories with
+neurons of earlier layers held at zero, against the unablated ones. `ablation_contrasts`: the value neurons held against
+random ones. A number that cannot be computed stays empty, and a reason says why (method, section 10; paper, Appendices
+G and H).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from workflow_scripts.lib import ablation
+from workflow_scripts.lib.ablated import CONTRAST_COLUMNS, Ablated, contrast_rows
+from workflow_scripts.lib.config import load
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.result_tables import Resampling, run_of, with_columns, write_table
+from workflow_scripts.lib.statistics import Estimate, estimate
+from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.trajectories import ParagraphMeans, Traced, paragraph_means, read_about, read_trace
+from workflow_scripts.lib.trajectory_statistics import mean_over_responses, mean_spearman, numbered
+
+COLUMNS = [
+    *("model", "dataset", "layer", "neuron", "kind", "rank", "sign", "n", "n_problems", "spearman", "ci_low"),
+    *("ci_high", "spearman_all", "reason", "n_all", "all_low", "all_high", "all_reason", "spearman_train"),
+]
+ABLATION_COLUMNS = [
+    *("model", "dataset", "layer", "neuron", "condition", "draw", "n", "correlation", "ci_low", "ci_high", "rmse"),
+    *("rmse_low", "rmse_high", "spearman", "spearman_low", "spearman_high", "reason", "own_layers", "largest_miss"),
+]
+WORDS = {"model", "dataset", "kind", "reason", "all_reason", "condition", "against", "measure", "verdict"}
+Row = dict[str, object]
+
+
+def oriented(traced: Traced) -> ParagraphMeans:
+    """Validation paragraphs, the means oriented by each neuron's sign."""
+    found = paragraph_means(traced.of("validation"))
+    signs = np.array([one.sign for one in traced.neurons], dtype=float)
+    return ParagraphMeans(found.problem_ids, found.delta, found.kept, signs[:, None] * found.means)
+
+
+def correlation_row(paragraphs: ParagraphMeans, places: Sequence[int], how: Resampling) -> tuple[Row, np.ndarray]:
+    """The mean over some neurons of the correlation with the TD error, over kept and over all paragraphs; the draws."""
+    kept = paragraphs.only_kept()
+    found, drawn = mean_spearman(kept.means[list(places)], kept.delta, numbered(kept.problem_ids), how)
+    every, _ = mean_spearman(paragraphs.means[list(places)], paragraphs.delta, numbered(paragraphs.problem_ids), how)
+    row: Row = {"n": len(kept.delta), "n_problems": len(set(kept.problem_ids)), "spearman": found.value}
+    row |= {"ci_low": found.low, "ci_high": found.high, "spearman_all": every.value, "n_all": len(paragraphs.delta)}
+    row |= {"all_low": every.low, "all_high": every.high, "reason": found.reason, "all_reason": every.reason}
+    return row, drawn
+
+
+def trace_rows(traced: Traced, how: Resampling) -> list[Row]:
+    """A row for each followed neuron, one for the mean of each kind, and their difference (kind `difference`)."""
+    paragraphs = oriented(traced)
+    names: Row = {"model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    rows = []
+    for place, one in enumerate(traced.neurons):
+        row, _ = correlation_row(paragraphs, [place], how)
+        about: Row = {name: getattr(one, name) for name in ("neuron", "kind", "rank", "sign")}
+        reason = "; ".join(why for why in (row["reason"], one.reason) if isinstance(why, str)) or None
+        rows.append(names | about | row | {"spearman_train": one.training, "reason": reason})
+    of_kind = {kind: correlation_row(paragraphs, traced.places(kind), how) for kind in ("dopamine", "random")}
+    rows += [names | {"kind": kind} | row for kind, (row, _) in of_kind.items()]
+    return [*rows, names | {"kind": "difference"} | difference_row(of_kind, how)]
+
+
+def difference_row(of_kind: dict[str, tuple[Row, Float[np.ndarray, " draws"]]], how: Resampling) -> Row:
+    """The dopamine neurons' mean correlation less the random ones', on the same resamples of problems."""
+    (dopamine, drawn), (control, drawn_too) = of_kind["dopamine"], of_kind["random"]
+    row = {name: dopamine[name] for name in ("n", "n_problems", "n_all")}
+    if dopamine["spearman"] is None or control["spearman"] is None:
+        return row | {"reason": dopamine["reason"] or control["reason"]}
+    gap = float(dopamine["spearman"]) - float(control["spearman"])  # type: ignore[arg-type]
+    found = estimate(gap, drawn - drawn_too, how.confidence)
+    reason = {"reason": found.reason, "all_reason": "the difference is taken over kept paragraphs"}
+    return row | {"spearman": found.value, "ci_low": found.low, "ci_high": found.high} | reason
+
+
+def ablation_row(ablated: Ablated, condition: tuple[str, int], places: Sequence[int], how: Resampling) -> Row:
+    """One condition and draw: comparison with the unablated trajectories, and correlation with the TD error."""
+    one = ablated.by[condition]
+    found = [
+        mean_over_responses(mean_if_defined(part[list(places)]), ablated.groups, how)
+        for part in (one.correlation, one.rmse)
+    ]
+    if condition[0] == "none":
+        found = [Estimate(None, None, None, "the unablated pass itself")] * 2
+    kept = ablated.kept
+    signs = ablated.signs[list(places)]
+    strength, _ = mean_spearman(
+        signs[:, None] * one.means[list(places)][:, kept], ablated.delta[kept], ablated.paragraph_groups[kept], how
+    )
+    row: Row = {"condition": condition[0], "draw": condition[1], "n": len(ablated.groups)}
+    row |= dict(zip(("correlation", "ci_low", "ci_high"), (found[0].value, found[0].low, found[0].high), strict=True))
+    row |= dict(zip(("rmse", "rmse_low", "rmse_high"), (found[1].value, found[1].low, found[1].high), strict=True))
+    row |= {"spearman": strength.value, "spearman_low": strength.low, "spearman_high": strength.high}
+    reasons = (("correlation", found[0].reason), ("spearman", strength.reason))
+    row["reason"] = "; ".join(f"{name}: {why}" for name, why in reasons if why) or None
+    return row | {"own_layers": float(one.own_layers[list(places)].mean()), "largest_miss": one.largest_miss}
+
+
+def mean_if_defined(values: Float[np.ndarray, "neurons n"]) -> Float[np.ndarray, " n"]:
+    """Mean over the neurons for which there is a number; NaN where there is none."""
+    there = ~np.isnan(values)
+    counts = there.sum(0)
+    return np.divide(np.where(there, values, 0).sum(0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def ablation_rows(ablated: Ablated, how: Resampling) -> list[Row]:
+    """Conditions and draws in order: the mean over the followed neurons (neuron empty), then each neuron."""
+    every = list(range(len(ablated.neurons)))
+    rows = []
+    for condition in ablated.by:
+        for neuron, places in [(None, every), *((ablated.neurons[place], [place]) for place in every)]:
+            rows.append(ablated.names | {"neuron": neuron} | ablation_row(ablated, condition, places, how))
+    return rows
+
+
+def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -> dict[str, pl.DataFrame]:
+    """All three tables, runs in the order of their names.
+
+    Raises:
+        UserError: an ablation without the trajectories of its run.
+    """
+    traced = {run_of(path, "file"): path for path in traces}
+    rows = [row for run in sorted(traced) for row in trace_rows(read_trace(traced[run]), how)]
+    held: list[Row] = []
+    contrasts: list[Row] = []
+    for run, path in sorted((run_of(path, "shard"), path) for path in ablated):
+        if run not in traced:
+            raise UserError(f"--traced: no file {run[0]}/{run[1]}.parquet; pass the trajectories of every ablated run")
+        frame, about = read_parquet(path), read_about(path, ablation.FORMAT)
+        if about["ablated_layers"]:
+            found = Ablated.of(read_trace(traced[run]), frame, about)
+            held += ablation_rows(found, how)
+            contrasts += contrast_rows(found, how)
+    return {
+        "trajectories": typed(rows, COLUMNS),
+        "trajectory_ablation": typed(held, ABLATION_COLUMNS),
+        "ablation_contrasts": typed(contrasts, CONTRAST_COLUMNS),
+    }
+
+
+def typed(rows: list[Row], columns: list[str]) -> pl.DataFrame:
+    """A table with these columns; those that hold words hold text even where there is none."""
+    frame = with_columns(rows, columns)
+    return frame.with_columns(pl.col(name).cast(pl.String) for name in columns if name in WORDS)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the trajectories of all runs and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--params", required=True, help="canonical JSON: pruning (bootstrap, confidence, seed)")
+    parser.add_argument("--traced", nargs="*", type=Path, default=[], help="results/trajectories/*/*.parquet")
+    parser.add_argument("--ablated", nargs="*", type=Path, default=[], help="results/trajectories/*/*/ablated.parquet")
+    parser.add_argument("--output-dir", required=True, type=Path)
+    arguments = parser.parse_args(argv)
+    pruning = load(arguments.params).pruning
+    how = Resampling(pruning.confidence, pruning.bootstrap, pruning.seed)
+    for name, frame in tabulate(arguments.traced, arguments.ablated, how).items():
+        write_table(frame, name, arguments.output_dir)
+
+
+if __name__ == "__main__":
+    run_main(main)
