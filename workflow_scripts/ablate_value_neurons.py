@@ -1,9 +1,9 @@
 """Rule `ablate_value_neurons`: dopamine neurons while value neurons of earlier layers are held at zero.
 
-The model reads its responses to validation problems again, once under each condition: nothing held, the top value neurons of all ablated
-layers at zero, as many random ones, and as many random ones matched to them in root-mean-square activation. Each row
-compares the normalised trajectory of one neuron over one response with that of the unablated pass (method, section 10;
-paper, Appendix H). With `calibration` the moments are those of the stored, unablated states.
+The model reads its responses to validation problems again, once under each condition: nothing held, the top value
+neurons of all ablated layers at zero, as many random ones, and as many random ones matched to them in root-mean-square
+activation. Each row compares the normalised trajectory of one neuron over one response with that of the unablated pass
+(method, section 10; paper, Appendix H). With `calibration` the moments are those of the stored, unablated states.
 """
 
 import argparse

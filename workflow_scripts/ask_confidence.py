@@ -30,8 +30,8 @@ WORDS = (
 )
 """What follows the question, to the letter as Appendix J prints it."""
 NUMBER = re.compile(r"(?<![\w.,])[-+\N{MINUS SIGN}]?(?:\d+(?:\.\d*)?|\.\d+)")
-NOT_ALONE = re.compile(r"[\w%,]*[\w%]|\s*=|\s*[-+*/^\u00d7\u2013]\s*[\d.(]")
-"""What must not follow the number: a percentage, a fraction or a sum is no number from 0 to 1, whatever its digits."""
+UNIT = re.compile(r"\w|\s*%")
+"""What must not follow it: a percentage is no number from 0 to 1, whatever its digits."""
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem_id": pl.String,
     "token": pl.Float64,
@@ -51,12 +51,15 @@ class Spoken:
 
 
 def parse_confidence(text: str, cut_off: bool = False) -> float | None:
-    """The first number of an answer, if it stands alone and lies in [0, 1].
+    """The number of an answer, if it is the only one, as the model was told, and lies in [0, 1].
 
+    Where there are more the model is solving the question, or its number is part of something else: `1 of 10`, `0,8`.
     `cut_off`: the answer reached the token limit, so that a number at its very end may lack digits.
     """
     found = NUMBER.search(text)
-    if found is None or NOT_ALONE.match(text, found.end()) or (cut_off and found.end() == len(text)):
+    if found is None or UNIT.match(text, found.end()) or (cut_off and found.end() == len(text)):
+        return None
+    if re.search(r"\d", text[: found.start()] + text[found.end() :]):
         return None
     value = float(found.group().replace("\N{MINUS SIGN}", "-"))
     return value if 0 <= value <= 1 else None

@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -101,16 +102,14 @@ def value_methods(
     study: Study,
     probes: Probes,
     layers: Sequence[int],
-    config: dict[str, object],
+    config: dict[str, Any],
     ratios: Sequence[float],
     memory: float,
 ) -> list[Outcome]:
     """Both methods on value neurons."""
-    seeds = config["seeds"]
-    assert isinstance(seeds, list)
-    section = build(ValueProbes, config | {"seeds": seeds[:1], "shuffled_seeds": []})
+    section = build(ValueProbes, config | {"seeds": config["seeds"][:1], "shuffled_seeds": []})
     source = open_activations(study.source.paths, layers)
-    by_fold = fold_outputs(source, study.training, study.labels.folds, layers, section, ratios, memory)
+    by_fold = fold_outputs(source, study.training, study.labels.folds, section, ratios, memory)
     held_out = {layer: study.initial_states(layer)[1] for layer in layers}
     return [
         outcome

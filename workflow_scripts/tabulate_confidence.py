@@ -25,6 +25,8 @@ from workflow_scripts.lib.statistics import Estimate, wilson
 from workflow_scripts.lib.tables import read_parquet
 
 Runs = dict[tuple[str, str], tables.Run]
+Drawings = dict[str, tables.Drawn]
+"""Each measure's number and draws."""
 TABLE_COLUMNS = [
     *("model", "dataset", "method", "auc", "ci_low", "ci_high", "brier", "ece", "auc_within_length", "n", "n_right"),
     *("brier_low", "brier_high", "ece_low", "ece_high", "auc_within_low", "auc_within_high"),
@@ -72,33 +74,45 @@ def all_equal(run: tables.Run, method: str) -> bool:
     return bool(scores.size and (np.nanmax(scores, axis=1) == np.nanmin(scores, axis=1)).all())
 
 
+def method_row(run: tables.Run, method: str, drawn: Drawings, how: tables.Measure) -> dict[str, object]:
+    """Numbers, responses and reasons of one method of one run."""
+    found = {key: tables.settle(one, how) for key, one in drawn.items()}
+    if found["auc"].value is not None and all_equal(run, method):
+        found |= {key: replace(found[key], reason=CONSTANT) for key in ("auc", "auc_within_length")}
+    right = run.right[run.methods[method].known]
+    partly = None
+    if found["auc"].value is not None and len(right) < len(run.right):
+        partly = f"{len(right)} of {len(run.right)} validation responses have a score"
+    row: dict[str, object] = {"method": method, "n": len(right), "n_right": int(right.sum())}
+    reason = "; ".join(filter(None, [partly, tables.reasons(found)]))
+    return row | columns_of(found) | {"reason": reason or None}
+
+
+def mean_row(runs: Runs, method: str, drawn: dict[tuple[str, str], Drawings], how: tables.Measure) -> dict[str, object]:
+    """The mean of one method over all runs."""
+    each = {key: tables.mean_over({name: one[key] for name, one in drawn.items()}) for key in tables.MEASURES}
+    found = {key: tables.settle(one, how) for key, one in each.items()}
+    rights = np.concatenate([run.right[run.methods[method].known] for run in runs.values()])
+    row: dict[str, object] = {"model": tables.ALL, "dataset": tables.ALL, "method": method, "n": len(rights)}
+    row |= {"n_right": int(rights.sum()), "chosen_on": CHOSEN_ON[method]}
+    return row | columns_of(found) | {"reason": tables.reasons(found)}
+
+
 def method_rows(
     runs: Runs, chosen: dict[tuple[str, str], pl.DataFrame], how: tables.Measure
 ) -> list[dict[str, object]]:
     """Table 3: a row for each run and method, and one for their mean."""
     rows: list[dict[str, object]] = []
-    drawn = {(name, method): tables.measure(run, method, how) for name, run in runs.items() for method in METHODS}
-    known = {(name, method): run.right[run.methods[method].known] for name, run in runs.items() for method in METHODS}
+    means: list[dict[str, object]] = []
+    drawn = {name: {method: tables.measure(run, method, how) for method in METHODS} for name, run in runs.items()}
     for name, run in runs.items():
+        names: dict[str, object] = {"model": name[0], "dataset": name[1]}
         for method in METHODS:
-            found = {key: tables.settle(drawn[name, method][key], how) for key in tables.MEASURES}
-            if found["auc"].value is not None and all_equal(run, method):
-                found |= {key: replace(found[key], reason=CONSTANT) for key in ("auc", "auc_within_length")}
-            right = known[name, method]
-            short = len(run.right) - len(right) if found["auc"].value is not None else 0
-            partly = f"{len(right)} of {len(run.right)} validation responses have a score" if short else None
-            row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method}
-            row |= {"n": len(right), "n_right": int(right.sum())}
-            row |= columns_of(found) | tables.texts(chosen[name], method)
-            rows.append(row | {"reason": "; ".join(filter(None, [partly, tables.reasons(found)])) or None})
+            row = names | method_row(run, method, drawn[name][method], how)
+            rows.append(row | tables.texts(chosen[name], method))
     for method in METHODS if runs else []:
-        each = {key: tables.mean_over({name: drawn[name, method][key] for name in runs}) for key in tables.MEASURES}
-        found = {key: tables.settle(one, how) for key, one in each.items()}
-        rights = [known[name, method] for name in runs]
-        row = {"model": tables.ALL, "dataset": tables.ALL, "method": method, "chosen_on": CHOSEN_ON[method]}
-        row |= {"n": sum(map(len, rights)), "n_right": sum(int(right.sum()) for right in rights)}
-        rows.append(row | columns_of(found) | {"reason": tables.reasons(found)})
-    return rows
+        means.append(mean_row(runs, method, {name: drawn[name][method] for name in runs}, how))
+    return rows + means
 
 
 def contrast_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import traced_runs as runs
 
-from workflow_scripts import ablate_value_neurons, trace_neurons
+from workflow_scripts import ablate_value_neurons, tabulate_trajectories, trace_neurons
 from workflow_scripts.lib import probes
 from workflow_scripts.lib.ablation import conditions
 from workflow_scripts.lib.activations import hooked
@@ -18,7 +18,7 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import ModelConfig, load_model
 from workflow_scripts.lib.normalization import zscore_response
 from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
-from workflow_scripts.lib.trajectories import read_trace
+from workflow_scripts.lib.trajectories import Traced, read_trace, write_trace
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +150,18 @@ def test_stored_states_of_another_model_are_refused(folder: Path, tmp_path: Path
     place = arguments.index("--activations")
     with pytest.raises(UserError, match=r"p-0\d\d, sample 0: the stored states are not those of the model"):
         ablate_value_neurons.main([*arguments[: place + 1], *paths, *arguments[place + 3 :]])
+
+
+def test_without_validation_responses_the_file_is_empty_and_tables_follow(folder: Path, tmp_path: Path) -> None:
+    traced = read_trace(folder / "traced.parquet")
+    path = tmp_path / "tiny" / "sums.parquet"
+    write_trace(Traced(**(vars(traced) | {"responses": traced.of("train").responses})), path)
+    arguments = runs.ablate_arguments(folder)
+    arguments[arguments.index("--traced") + 1] = str(path)
+    ablate_value_neurons.main([*arguments[:-1], str(tmp_path / "tiny/sums/ablated.parquet")])
+    params = json.dumps({"pruning": {"bootstrap": 50, "confidence": 0.95, "seed": 0}})
+    flags = ["--params", params, "--traced", str(path), "--ablated", str(tmp_path / "tiny/sums/ablated.parquet")]
+    tabulate_trajectories.main([*flags, "--output-dir", str(tmp_path)])
+    assert len(pl.read_parquet(tmp_path / "ablation_contrasts.parquet")) == 0
+    followed = pl.read_parquet(tmp_path / "trajectories.parquet")
+    assert len(followed) == 6 + 3 and followed["reason"].is_not_null().all() and followed["n"].to_list() == [0] * 9

@@ -33,7 +33,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 600}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 600}
     Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), **shape, **heads)).save_pretrained(folder)
     return {"key": "tiny", "path": str(folder), "dtype": "float32", "prompt": "plain", "instruction": "Think."}
 
@@ -61,7 +61,9 @@ def data(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig) -> Path:
     return folder
 
 
-def run(data: Path, output: Path, entry: dict[str, Any], shard: str = "whole", batch_size: int = 64, **how: Any):
+def run(
+    data: Path, output: Path, entry: dict[str, Any], shard: str = "whole", batch_size: int = 64, **how: Any
+) -> pl.DataFrame:
     params = {"model": entry, "dataset": {"template": "{question}"}, "rollouts": SETTINGS, "confidence": HOW | how}
     arguments = ["--params", json.dumps(params), "--problems", str(data / "problems.parquet")]
     arguments += ["--rollouts", str(data / f"{shard}.parquet"), "--batch-size", str(batch_size)]
@@ -91,13 +93,15 @@ def asked(data: Path, entry: dict[str, Any], tmp_path_factory: pytest.TempPathFa
         ("1 + 1", None),
         ("0.7-0.8", None),
         ("0.9 - I am sure", 0.9),
-        ("1 = 1", None),
         ("0,8", None),
         ("1.5", None),
         ("10", None),
         ("-0.5", None),
         ("\N{MINUS SIGN}0.5", None),
-        ("8 or 0.8", None),  # the first number counts
+        ("8 or 0.8", None),  # a single number was asked for
+        ("0.8 or 8", None),
+        ("Try 1, 19 + 1", None),
+        ("0.8 %", None),
         ("x1", None),
         ("1st", None),
         ("sure", None),
@@ -111,6 +115,7 @@ def test_a_number_from_0_to_1_and_nothing_else(text: str, value: float | None) -
 def test_a_number_that_the_token_limit_may_have_cut_is_none() -> None:
     assert parse_confidence("0.", cut_off=True) is None
     assert parse_confidence("0.8 of", cut_off=True) == 0.8
+    assert parse_confidence("0.8", cut_off=False) == 0.8
 
 
 def test_the_prompt_ends_with_the_words_and_has_no_instruction(model: ModelConfig) -> None:

@@ -13,6 +13,7 @@ from tests.unit.tiny_models import VOCABULARY, tiny_model, tiny_tokenizer
 from workflow_scripts.average_paragraphs import average, normalizer
 from workflow_scripts.lib.activations import Response, dump
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.probes import Probes, Spec, outputs
 from workflow_scripts.lib.step_scores import (
     Reading,
@@ -22,6 +23,7 @@ from workflow_scripts.lib.step_scores import (
     log_ratio_scores,
     paragraph_features,
     random_scores,
+    read_states,
     value_scores,
 )
 from workflow_scripts.lib.transformers_engine import TransformersEngine
@@ -73,6 +75,20 @@ def test_features_of_a_paragraph_do_not_depend_on_what_follows() -> None:
         for start, end in pairwise(ends)
     ]
     torch.testing.assert_close(torch.cat(cut), whole, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gpt2", "gemma3"])
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_a_pass_ends_with_the_layer_that_is_read_and_the_model_is_left_as_it_was(family: str, layer: int) -> None:
+    model, deepest = tiny_model(family), []
+    blocks = decoder_blocks(model)
+    for depth, block in enumerate(blocks):
+        block.register_forward_hook(lambda *_, depth=depth: deepest.append(depth))
+    states = read_states(PAIRS, Reading(model, layer, torch.float32, 10_000)).layers[layer]
+    assert max(deepest) == max(layer, 1) - 1
+    named = [Response(str(i), 0, *pair) for i, pair in enumerate(PAIRS)]
+    torch.testing.assert_close(states, dump(model, named, [layer], torch.float32, 10_000).layers[layer])
+    assert max(deepest) == len(blocks) - 1
 
 
 def steps_of_pairs() -> list[Step]:

@@ -17,7 +17,7 @@ import traced_runs as runs
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.trajectories import SCHEMA, Traced
-from workflow_scripts.lib.trajectory_page import BUDGET, payload_json, page, part, script_hash, standalone
+from workflow_scripts.lib.trajectory_page import BUDGET, data_text, page, part, script_hash, standalone
 
 EVIL = '</script><img src="http://localhost:9/x" onerror="document.body.dataset.owned=1"><script>boom()</script><!--'
 
@@ -76,14 +76,14 @@ def test_two_hundred_responses_of_a_hundred_tokens_stay_small() -> None:
         rows.append(runs.row_of(f"p-{i:03d}", "validation", deltas, rng.normal(0, 1, (10, 102))))
     neurons = runs.NEURONS[:1] * 10
     traced = Traced("grpo", "ledger", 3, "response", neurons, pl.DataFrame(rows, schema=SCHEMA))
-    assert len(payload_json(page({"any": traced}, config(200)))) < 1_500_000
+    assert len(data_text(page({"any": traced}, config(200)))) < 1_500_000
     long = traced.responses.with_columns(pl.col("pieces").list.eval(pl.element() + "x" * 1000))
     cut = page({"any": Traced(**(vars(traced) | {"responses": long}))}, config(200))
-    assert 0 < len(cut["runs"][0]["responses"]) < 200 and len(payload_json(cut)) < BUDGET + 10_000
+    assert 0 < len(cut["runs"][0]["responses"]) < 200 and len(data_text(cut)) < BUDGET + 10_000
 
 
 def test_no_text_can_leave_the_data() -> None:
-    text = payload_json(page({"any": with_text(runs.planted(2), EVIL + "\u2028")}, config(2)))
+    text = data_text(page({"any": with_text(runs.planted(2), EVIL + "\u2028")}, config(2)))
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text)["runs"][0]["responses"][0]["pieces"][0].endswith(EVIL + "\u2028")
 

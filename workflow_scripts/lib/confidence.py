@@ -1,7 +1,7 @@
 """Telling right answers from wrong ones before they are given, and what is chosen (method, section 8; Table 3)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -121,14 +121,18 @@ def linear_candidate(
     return Outcome(method, scores, held_out, layer, None, None, c, selection_auc=found, trained=True)
 
 
+def nothing(method: str, labels: Labels, reason: str, layer: int | None = None, seed: int | None = None) -> Outcome:
+    """A fitted method without scores."""
+    training, validation = (np.full(len(part), np.nan) for part in (labels.training, labels.validation))
+    found = Outcome(method, training, validation, layer, seed, trained=True)
+    return replace(found, undefined=reason, uncalibrated=reason)
+
+
 def best(candidates: Sequence[Outcome], labels: Labels) -> Outcome:
     """The candidate with the largest AUC over folds, the first of equal ones."""
     found = np.array([candidate.selection_auc for candidate in candidates])
     if np.isnan(found).all():
-        method = candidates[0].method
-        reason = unchosen(labels)
-        nothing = (np.full_like(candidates[0].training, np.nan), np.full_like(candidates[0].validation, np.nan))
-        return Outcome(method, *nothing, trained=True, undefined=reason, uncalibrated=reason)
+        return nothing(candidates[0].method, labels, unchosen(labels))
     return candidates[int(np.nanargmax(found))]
 
 
@@ -152,35 +156,38 @@ def value_outcomes(
     the best mean AUC over the training folds (`by_fold`, None without folds); the lower ratio of equal ones.
     """
     predicted = settled(curve(probes, held_out, ranking(probes), ratios))
+    scores, reason = ratio_scores(method, predicted, by_fold, labels)
+    place = 0 if reason else int(np.nanargmax(scores))
+    outcomes = []
+    for spec, outputs in zip(probes.specs, predicted[place], strict=True):
+        if reason:
+            outcomes.append(nothing(method, labels, reason, spec.layer, spec.seed))
+            continue
+        training = np.full(len(labels.training), np.nan) if by_fold is None else by_fold[place]
+        found = Outcome(method, training, outputs.astype(float), spec.layer, spec.seed, ratios[place], trained=True)
+        uncalibrated = NO_FOLDS if by_fold is None else None
+        outcomes.append(replace(found, selection_auc=float(scores[place]), uncalibrated=uncalibrated))
+    return outcomes
+
+
+def ratio_scores(
+    method: str,
+    predicted: Float[Array, "ratios seeds held_out"],
+    by_fold: Float[Array, "ratios responses"] | None,
+    labels: Labels,
+) -> tuple[Float[Array, " ratios"], str | None]:
+    """The AUC that each prune ratio is judged by, or why there is none to choose by."""
     if method == "value_neurons":
-        scores, missing = (
-            auc(predicted, labels.validation.astype(int)).mean(1),
-            one_class(labels.validation, "validation"),
-        )
-    elif by_fold is None:
-        scores, missing = np.full(len(ratios), np.nan), None
+        scores = auc(predicted, labels.validation.astype(int)).mean(1)
+        missing = one_class(labels.validation, "validation")
     else:
-        scores, missing = fold_auc(by_fold, labels.training, labels.folds), None
+        undefined = np.full(len(predicted), np.nan)
+        scores = undefined if by_fold is None else fold_auc(by_fold, labels.training, labels.folds)
+        missing = None
     reason = one_class(labels.training, "training")
     if reason is None and not np.isfinite(scores).any():
         reason = f"no prune ratio can be chosen: {missing or unchosen(labels)}"
-    place = 0 if reason else int(np.nanargmax(scores))
-    training = np.full(len(labels.training), np.nan) if by_fold is None or reason else by_fold[place]
-    return [
-        Outcome(
-            method,
-            training,
-            np.full(len(labels.validation), np.nan) if reason else predicted[place, i].astype(float),
-            spec.layer,
-            spec.seed,
-            None if reason else ratios[place],
-            selection_auc=None if reason else float(scores[place]),
-            trained=True,
-            undefined=reason,
-            uncalibrated=reason or (NO_FOLDS if by_fold is None else None),
-        )
-        for i, spec in enumerate(probes.specs)
-    ]
+    return scores, reason
 
 
 def spoken_outcome(

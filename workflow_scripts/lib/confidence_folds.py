@@ -76,11 +76,19 @@ def out_of_fold(
     return scores
 
 
+def some_units(whole: Units, chosen: Int[Array, " chosen"]) -> Units:
+    """Some of the units, in this order."""
+    bounds = np.zeros(1, dtype=np.int64)
+    layers = {}
+    for layer, states in whole.layers.items():
+        layers[layer], bounds = take(states, whole.offsets, chosen)
+    return Units(layers, bounds, whole.labels[chosen])
+
+
 def fold_outputs(
     source: Source,
     responses: Responses,
     folds: Folds,
-    layers: Sequence[int],
     section: ValueProbes,
     ratios: Sequence[float],
     memory_gb: float,
@@ -88,11 +96,10 @@ def fold_outputs(
     """Outputs of value probes at s_0 of each training response, by probes trained on the other folds.
 
     Args:
-        source: the activation files, as if they held `layers` alone.
+        source: the activation files, as if they held the wanted layers alone.
         responses: the training part.
         folds: their folds.
-        layers: whose probes are trained.
-        section: how; its first seed alone, on true rewards.
+        section: how probes are trained; its first seed alone, on true rewards.
         ratios: prune ratios, at each of which every probe is asked.
         memory_gb: layers are trained in groups that fit, each with a copy of its states.
 
@@ -103,16 +110,13 @@ def fold_outputs(
     groups = list(layer_groups(source, 2 * number_of_states(source, responses), section, memory_gb)) if folds.n else []
     parts = folds.parts()
     steps = sum(len(groups) * n_batches(len(others), 1, training) for others, _ in parts)
-    progress = Progress(steps, "steps", f"value probes of {len(layers)} layers in {folds.n} folds")
+    progress = Progress(steps, "steps", f"value probes of {len(source.layers)} layers in {folds.n} folds")
     found = {layer: np.empty((len(ratios), len(responses))) for group in groups for layer in group}
     for group in groups:
         whole = training_units(source, responses, group)
         first = torch.from_numpy(whole.offsets[:-1])
         for others, held_out in parts:
-            taken = {layer: take(states, whole.offsets, others) for layer, states in whole.layers.items()}
-            units = Units(
-                {layer: states for layer, (states, _) in taken.items()}, taken[group[0]][1], responses.rewards[others]
-            )
+            units = some_units(whole, others)
             probes = train(units, specs_of(group, [seed], []), training, value_loss(section), progress)
             for layer in group:
                 states = whole.layers[layer][first[torch.from_numpy(held_out)]]

@@ -96,7 +96,7 @@ def neurons_of(traced: Traced, table: pl.DataFrame | None) -> list[dict[str, Any
     return found
 
 
-def payload_json(payload: Mapping[str, Any]) -> str:
+def data_text(payload: Mapping[str, Any]) -> str:
     """The payload as JSON that may stand inside a `<script>` element, whatever the text in it."""
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return "".join(ESCAPES.get(letter, letter) for letter in text)
@@ -130,6 +130,6 @@ def standalone(payload: Mapping[str, Any], folder: Path = PARTS) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<title>Dopamine neurons over responses</title>\n<link rel="icon" href="data:,">\n<style>{part("css", folder)}'
         f"</style>\n</head>\n<body>\n<section>\n{part('html', folder)}</section>\n"
-        f'<script type="application/json" id="trajectories-data">{payload_json(payload)}</script>\n'
+        f'<script type="application/json" id="trajectories-data">{data_text(payload)}</script>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
