@@ -29,14 +29,15 @@ from workflow_scripts.lib.ablation import Condition, conditions, passes, relativ
 from workflow_scripts.lib.activations import States, read_layer
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.interventions import Proof
+from workflow_scripts.lib.followed_neurons import mean_importance
 from workflow_scripts.lib.models import ModelConfig, fingerprint, load_model
 from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.responses import Source, open_activations, select_responses, take
 from workflow_scripts.lib.sections import Trajectories
 from workflow_scripts.lib.statistics import pearson
 from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.trajectories import Traced, mean_importance, means_between, read_trace
+from workflow_scripts.lib.trajectories import ABLATED_FORMAT, Traced, means_between, read_trace
 
 SCHEMA: dict[str, Any] = {
     "problem_id": pl.String,
@@ -257,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = ModelConfig.from_entry(params.model)
         check_model(config, run.source)
         frame, about = ablate(run, load_model(config), every)
-    about |= {"format": ablation.FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    about |= {"format": ABLATED_FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
     about |= {"ablated_layers": section.ablated_layers}
     write_parquet(frame, arguments.output, {name: json.dumps(value) for name, value in about.items()})
 

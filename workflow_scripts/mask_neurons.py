@@ -17,9 +17,10 @@ from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading import Grader, answer_to, grade_all
-from workflow_scripts.lib.interventions import Intervention, Proof
+from workflow_scripts.lib.interventions import Intervention
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 from workflow_scripts.lib.tensors import read_safetensors

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from workflow_scripts.lib import plotting
-from workflow_scripts.lib.confidence import METHODS
+from workflow_scripts.lib.confidence_methods import METHODS
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.tables import read_parquet

@@ -28,6 +28,7 @@ import torch
 from workflow_scripts.lib import confidence
 from workflow_scripts.lib.confidence import Labels, Outcome
 from workflow_scripts.lib.confidence_folds import fold_outputs, folds_of
+from workflow_scripts.lib.confidence_methods import CHOSEN_ON, METHODS, VALUE_METHODS
 from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.probe_run import MEMORY_GB
@@ -113,7 +114,7 @@ def value_methods(
     held_out = {layer: study.initial_states(layer)[1] for layer in layers}
     return [
         outcome
-        for method in confidence.VALUE_METHODS
+        for method in VALUE_METHODS
         for layer in layers
         for outcome in confidence.value_outcomes(
             method, probes.of(layer=layer), held_out[layer], ratios, by_fold.get(layer), study.labels
@@ -199,7 +200,7 @@ def predictions(study: Study, outcomes: Sequence[Outcome]) -> pl.DataFrame:
     for outcome in outcomes:
         frames += prediction_rows(study, outcome, (outcome.method, outcome.layer) not in seen)
         seen.add((outcome.method, outcome.layer))
-    place = pl.col("method").replace_strict({name: i for i, name in enumerate(confidence.METHODS)})
+    place = pl.col("method").replace_strict({name: i for i, name in enumerate(METHODS)})
     rows = pl.concat(frames).with_columns(pl.col("score", "probability").fill_nan(None))
     return rows.sort("problem_id", "sample", place, "layer", "seed")
 
@@ -210,7 +211,7 @@ def choices(outcomes: Sequence[Outcome], labels: Labels) -> pl.DataFrame:
     common = {"n_training": len(labels.training), "n_folds": labels.folds.n}
     rows = [
         {name: getattr(outcome, name) for name in names}
-        | {"chosen_on": confidence.CHOSEN_ON[outcome.method]}
+        | {"chosen_on": CHOSEN_ON[outcome.method]}
         | {"selection_auc": None if np.isnan(outcome.selection_auc or 0.0) else outcome.selection_auc}
         | common
         for outcome in outcomes

@@ -17,7 +17,7 @@ import polars as pl
 
 from workflow_scripts.lib import confidence_tables as tables
 from workflow_scripts.lib.calibration import bin_of, two_sided
-from workflow_scripts.lib.confidence import BASELINES, CHOSEN_ON, METHODS, VALUE_METHODS
+from workflow_scripts.lib.confidence_methods import BASELINES, CHOSEN_ON, METHODS, VALUE_METHODS
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.result_tables import group_by_run, with_columns, write_table

@@ -15,14 +15,20 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from workflow_scripts.lib import ablation
 from workflow_scripts.lib.ablated import CONTRAST_COLUMNS, Ablated, contrast_rows
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.result_tables import Resampling, run_of, with_columns, write_table
 from workflow_scripts.lib.statistics import Estimate, estimate
 from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.trajectories import ParagraphMeans, Traced, paragraph_means, read_about, read_trace
+from workflow_scripts.lib.trajectories import (
+    ABLATED_FORMAT,
+    ParagraphMeans,
+    Traced,
+    paragraph_means,
+    read_about,
+    read_trace,
+)
 from workflow_scripts.lib.trajectory_statistics import mean_over_responses, mean_spearman, numbered
 
 COLUMNS = [
@@ -135,7 +141,7 @@ def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -
     for run, path in sorted((run_of(path, "shard"), path) for path in ablated):
         if run not in traced:
             raise UserError(f"--traced: no file {run[0]}/{run[1]}.parquet; pass the trajectories of every ablated run")
-        frame, about = read_parquet(path), read_about(path, ablation.FORMAT)
+        frame, about = read_parquet(path), read_about(path, ABLATED_FORMAT)
         if about["ablated_layers"]:
             found = Ablated.of(read_trace(traced[run]), frame, about)
             held += ablation_rows(found, how)

@@ -16,21 +16,12 @@ from workflow_scripts.average_paragraphs import RESPONSE, Response, boundaries_o
 from workflow_scripts.lib.activations import States, read_layer
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.followed_neurons import choose_neurons, mean_importance, text_pieces
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.responses import Source, open_activations, split_of
 from workflow_scripts.lib.sections import Trajectories
 from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.trajectories import (
-    NUMBERS,
-    SCHEMA,
-    Followed,
-    Traced,
-    choose_neurons,
-    mean_importance,
-    orient,
-    text_pieces,
-    write_trace,
-)
+from workflow_scripts.lib.trajectories import NUMBERS, SCHEMA, Followed, Traced, orient, write_trace
 
 STATE_COLUMNS = dict(zip(NUMBERS, ("value", "ci_low", "ci_high", "delta", "delta_low", "delta_high"), strict=True))
 """Column of the trajectories -> column of the values."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.confidence import CHOSEN_ON, METHODS, VALUE_METHODS
+from workflow_scripts.lib.confidence_methods import CHOSEN_ON, METHODS, VALUE_METHODS
 from workflow_scripts.lib.tables import write_parquet
 from workflow_scripts.predict_confidence import CHOICES, SCHEMA
 

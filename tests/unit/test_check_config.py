@@ -91,7 +91,11 @@ FAULTS = [
     ("datasets.d.source", "reference", "datasets.d.source: reference wants a task; add task"),
     ("transfer.families", [["m", "n"]], "transfer.families[0][1]: models has no entry n; known are m"),
     ("confidence.layers", [1, 3], "confidence.layers[1]: layer 3 is not in activations.layers; add it there"),
-    ("search", {"runs": ["m/d"], "methods": ["random"], "layer": 3}, "search.layer: layer 3 is not in activations.layers; add it there"),
+    (
+        "search",
+        {"runs": ["m/d"], "methods": ["random"], "layer": 3},
+        "search.layer: layer 3 is not in activations.layers; add it there",
+    ),
     ("search.reference", "n", "search.reference: models has no entry n; known are m"),
     ("search.reference", "m", "search.reference: m would be scored against itself; name the model it was made from"),
     ("search.reference", ..., "search.reference: implicit_prm wants the model to score against; name it, or drop"),

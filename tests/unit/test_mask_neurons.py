@@ -12,7 +12,8 @@ from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 from workflow_scripts.lib.config import build
 from workflow_scripts.lib.engine import Request, Sampling
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.interventions import Intervention, Proof
+from workflow_scripts.lib.interventions import Intervention
+from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.transformers_engine import TransformersEngine
 from workflow_scripts.mask_neurons import Condition, build_requests, conditions, generate_masked, intervention

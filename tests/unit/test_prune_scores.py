@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from workflow_scripts.lib.prune_scores import settled
-from workflow_scripts.lib.statistics import auc
+from workflow_scripts.lib.statistics import auc, settled
 
 
 def test_nearly_equal_predictions_are_equal_wherever_the_grid_lies() -> None:

@@ -8,17 +8,10 @@ import polars as pl
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from workflow_scripts.lib.calibration import (
-    bin_of,
-    brier,
-    calibrate,
-    calibration_error,
-    strata_of,
-    two_sided,
-    weighted_auc,
-)
-from workflow_scripts.lib.confidence import BASELINES, METHODS, VALUE_METHODS, Labels, spoken_outcome
+from workflow_scripts.lib.calibration import bin_of, brier, calibration_error, strata_of, two_sided, weighted_auc
+from workflow_scripts.lib.confidence import Labels, calibrate, spoken_outcome
 from workflow_scripts.lib.confidence_folds import folds_of
+from workflow_scripts.lib.confidence_methods import BASELINES, METHODS, VALUE_METHODS
 from workflow_scripts.lib.confidence_tables import judge_better
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator

@@ -15,16 +15,9 @@ from workflow_scripts.lib import normalization, probes
 from workflow_scripts.lib.activations import read_layer
 from workflow_scripts.lib.boundaries import response_text
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.followed_neurons import choose_neurons, text_pieces
 from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.trajectories import (
-    Traced,
-    choose_neurons,
-    orient,
-    paragraph_means,
-    read_trace,
-    surprising,
-    text_pieces,
-)
+from workflow_scripts.lib.trajectories import Traced, orient, paragraph_means, read_trace, surprising
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from workflow_scripts.lib.activations import Response, batches, dump
-from workflow_scripts.lib.interventions import Intervention, Proof, intervened
+from workflow_scripts.lib.interventions import Intervention, intervened
+from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.selections import matched_neurons, random_neurons, selected_count, top
 
 CONDITIONS = ("none", "value", "random", "random_matched")
-FORMAT = "ablated-1"
 
 Scores = Mapping[int, Float[np.ndarray, " d"]]
 """Layer -> [d]."""

@@ -36,7 +36,7 @@ class Section:
 
 def method(title: str, name: str) -> Column:
     """A column that names a method."""
-    return Column(title, lambda row: METHODS.get(row[name], row[name]), number=False)
+    return Column(title, lambda row: METHODS.get(row[name], str(row[name])), number=False)
 
 
 def ranged(title: str, name: str, low: str = "ci_low", high: str = "ci_high") -> Column:

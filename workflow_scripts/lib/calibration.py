@@ -7,25 +7,8 @@ gives the number itself. Array functions answer NaN where a measure is undefined
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.isotonic import IsotonicRegression
 
 Array = np.ndarray
-
-
-def calibrate(
-    training: Float[Array, " n"], rewards: Float[Array, " n"], scores: Float[Array, " m"]
-) -> Float[Array, " m"]:
-    """The chance of being right at each score, by isotonic regression of the training rewards on the training scores.
-
-    Training rows without a score are left out; a score of NaN stays NaN; scores beyond the training range get the
-    chance at its end.
-    """
-    known, wanted = ~np.isnan(training), ~np.isnan(scores)
-    found = np.full(len(scores), np.nan)
-    if known.any() and wanted.any():
-        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(training[known], rewards[known])
-        found[wanted] = fitted.predict(scores[wanted])
-    return found
 
 
 def strata_of(lengths: Int[Array, " problems"], n: int) -> Int[Array, " problems"]:

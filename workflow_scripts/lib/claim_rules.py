@@ -121,8 +121,9 @@ def mean_curve(curves: Sequence[Sequence[Point]]) -> list[Point]:
     for ratio in sorted(ratios):
         here = [next(point for point in curve if point.prune_ratio == ratio) for curve in whole]
         names = ("value", "ci_low", "ci_high", "random_mean", "random_high", "shuffled")
-        means = {name: mean_or_none([getattr(point, name) for point in here]) for name in names}
-        found.append(Point(prune_ratio=ratio, **means))
+        mean = {name: mean_or_none([getattr(point, name) for point in here]) for name in names}
+        value, low, high, at_random, band, shuffled = (mean[name] for name in names)
+        found.append(Point(ratio, value, low, high, at_random, band, shuffled))
     return found
 
 

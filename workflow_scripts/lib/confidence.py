@@ -5,41 +5,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from workflow_scripts.lib.calibration import calibrate
 from workflow_scripts.lib.confidence_folds import Folds, fold_auc, out_of_fold
+from workflow_scripts.lib.confidence_methods import one_class
 from workflow_scripts.lib.probes import Probes, ranking
-from workflow_scripts.lib.prune_scores import settled
 from workflow_scripts.lib.pruning import curve
-from workflow_scripts.lib.statistics import auc
+from workflow_scripts.lib.statistics import auc, settled
 
 Array = np.ndarray
-METHODS = {
-    "value_neurons": "value neurons",
-    "value_neurons_cv": "value neurons (folds)",
-    "lcd": "class means (LCD)",
-    "lcd_logistic": "logistic regression",
-    "verbal": "verbal confidence",
-    "token": "token confidence",
-    "question_length": "question length",
-}
-"""The methods in the order of tables and figures, and what to call them."""
-VALUE_METHODS = ("value_neurons", "value_neurons_cv")
-BASELINES = [name for name in METHODS if name not in VALUE_METHODS]
-CHOSEN_ON = {
-    "value_neurons": "validation",
-    "value_neurons_cv": "training folds",
-    "lcd": "training folds",
-    "lcd_logistic": "training folds",
-    "verbal": "nothing",
-    "token": "nothing",
-    "question_length": "training",
-}
-"""What the free choices of a method (prune ratio, layer, regularisation, sign) were made on."""
 REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Values of scikit-learn's `C` for the logistic regression."""
 ANSWERED = 0.9
@@ -77,15 +55,6 @@ class Labels:
     training: Float[Array, " responses"]
     validation: Float[Array, " held_out"]
     folds: Folds
-
-
-def one_class(rewards: Float[Array, " n"], part: str) -> str | None:
-    """Why nothing can be learned or measured on these responses, if so."""
-    if not len(rewards):
-        return f"no {part} responses"
-    if rewards.min() == rewards.max():
-        return f"all {part} responses are {'right' if rewards[0] else 'wrong'}"
-    return None
 
 
 def class_means(states: Float[Tensor, "n d"], rewards: Float[Array, " n"]) -> Callable[[Tensor], Array]:
@@ -232,6 +201,22 @@ def length_outcome(
         undefined=reason and f"no sign can be chosen: {reason}",
         uncalibrated=reason,
     )
+
+
+def calibrate(
+    training: Float[Array, " n"], rewards: Float[Array, " n"], scores: Float[Array, " m"]
+) -> Float[Array, " m"]:
+    """The chance of being right at each score, by isotonic regression of the training rewards on the training scores.
+
+    Training rows without a score are left out; a score of NaN stays NaN; scores beyond the training range get the
+    chance at its end.
+    """
+    known, wanted = ~np.isnan(training), ~np.isnan(scores)
+    found = np.full(len(scores), np.nan)
+    if known.any() and wanted.any():
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(training[known], rewards[known])
+        found[wanted] = fitted.predict(scores[wanted])
+    return found
 
 
 def probabilities(outcome: Outcome, labels: Labels) -> Float[Array, " held_out"]:

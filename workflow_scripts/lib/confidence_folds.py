@@ -12,12 +12,11 @@ from workflow_scripts.lib.probe_run import layer_groups, number_of_states, train
 from workflow_scripts.lib.probe_training import Units, n_batches, train
 from workflow_scripts.lib.probes import ranking, specs_of
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prune_scores import settled
 from workflow_scripts.lib.pruning import curve
 from workflow_scripts.lib.responses import Responses, Source, take
 from workflow_scripts.lib.sections import ValueProbes
 from workflow_scripts.lib.seeds import uniform
-from workflow_scripts.lib.statistics import auc
+from workflow_scripts.lib.statistics import auc, settled
 
 Array = np.ndarray
 

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from workflow_scripts.lib import calibration
-from workflow_scripts.lib.confidence import METHODS, one_class
+from workflow_scripts.lib.confidence_methods import METHODS, one_class
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.findings import CONTRADICTED, NOT_JUDGED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.result_tables import Resampling

@@ -10,7 +10,8 @@ import numpy as np
 from workflow_scripts.lib.errors import UserError
 
 if TYPE_CHECKING:
-    from workflow_scripts.lib.interventions import Intervention, Proof
+    from workflow_scripts.lib.interventions import Intervention
+    from workflow_scripts.lib.proof import Proof
 
 
 @dataclass(frozen=True)

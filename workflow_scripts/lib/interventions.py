@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import decoder_blocks
+from workflow_scripts.lib.proof import Proof
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,6 @@ class Intervention:
     mode: Literal["zero", "mean", "scale"] = "zero"
     factor: float = 0.0
     means: tuple[float, ...] = ()
-
-
-@dataclass
-class Proof:
-    """What an intervention did: positions processed, positions changed, and how far the result was from the wanted.
-
-    An engine that pads what it processes may change more positions than it processes; never fewer.
-    """
-
-    processed: int = 0
-    changed: int = 0
-    largest_miss: float = 0.0
-
-    @property
-    def holds(self) -> bool:
-        """Whether every position was changed, and exactly as wanted."""
-        return self.changed >= self.processed > 0 and self.largest_miss == 0.0
 
 
 def check_intervention(what: Intervention, n_layers: int, width: int) -> None:

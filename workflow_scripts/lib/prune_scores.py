@@ -20,24 +20,11 @@ from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.pruning import curve, kept_count, kept_inputs, random_rankings
 from workflow_scripts.lib.sections import Pruning
 from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.statistics import settled
 
 Row = dict[str, Any]
 MEAN_SEED = -1
 NO_DRAW = -1
-
-
-def settled(predicted: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows n"]:
-    """Predictions without their floating-point noise, which must not decide how equal inputs are ranked.
-
-    Each row is rounded to a grid of some 2^-14 of its largest value. A row that spans no more than 16 steps of the grid
-    is constant: where all values lie in a few cells, noise that moves one across a boundary would rank it.
-    """
-    _, exponent = np.frexp(np.abs(predicted).max(-1, keepdims=True, initial=0))
-    grid = np.ldexp(1.0, exponent - 14)
-    if not predicted.shape[-1]:
-        return predicted
-    low, high = predicted.min(-1, keepdims=True), predicted.max(-1, keepdims=True)
-    return np.where(high - low <= 16 * grid, low, np.round(predicted / grid) * grid)
 
 
 @dataclass(frozen=True)

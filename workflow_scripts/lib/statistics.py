@@ -83,6 +83,20 @@ def pearson(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Arr
     return _correlation((x * y).sum(-1), np.where(varied, (x * x).sum(-1), 0), (y * y).sum(-1))
 
 
+def settled(predicted: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
+    """Predictions without their floating-point noise, which must not decide how equal inputs are ranked.
+
+    Each row is rounded to a grid of some 2^-14 of its largest value. A row that spans no more than 16 steps of the grid
+    is constant: where all values lie in a few cells, noise that moves one across a boundary would rank it.
+    """
+    _, exponent = np.frexp(np.abs(predicted).max(-1, keepdims=True, initial=0))
+    grid = np.ldexp(1.0, exponent - 14)
+    if not predicted.shape[-1]:
+        return predicted
+    low, high = predicted.min(-1, keepdims=True), predicted.max(-1, keepdims=True)
+    return np.where(high - low <= 16 * grid, low, np.round(predicted / grid) * grid)
+
+
 def problem_weights(groups: Int[Array, " n"], draws: int, rng: np.random.Generator) -> Float[Array, "n draws"]:
     """How often each row occurs in each bootstrap sample of whole problems; `groups` names the problem of each row."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from workflow_scripts.lib.masked import Tested, few_draws, sign_flips, sums_by_problem
-from workflow_scripts.lib.prune_scores import settled
 from workflow_scripts.lib.result_tables import Resampling
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import (
@@ -18,6 +17,7 @@ from workflow_scripts.lib.statistics import (
     bootstrap_spearman,
     estimate,
     problem_weights,
+    settled,
     spearman,
     spearman_undefined,
 )

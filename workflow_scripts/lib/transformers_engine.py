@@ -17,10 +17,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workflow_scripts.lib.engine import Completion, Request, Sampling, room_left
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.interventions import Intervention, Proof, intervened
+from workflow_scripts.lib.interventions import Intervention, intervened
 from workflow_scripts.lib.kv_cache import new_cache, select_rows, use_grouped_attention
 from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
 from workflow_scripts.lib.paragraph_stop import END, START, ParagraphStop
+from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.sampling import Uniforms, sample
 from workflow_scripts.lib.stopping import HARNESS_CHECK_EVERY, completion, end_ids, harness_window_hits
 

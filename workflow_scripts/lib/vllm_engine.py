@@ -15,9 +15,10 @@ import torch
 
 from workflow_scripts.lib.engine import Completion, EngineOptions, Request, Sampling, room_left
 from workflow_scripts.lib.errors import UserError, one_line
-from workflow_scripts.lib.interventions import Intervention, Proof, check_intervention
+from workflow_scripts.lib.interventions import Intervention, check_intervention
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
 from workflow_scripts.lib.paragraph_stop import ParagraphStop
+from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.stopping import completion, end_tokens
 
 ENVIRONMENT = {
