@@ -290,8 +290,8 @@ def rewrite(path: Path, edit: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
 def test_more_positions_held_than_processed_are_an_engines_padding(tmp_path: Path) -> None:
     arguments = small_study(tmp_path)
     for path in tmp_path.rglob("*.proofs.parquet"):
-        change(path, lambda frame: frame.with_columns(changed=pl.lit(5001)))
-    tabulate_interventions.main(arguments)
+        rewrite(path, lambda frame: frame.with_columns(changed=pl.lit(5001)))
+    main(arguments)
     assert (tmp_path / "tables" / "table2.csv").exists()
 
 

@@ -13,18 +13,36 @@ import yaml
 
 from tests.workflow.study import dataset, jobs, rules, snakemake, write_model, write_problems
 
-END = {"tabulate_results": 1, "plot_pruning": 1, "write_report": 1}
-DOPAMINE = {"average_paragraphs": 1, "train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1}
-FROM_CONTINUATIONS = {"continue_paragraphs": 2, "estimate_values": 1, **DOPAMINE, **END}
+CLAIMS = {"judge_claims": 1, "write_report": 1}
+END = {"tabulate_results": 1, "plot_pruning": 1, **CLAIMS}
+TRANSFER = {"list_neurons": 1, "compare_neurons": 1, "plot_transfer": 1, **CLAIMS}
+CONFIDENCE_END = {"tabulate_confidence": 1, "plot_reliability": 1, **CLAIMS}
+CONFIDENCE = {"predict_confidence": 1, **CONFIDENCE_END}
+SEARCH = {"guide_search": 1, "tabulate_search": 1, **CLAIMS}
+FROM_CAUSAL_PROBES = {"train_causal_probes": 1, **SEARCH}
+CAUSAL = {"average_causal_paragraphs": 1, **FROM_CAUSAL_PROBES}
+TRAJECTORY_END = {"tabulate_trajectories": 1, "plot_trajectories": 1, **CLAIMS}
+ABLATED = {"ablate_value_neurons": 1, **TRAJECTORY_END}
+TRACED = {"trace_neurons": 1, **ABLATED}
+FROM_DOPAMINE_PROBES = {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **TRANSFER, **TRACED, **END}
+DOPAMINE = {"average_paragraphs": 1, **FROM_DOPAMINE_PROBES}
+FROM_VALUES = {**DOPAMINE, **CAUSAL}
+FROM_CONTINUATIONS = {"continue_paragraphs": 2, "estimate_values": 1, **FROM_VALUES}
 FROM_PARAGRAPHS = {"segment_paragraphs": 2, **FROM_CONTINUATIONS}
-MASKED_END = {"tabulate_interventions": 1, "plot_dose": 1, "write_report": 1}
+MASKED_END = {"tabulate_interventions": 1, "plot_dose": 1, **CLAIMS}
 FROM_CONDITIONS = {"mask_neurons": 2, **MASKED_END}
 FROM_NEURONS = {"select_neurons": 1, **FROM_CONDITIONS}
-FROM_VALUE_PROBES = {"train_value_probes": 1, "evaluate_value_pruning": 1, **END, **FROM_NEURONS}
+FROM_VALUE_PROBES = {"train_value_probes": 1, "evaluate_value_pruning": 1, **END, **FROM_NEURONS} | {
+    **TRANSFER,
+    **CONFIDENCE,
+    **SEARCH,
+    **ABLATED,
+}
 FROM_PROBE_SETTINGS = {"train_final_probes": 1, **FROM_VALUE_PROBES}
-FROM_ACTIVATIONS = {"dump_activations": 2, "train_ntp_probes": 1, **FROM_PROBE_SETTINGS, **DOPAMINE}
-FROM_ROLLOUTS = {"grade_rollouts": 2, "measure_neurons": 1, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
+FROM_ACTIVATIONS = {"dump_activations": 2, "train_ntp_probes": 1, **FROM_PROBE_SETTINGS, **FROM_VALUES}
+FROM_ROLLOUTS = {"grade_rollouts": 2, "measure_neurons": 1, "ask_confidence": 2, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
 FROM_SAMPLES = {"sample_rollouts": 2, **FROM_ROLLOUTS}
+WITHOUT_DATA_SET = TRANSFER | CONFIDENCE_END | TRAJECTORY_END | END | MASKED_END | {"tabulate_search": 1}
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -83,25 +101,25 @@ def test_an_added_data_set_runs_only_what_is_new(study: Path) -> None:
 
     def add(config: dict[str, Any]) -> None:
         config["datasets"]["dice"] = dataset("data/dice.jsonl", 60)
-        for stage in ("rollouts", "values", "value_probes", "dopamine_probes", "interventions"):
+        for stage in ("rollouts", "values", "value_probes", "dopamine_probes", "interventions", "search"):
             config[stage]["runs"] = ["tiny/coins", "tiny/dice"]
 
     edit(study, add)
     found = jobs(study)
     assert {job for job in found if "dataset=coins" in job} == set()
     old = {job: count for job, count in found.items() if "dataset=" not in job}
-    assert old == END | MASKED_END
+    assert Counter(job.split()[0] for job in old) == WITHOUT_DATA_SET
     new = Counter(job.split()[0] for job in found if "dataset=dice" in job)
     expected = {"prepare_problems": 1, **FROM_SAMPLES}
-    assert new == {rule: count for rule, count in expected.items() if rule not in END | MASKED_END}
+    assert new == {rule: count for rule, count in expected.items() if rule not in WITHOUT_DATA_SET}
 
 
 def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
-    write_model(study / "resources" / "models" / "other", seed=2)
+    write_model(study / "resources" / "models" / "third", seed=2)
 
     def add(config: dict[str, Any]) -> None:
-        config["models"]["other"] = {"path": "resources/models/other"}
-        config["rollouts"]["runs"] = ["tiny/coins", "other/coins"]
+        config["models"]["third"] = {"path": "resources/models/third"}
+        config["rollouts"]["runs"] = ["tiny/coins", "third/coins"]
 
     edit(study, add)
     found = jobs(study)
@@ -109,18 +127,23 @@ def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
     assert Counter(job.split()[0] for job in found) == {"sample_rollouts": 2, "grade_rollouts": 2, **END}
 
 
+PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliability": 1, "plot_trajectories": 1}
 MODULES = {
-    "lib/plotting.py": {"plot_pruning": 1, "plot_dose": 1, "write_report": 1},
+    "lib/plotting.py": {**PLOTS, "write_report": 1},
+    "lib/claims.py": CLAIMS,
+    "lib/step_scores.py": SEARCH,
+    "lib/transfer.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
+    "score.py": {},  # a tool of its own
     "write_report.py": {"write_report": 1},
     "lib/grading.py": FROM_ROLLOUTS,
     "lib/boundaries.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
-    "lib/normalization.py": {**DOPAMINE, **END},
+    "lib/normalization.py": FROM_VALUES,
     # what both kinds of probe share imports the value probes' losses
-    "lib/td.py": {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **FROM_PROBE_SETTINGS},
+    "lib/td.py": {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **FROM_PROBE_SETTINGS},
     "lib/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
-    "lib/masked.py": MASKED_END,
+    "lib/masked.py": {**MASKED_END, **TRAJECTORY_END, "tabulate_search": 1},
     "select_neurons.py": FROM_NEURONS,
-    "estimate_values.py": {"estimate_values": 1, **DOPAMINE, **END},
+    "estimate_values.py": {"estimate_values": 1, **FROM_VALUES},
     "lib/check_config.py": {},
     "lib/one_run.py": {},
 }
@@ -138,17 +161,25 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "activations.batch_tokens": (1000, {"write_report": 1}),
     "rollouts.temperature": (0.9, FROM_SAMPLES),
     "values.n_continuations": (6, FROM_CONTINUATIONS),
-    "values.min_abs_delta": (0.2, {"estimate_values": 1, **DOPAMINE, **END}),
+    "values.min_abs_delta": (0.2, {"estimate_values": 1, **FROM_VALUES}),
     "activations.layers": ([1, 2], FROM_ACTIVATIONS),
     "value_probes.epochs": (3, FROM_PROBE_SETTINGS),
-    "dopamine_probes.epochs": (3, {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **END}),
-    "dopamine_probes.normalization": ("causal", {**DOPAMINE, **END}),
+    "dopamine_probes.epochs": (3, {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),
+    "dopamine_probes.normalization": ("causal", DOPAMINE),
     "pruning.random_draws": (6, {"evaluate_value_pruning": 1, "evaluate_dopamine_pruning": 1, **END}),
     "figures.fig1.layers": ([2], {"plot_pruning": 1, "write_report": 1}),
     "ntp_probes.epochs": (2, {"train_ntp_probes": 1, **FROM_NEURONS}),
     "interventions.draws": (3, FROM_NEURONS),
     "interventions.dose_factors": ([2.0, 3.0], FROM_CONDITIONS),
     "interventions.n_problems": (60, {**FROM_CONDITIONS, "mask_neurons": 1}),
+    "confidence.bins": (5, CONFIDENCE_END),
+    "confidence.folds": (3, CONFIDENCE),
+    "search.candidates": (3, SEARCH),
+    "search.seeds": ([0, 1], SEARCH),  # the first seed stays
+    "trajectories.draws": (3, ABLATED),
+    "trajectories.page_responses": (3, {"write_report": 1}),
+    "transfer.families": ([["tiny", "other"]], {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS}),
+    "figures.fig2.layers": ([2], {"plot_transfer": 1, "write_report": 1}),
     "vllm.eager": (True, {"write_report": 1}),
     "split.seed": (1, {"prepare_problems": 1, **FROM_SAMPLES}),
 }
@@ -184,7 +215,7 @@ def test_new_versions_of_libraries_rerun_what_computes_with_them(study: Path) ->
     pinned = lock.read_text()
     for library, expected in {
         "tqdm": {},
-        "matplotlib": {"plot_pruning": 1, "plot_dose": 1, "write_report": 1},
+        "matplotlib": {**PLOTS, "write_report": 1},
         "math-verify": FROM_ROLLOUTS,
         "transformers": FROM_SAMPLES,
     }.items():
