@@ -33,7 +33,7 @@ TABLE_COLUMNS = [
     *("layers", "prune_ratios", "chosen_on", "reason"),
 ]
 CONTRAST_COLUMNS = [
-    *("model", "dataset", "method", "against", "chosen_on", "difference", "ci_low", "ci_high", "p_value"),
+    *("model", "dataset", "method", "against", "chosen_on", "n", "difference", "ci_low", "ci_high", "p_value"),
     *("verdict", "reason"),
 ]
 RELIABILITY_COLUMNS = [
@@ -116,8 +116,12 @@ def method_rows(
 
 
 def contrast_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:
-    """Both methods on value neurons against every baseline. The p-value is that of the paired bootstrap, two-sided."""
+    """Both methods on value neurons against every baseline. The p-value is that of the paired bootstrap, two-sided.
+
+    `n` counts the validation responses of the run; for the mean over runs, of the smallest.
+    """
     rows: list[dict[str, object]] = []
+    sizes = {name: len(run.right) for name, run in runs.items()}
     for method in VALUE_METHODS:
         for against in BASELINES:
             each = {name: tables.difference(run, method, against) for name, run in runs.items()}
@@ -125,6 +129,7 @@ def contrast_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:
             for name, drawn in (each | whole).items():
                 found = tables.settle(drawn, how)
                 row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method, "against": against}
+                row |= {"n": sizes.get(name, min(sizes.values()))}
                 row |= {"chosen_on": CHOSEN_ON[method], "verdict": tables.judge_better(found), "reason": found.reason}
                 row |= {"difference": found.value, "ci_low": found.low, "ci_high": found.high}
                 p_value = None if found.low is None else two_sided(drawn.numbers[1:])

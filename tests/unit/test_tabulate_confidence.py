@@ -21,7 +21,7 @@ from workflow_scripts.tabulate_confidence import main
 AGREED = {
     "table3": "model dataset method auc ci_low ci_high brier ece auc_within_length n n_right brier_low brier_high "
     "ece_low ece_high auc_within_low auc_within_high layers prune_ratios chosen_on reason",
-    "confidence_contrasts": "model dataset method against chosen_on difference ci_low ci_high p_value verdict reason",
+    "confidence_contrasts": "model dataset method against chosen_on n difference ci_low ci_high p_value verdict reason",
     "reliability": "model dataset method bin low high mean_probability share_right ci_low ci_high n reason",
 }
 ONES = np.ones((6, 1))

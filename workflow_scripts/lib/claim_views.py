@@ -95,7 +95,8 @@ def by_chance(points: Sequence[Point]) -> str:
 
 def mean_of(tables: Tables, name: str, method: str, column: str) -> Measure | None:
     """The average of a column of Table 3 or 4 for one method; None where it was not measured."""
-    rows = [row for row in rows_of(tables, name) if row["method"] == method and row[column] is not None]
+    wanted = pl.col("method") == method, pl.col("model") != "all", pl.col(column).is_not_null()
+    rows = tables[name].filter(*wanted).to_dicts() if name in tables and len(tables[name]) else []
     return average(rows, column) if rows else None
 
 
