@@ -98,6 +98,17 @@ def test_fewer_problems_than_agreed_decide_nothing(measured: dict[str, pl.DataFr
     assert verdict("value_read", measured | {"pruning_value": enough})[0] == SUPPORTED
 
 
+def test_the_level_at_the_last_token_is_about_the_whole_curve(measured: dict[str, pl.DataFrame]) -> None:
+    def judged(sparse: float) -> tuple[str, str]:
+        table = measured["pruning_value"].filter(pl.col("dataset") == "ledger", pl.col("layer") == 6)
+        at = pl.when(pl.col("prune_ratio") == 0.99).then(sparse).otherwise(0.9)
+        moved = table.with_columns(auc=at, ci_low=at - 0.02, ci_high=at + 0.02)
+        return verdict("value_final", measured | {"pruning_value": moved})
+
+    assert judged(0.85)[0] == SUPPORTED and judged(0.81)[0] == UNDECIDED
+    assert judged(0.7) == (CONTRADICTED, judged(0.7)[1]) and "first wholly below 0.8 at 0.99" in judged(0.7)[1]
+
+
 def contrast(against: str, low: float, high: float, n: int = 300) -> dict[str, Any]:
     place = {"model": "m", "dataset": "d", "layer": 2, "against": against, "n": n}
     return place | {"difference": (low + high) / 2, "ci_low": low, "ci_high": high, "reason": None}

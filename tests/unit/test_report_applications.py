@@ -138,8 +138,8 @@ def test_numbers_stand_with_intervals_beside_the_papers(report: Path) -> None:
 
 def test_table_1_holds_this_studys_numbers(report: Path) -> None:
     text = whole.flat(whole.page_of(report))
-    assert "confidence before the answer: AUC 0.70 [0.65, 0.75]" in text
-    assert "guided search: accuracy 0.80 [0.50, 0.90]; greedy decoding 0.60 [0.50, 0.90]" in text
+    assert "confidence before the answer: AUC 0.700 [0.650, 0.750]" in text
+    assert "guided search: accuracy 0.800 [0.500, 0.900]; greedy decoding 0.600 [0.500, 0.900]" in text
 
 
 def test_a_study_without_applications_says_so(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from workflow_scripts.lib.findings import (
     number,
     why_missing,
 )
+from workflow_scripts.lib.report_parts import fine_interval
 
 FEWEST = 20
 """Problems (or paragraphs) below which no interval is trusted with a verdict: the bootstrap is too narrow there."""
@@ -47,10 +48,8 @@ class Measure:
     reason: str | None = None
 
     def __str__(self) -> str:
-        """`0.71 [0.65, 0.77]`, or why not."""
-        if self.value is None:
-            return self.reason or "no number"
-        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+        """`0.712 [0.652, 0.771]`, or why not."""
+        return fine_interval(self.value, self.low, self.high) if self.value is not None else self.reason or "no number"
 
 
 def average(rows: Sequence[Row], value: str, low: str = "ci_low", high: str = "ci_high", size: str = "n") -> Measure:

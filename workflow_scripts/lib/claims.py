@@ -27,13 +27,12 @@ from workflow_scripts.lib.claim_rules import (
 from workflow_scripts.lib.findings import (
     CONTRADICTED,
     JUDGES,
-    PRINTED_RULE,
     RULES,
     SUPPORTED,
     UNDECIDED,
     Finding,
-    judge_level,
     number,
+    with_interval,
 )
 from workflow_scripts.lib.intervention_words import SELECTIONS
 from workflow_scripts.lib.judgements import Curve, curves_of
@@ -87,11 +86,19 @@ def curve_claim(place: str, rule: str) -> Callable[[Tables, float], Finding]:
 
 
 def final_level(tables: Tables, _: float) -> Finding:
-    """The printed level at the last response token."""
+    """The printed level at the last response token, over the whole curve."""
     curves = pruned(tables, "final")
-    if not curves:
-        return Finding(UNDECIDED, TOO_FEW)
-    return decided(judge_level(mean_curve([curve.points for curve in curves]), PRINTED_LEVEL))
+    points = mean_curve([curve.points for curve in curves]) if curves else []
+    known = [(p, p.ci_low, p.ci_high) for p in points if p.ci_low is not None and p.ci_high is not None]
+    if not known or len(known) < len(points):
+        return Finding(UNDECIDED, TOO_FEW if not curves else "a number or its interval is missing")
+    evidence = f"{with_interval(points[0])} with all inputs, {with_interval(points[-1])} at {points[-1].prune_ratio:g}"
+    if all(low > PRINTED_LEVEL for _, low, _ in known):
+        return Finding(SUPPORTED, evidence)
+    fallen = [point.prune_ratio for point, _, high in known if high <= PRINTED_LEVEL]
+    if fallen:
+        return Finding(CONTRADICTED, f"{evidence}; first wholly below {PRINTED_LEVEL:g} at {fallen[0]:g}")
+    return Finding(UNDECIDED, evidence)
 
 
 def robust(by: str) -> Callable[[Tables, float], Finding]:
@@ -240,13 +247,17 @@ OVERLAP = (
     f"Shared neurons over all runs and layers with a Wilson interval. Supported: it lies below {DISTINCT:.0%}. "
     "Contradicted: it lies above chance. Undecided: anything else."
 )
+LEVEL = (
+    f"Supported: at every prune ratio the whole interval lies above {PRINTED_LEVEL:g}. Contradicted: at some ratio it "
+    "lies at or below it. Undecided: anything else."
+)
 ZERO = "Supported: the whole interval lies below 0. Contradicted: at or above 0. Undecided: it contains 0."
 DATA_SETS, MODELS, LAYERS = (f"One group a {name}. {GROUPS}" for name in ("data set", "model", "layer"))
 TESTS = {
     "value_read": Test(curve_claim("initial", "informative"), AVERAGED + RULES["informative"].rule, INITIAL),
     "value_sparse": Test(curve_claim("initial", "stable"), AVERAGED + RULES["stable"].rule, INITIAL),
     "value_special": Test(curve_claim("initial", "selective"), AVERAGED + RULES["selective"].rule, INITIAL),
-    "value_final": Test(final_level, AVERAGED + PRINTED_RULE, INITIAL.replace("initial", "final")),
+    "value_final": Test(final_level, AVERAGED + LEVEL, INITIAL.replace("initial", "final")),
     "value_datasets": Test(robust("dataset"), AVERAGED + DATA_SETS, INITIAL),
     "value_models": Test(robust("model"), AVERAGED + MODELS, INITIAL),
     "value_layers": Test(robust("layer"), AVERAGED + LAYERS, INITIAL),
