@@ -39,6 +39,12 @@ def method(title: str, name: str) -> Column:
     return Column(title, lambda row: METHODS.get(row[name], str(row[name])), number=False)
 
 
+def explained(row: Row) -> str:
+    """The name of a method, and why it has no number or no interval where it has none."""
+    name = METHODS.get(row["method"], str(row["method"]))
+    return f"{name} ({row['reason']})" if row["reason"] else name
+
+
 def ranged(title: str, name: str, low: str = "ci_low", high: str = "ci_high") -> Column:
     """A number with its interval; where there is none, the reason."""
     return Column(title, lambda row: written(row, name, low, high))
@@ -114,13 +120,13 @@ def confidence_section(tables: Tables, figures: list[FigureView], published: dic
     """Table 3, the paper's beside it, and paired differences."""
     columns = [
         run(),
-        method("Method", "method"),
+        Column("Method", explained, number=False),
         ranged("AUC", "auc"),
         ranged("Brier score", "brier", "brier_low", "brier_high"),
     ]
     columns += [ranged("Calibration error", "ece", "ece_low", "ece_high")]
     columns += [ranged("AUC within question length", "auc_within_length", "auc_within_low", "auc_within_high")]
-    columns += [whole("Responses", "n"), words("Chosen on", "chosen_on"), words("Why no number", "reason")]
+    columns += [whole("Responses", "n")]
     differences = [run(), method("Method", "method"), method("Against", "against"), fine_column(), p_column()]
     differences += [words("Verdict", "verdict"), words("Why", "reason")]
     found = rows_of(tables, "table3")
