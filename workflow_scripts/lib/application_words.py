@@ -50,7 +50,8 @@ CAPTIONS = {
     ),
     "ablation_contrasts": (
         "Value neurons held less random neurons held, mean over draws. “correlation apart” leaves out dopamine neurons "
-        "that are themselves among those held: the residual stream carries a zero on to later layers."
+        "that are themselves among those held: the residual stream carries a zero on to later layers. Intervals cover "
+        "the draws of random neurons; p flips signs of problems and takes the draws as they are."
     ),
 }
 """The caption of every table."""
