@@ -141,7 +141,7 @@ MODULES = {
     # what both kinds of probe share imports the value probes' losses
     "lib/td.py": {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **FROM_PROBE_SETTINGS},
     "lib/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
-    "lib/masked.py": {**MASKED_END, **TRAJECTORY_END, "tabulate_search": 1},
+    "lib/masked.py": {**MASKED_END, "tabulate_trajectories": 1, "tabulate_search": 1},
     "select_neurons.py": FROM_NEURONS,
     "estimate_values.py": {"estimate_values": 1, **FROM_VALUES},
     "lib/check_config.py": {},

@@ -43,8 +43,10 @@ def kill_during(rule: str, folder: Path, printed: Path, jobs_too: bool, job_alon
 def test_killed_at_every_stage_the_results_are_those_of_an_undisturbed_run(finished: Path, tmp_path: Path) -> None:
     folder = make_study(tmp_path / "study", finished / "resources" / "models" / "tiny")
     for number, rule in enumerate(STAGES):
-        kill_during(rule, folder, tmp_path / f"{rule}.txt", jobs_too=number % 2 == 0)
-        assert rules(folder)[rule] >= 1
+        jobs_too = number % 2 == 0
+        kill_during(rule, folder, tmp_path / f"{rule}.txt", jobs_too)
+        # Jobs left behind are met by the next run while they are still at work, so nothing may come between.
+        assert not jobs_too or rules(folder)[rule] >= 1
     snakemake(folder, "--cores", "2")
     assert "left behind" in "".join(path.read_text() for path in tmp_path.glob("*.txt"))
     assert differences(records(finished), records(folder)) == []
