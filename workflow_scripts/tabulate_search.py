@@ -13,7 +13,7 @@ import polars as pl
 
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.findings import CONTRADICTED, SUPPORTED, UNDECIDED
+from workflow_scripts.lib.findings import UNDECIDED, judge_gain
 from workflow_scripts.lib.masked import mcnemar, sign_flips
 from workflow_scripts.lib.result_tables import Resampling, Run, group_by_run, with_columns, write_table
 from workflow_scripts.lib.search import METHODS
@@ -52,15 +52,6 @@ def table_row(run: Run, method: str, seed: int, part: pl.DataFrame, how: Resampl
     return row
 
 
-def judge(low: float | None, high: float | None) -> str:
-    """Supported: the whole interval lies above 0. Contradicted: at or below 0. Undecided: anything else."""
-    if low is None or high is None:
-        return UNDECIDED
-    if low > 0:
-        return SUPPORTED
-    return CONTRADICTED if high <= 0 else UNDECIDED
-
-
 def matrix(part: pl.DataFrame, name: str) -> np.ndarray:
     """A column as [problems, seeds], both in order."""
     ordered = part.sort("problem_id", "seed")
@@ -89,7 +80,7 @@ def contrast_row(
     row |= {"tokens_ratio": float(matrix(guide, "tokens").mean()) / spent if spent else None}
     reasons = [found.reason, None if spent else "tokens_ratio: the other method wrote no tokens"]
     return row | {
-        "verdict": judge(found.low, found.high),
+        "verdict": judge_gain(found.low, found.high),
         "reason": "; ".join(reason for reason in reasons if reason) or None,
     }
 

@@ -39,7 +39,6 @@ ABLATION_COLUMNS = [
     *("model", "dataset", "layer", "neuron", "condition", "draw", "n", "correlation", "ci_low", "ci_high", "rmse"),
     *("rmse_low", "rmse_high", "spearman", "spearman_low", "spearman_high", "reason", "own_layers", "largest_miss"),
 ]
-WORDS = {"model", "dataset", "kind", "reason", "all_reason", "condition", "against", "measure", "verdict"}
 Row = dict[str, object]
 
 
@@ -147,16 +146,10 @@ def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -
             held += ablation_rows(found, how)
             contrasts += contrast_rows(found, how)
     return {
-        "trajectories": typed(rows, COLUMNS),
-        "trajectory_ablation": typed(held, ABLATION_COLUMNS),
-        "ablation_contrasts": typed(contrasts, CONTRAST_COLUMNS),
+        "trajectories": with_columns(rows, COLUMNS),
+        "trajectory_ablation": with_columns(held, ABLATION_COLUMNS),
+        "ablation_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
     }
-
-
-def typed(rows: list[Row], columns: list[str]) -> pl.DataFrame:
-    """A table with these columns; those that hold words hold text even where there is none."""
-    frame = with_columns(rows, columns)
-    return frame.with_columns(pl.col(name).cast(pl.String) for name in columns if name in WORDS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from workflow_scripts.guide_search import SCHEMA
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.findings import judge_gain
 from workflow_scripts.lib.masked import mcnemar
 from workflow_scripts.lib.statistics import wilson
 from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.tabulate_search import judge, main
+from workflow_scripts.tabulate_search import main
 
 METHODS = ["dopamine", "random", "greedy"]
 PRUNING = {"confidence": 0.95, "bootstrap": 400, "seed": 0}
@@ -89,7 +90,7 @@ def test_one_seed_is_tested_by_mcnemar_and_order_changes_nothing(tmp_path: Path)
     ],
 )
 def test_verdicts(low: float | None, high: float | None, verdict: str) -> None:
-    assert judge(low, high) == verdict
+    assert judge_gain(low, high) == verdict
 
 
 def test_no_difference_at_all_has_no_interval_and_says_why(tmp_path: Path) -> None:

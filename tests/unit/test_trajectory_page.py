@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import traced_runs as runs
+from browser import chromium
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.trajectories import SCHEMA, Traced
@@ -126,15 +125,6 @@ def test_text_is_dark_on_every_shade_and_signs_differ_without_colour() -> None:
         assert f".traj-n{level} {{ background: {shades[f'n{level}']}; text-decoration: underline dotted" in part("css")
 
 
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        if os.environ.get("REQUIRE_CHROMIUM") == "1":
-            pytest.fail("REQUIRE_CHROMIUM=1, and no chromium is on the path")
-        pytest.skip("no chromium on the path; install the package chromium to render the report")
-    return found
-
-
 WATCH = """
 window.addEventListener("error", event => put("errors", event.message));
 document.addEventListener("securitypolicyviolation", event => put("blocked", event.violatedDirective));
@@ -166,9 +156,7 @@ def browse(text: str, folder: Path, script: str, size: str = "1100,900") -> dict
     )
     file = folder / "page.html"
     file.write_text(text, encoding="utf-8")
-    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags = [*quiet.split(), "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}"]
-    command = [chromium(), *flags, f"--window-size={size}", "--dump-dom", file.as_uri()]
+    command = [*chromium(folder), f"--window-size={size}", "--dump-dom", file.as_uri()]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     body = re.search(r"<body([^>]*)>", done.stdout)
     assert body is not None

@@ -1,7 +1,5 @@
 import json
-import os
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic_results as synthetic
+from browser import chromium
 from PIL import Image
 
 from workflow_scripts import plot_dose, plot_pruning, tabulate_interventions, tabulate_results, write_report
@@ -286,22 +285,9 @@ def test_without_random_neurons_nothing_is_claimed(tmp_path: Path) -> None:
     assert "grpo/ledger, layer 2: no random neurons were held beside the value neurons." in text
 
 
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        if os.environ.get("REQUIRE_CHROMIUM") == "1":
-            pytest.fail("REQUIRE_CHROMIUM=1, and no chromium is on the path")
-        pytest.skip("no chromium on the path; install the package chromium to render the report")
-    return found
-
-
 def browse(page: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    command = [chromium(), *quiet.split(), "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
-    profile = f"--user-data-dir={folder / 'profile'}"
-    return subprocess.run(
-        [*command, profile, *flags, page.as_uri()], check=True, capture_output=True, text=True, timeout=120
-    )
+    command = [*chromium(folder), "--hide-scrollbars", *flags, page.as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("size", ["1100,3000", "500,3000"])

@@ -21,6 +21,8 @@ from workflow_scripts.lib.findings import (
     UNDECIDED,
     Finding,
     Point,
+    judge_gain,
+    judge_harm,
     number,
     why_missing,
 )
@@ -76,22 +78,14 @@ def widened(measure: Measure, by: float) -> Measure:
     return replace(measure, low=low, high=high)
 
 
-def above(measure: Measure, bar: float = 0.0) -> str:
-    """Supported: the whole interval lies above the bar; contradicted: at or below it; undecided: it holds the bar."""
-    if measure.low is None or measure.high is None:
-        return UNDECIDED
-    if measure.low > bar:
-        return SUPPORTED
-    return CONTRADICTED if measure.high <= bar else UNDECIDED
+def above(measure: Measure) -> str:
+    """The verdict on a measure that is claimed to lie above 0."""
+    return judge_gain(measure.low, measure.high)
 
 
-def below(measure: Measure, bar: float = 0.0) -> str:
-    """Supported: the whole interval lies below the bar; contradicted: at or above it; undecided: it holds the bar."""
-    if measure.low is None or measure.high is None:
-        return UNDECIDED
-    if measure.high < bar:
-        return SUPPORTED
-    return CONTRADICTED if measure.low >= bar else UNDECIDED
+def below(measure: Measure) -> str:
+    """The verdict on a measure that is claimed to lie below 0."""
+    return judge_harm(measure.low, measure.high)
 
 
 def all_of(plain: Sequence[str], wide: Sequence[str], fewest: int = 1) -> str:

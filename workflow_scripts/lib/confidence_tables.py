@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from workflow_scripts.lib import calibration
 from workflow_scripts.lib.confidence_methods import METHODS, one_class
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.findings import CONTRADICTED, NOT_JUDGED, SUPPORTED, UNDECIDED
+from workflow_scripts.lib.findings import NOT_JUDGED, judge_gain
 from workflow_scripts.lib.result_tables import Resampling
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import Estimate, estimate, problem_weights
@@ -165,12 +165,8 @@ def reasons(found: dict[str, Estimate]) -> str | None:
 
 
 def judge_better(found: Estimate) -> str:
-    """Supported: the whole interval above 0; contradicted: at or below it; undecided: neither, or no interval."""
-    if found.value is None:
-        return NOT_JUDGED
-    if found.low is None or found.high is None:
-        return UNDECIDED
-    return SUPPORTED if found.low > 0 else CONTRADICTED if found.high <= 0 else UNDECIDED
+    """The verdict on a gain in AUC; one that is not defined is not judged."""
+    return NOT_JUDGED if found.value is None else judge_gain(found.low, found.high)
 
 
 def texts(choices: pl.DataFrame, method: str) -> dict[str, str | None]:

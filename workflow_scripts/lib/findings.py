@@ -200,6 +200,15 @@ def judge_harm(low: float | None, high: float | None, reason: str | None = None)
     return CONTRADICTED if low >= 0 else UNDECIDED
 
 
+def judge_gain(low: float | None, high: float | None) -> str:
+    """Supported: the whole interval of a difference lies above 0; contradicted: at or below it; undecided otherwise."""
+    if low is None or high is None:
+        return UNDECIDED
+    if low > 0:
+        return SUPPORTED
+    return CONTRADICTED if high <= 0 else UNDECIDED
+
+
 def listed(items: Sequence[object]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     words = [str(item) for item in items]

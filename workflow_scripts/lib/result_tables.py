@@ -17,7 +17,7 @@ Run = tuple[str, str]
 TEXT = {
     *("model", "dataset", "position", "selection", "against", "mode", "first", "second", "verdict", "reason"),
     *("across", "kind", "model_a", "dataset_a", "model_b", "dataset_b"),
-    *("method", "layers", "prune_ratios", "chosen_on"),
+    *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason"),
 }
 """The columns that hold words."""
 
