@@ -22,7 +22,8 @@ from workflow_scripts.lib.grading import Answer, Grade, Grader, answer_to, grade
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prompts import Wording
-from workflow_scripts.lib.search import GUIDED, METHODS, Draws, Found, Prompt, greedy, guided
+from workflow_scripts.lib.search import Draws, Found, Prompt, greedy, guided
+from workflow_scripts.lib.search_methods import GUIDED, METHODS
 from workflow_scripts.lib.search_scoring import Scoring, prepare, scorer
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 from workflow_scripts.lib.whole_responses import GradeWhole, best_of_n, draw_whole, majority

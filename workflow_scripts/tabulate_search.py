@@ -16,7 +16,7 @@ from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.findings import UNDECIDED, judge_gain
 from workflow_scripts.lib.masked import mcnemar, sign_flips
 from workflow_scripts.lib.result_tables import Resampling, Run, group_by_run, with_columns, write_table
-from workflow_scripts.lib.search import METHODS
+from workflow_scripts.lib.search_methods import METHODS
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import bootstrap_mean, wilson
 from workflow_scripts.lib.tables import read_parquet

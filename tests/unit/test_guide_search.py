@@ -20,7 +20,8 @@ from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.probes import Probes, Spec, save
 from workflow_scripts.lib.prompts import build_prompt
 from workflow_scripts.lib.reference_tasks import generate_problems
-from workflow_scripts.lib.search import METHODS, Draws, Prompt, best
+from workflow_scripts.lib.search import Draws, Prompt, best
+from workflow_scripts.lib.search_methods import METHODS
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 from workflow_scripts.lib.transformers_engine import TransformersEngine, load
 from workflow_scripts.lib.whole_responses import spelt, votes, whole_responses, within

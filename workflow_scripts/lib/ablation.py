@@ -6,17 +6,20 @@ Method, section 10; paper, Appendix H.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from workflow_scripts.lib.activations import Response, batches, dump
 from workflow_scripts.lib.interventions import Intervention, intervened
 from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.selections import matched_neurons, random_neurons, selected_count, top
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CONDITIONS = ("none", "value", "random", "random_matched")
 
@@ -57,7 +60,7 @@ def conditions(importance: Scores, rms: Scores, share: float, draws: int, seed: 
 
 
 def passes(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     responses: Sequence[Response],
     layer: int,
     condition: Condition,

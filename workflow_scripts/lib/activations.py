@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from transformers import PreTrainedModel
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.tensors import decode_rows, encode_rows, read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FORMAT = "activations-1"
 IDENTITY = ("model", "revision", "fingerprint", "dataset", "dtype")
@@ -27,7 +29,7 @@ Keep = Callable[[int, Float[torch.Tensor, "rows width d"]], None]
 
 
 @contextmanager
-def hooked(model: PreTrainedModel, layers: Sequence[int], keep: Keep) -> Iterator[None]:
+def hooked(model: "PreTrainedModel", layers: Sequence[int], keep: Keep) -> Iterator[None]:
     """Call `keep(layer, states)` for each of `layers` in every forward pass until the block ends, however it ends.
 
     Raises:
@@ -123,7 +125,7 @@ class _Collector:
 
 @torch.inference_mode()
 def dump(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     responses: Sequence[Response],
     layers: Sequence[int],
     dtype: torch.dtype,

@@ -8,15 +8,17 @@ effect.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
-from transformers import PreTrainedModel
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.proof import Proof
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def check_intervention(what: Intervention, n_layers: int, width: int) -> None:
 
 
 @contextmanager
-def intervened(model: PreTrainedModel, what: Intervention) -> Iterator[Proof]:
+def intervened(model: "PreTrainedModel", what: Intervention) -> Iterator[Proof]:
     """Apply the intervention in every forward pass until the block ends, however it ends.
 
     Raises:

@@ -1,11 +1,13 @@
 """From a question to the token ids of a prompt."""
 
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import INSTRUCTION, ModelConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 QWEN_BOXED = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -33,7 +35,7 @@ PLAIN = Wording()
 
 
 def build_prompt(
-    question: str, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, wording: Wording = PLAIN
+    question: str, config: ModelConfig, tokenizer: "PreTrainedTokenizerBase", wording: Wording = PLAIN
 ) -> list[int]:
     """Token ids of the prompt, ready to be continued.
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from workflow_scripts.lib import normalization
 from workflow_scripts.lib.activations import Response, States, batches, dump
@@ -21,6 +20,9 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.probes import Probes, load, outputs, ranking
 from workflow_scripts.lib.pruning import pruned_outputs
 from workflow_scripts.lib.selections import selected_count
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 IDENTITY = ("model", "revision", "fingerprint")
 """What a probe and the model whose states it reads must agree on; the data set may be another."""
@@ -100,7 +102,7 @@ def open_probes(path: Path, kind: str, model: Mapping[str, Any], layer: int | No
 
 
 def score_responses(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     responses: Sequence[Response],
     boundaries: Sequence[Sequence[int]],
     readers: tuple[Reader, Reader | None],

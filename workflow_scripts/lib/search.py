@@ -15,10 +15,6 @@ import numpy as np
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.step_scores import Step
 
-GUIDED = ("dopamine", "implicit_prm", "random")
-METHODS = (*GUIDED, "greedy", "best_of_n", "majority")
-"""In the order in which they are run: the last two spend what the first has spent."""
-
 
 @dataclass(frozen=True)
 class Prompt:

@@ -7,13 +7,12 @@ through a model together, and steps that are the same tokens get the same score,
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workflow_scripts.lib.activations import Response, States, dump
 from workflow_scripts.lib.engine import Engine
@@ -22,6 +21,9 @@ from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.normalization import paragraph_means, zscore_causal
 from workflow_scripts.lib.probes import Probes, outputs
 from workflow_scripts.lib.seeds import Part, generator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 T = TypeVar("T", bound=Hashable)
 
@@ -42,7 +44,7 @@ class Reading:
     `dtype` is that of the activations that the probes were trained on: the same rounding gives the same features.
     """
 
-    model: PreTrainedModel
+    model: "PreTrainedModel"
     layer: int
     dtype: torch.dtype
     batch_tokens: int
@@ -62,7 +64,7 @@ class _FarEnough(Exception):
 class _Shallow:
     """A model whose passes may end early, by `_FarEnough`."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: "PreTrainedModel") -> None:
         self.model = model
 
     def __getattr__(self, name: str) -> Any:
@@ -75,7 +77,7 @@ class _Shallow:
 
 
 @contextmanager
-def up_to(model: PreTrainedModel, layer: int) -> Iterator[Any]:
+def up_to(model: "PreTrainedModel", layer: int) -> Iterator[Any]:
     """The model, its passes ended once `layer` is known: the layers of value and dopamine neurons are early ones."""
     blocks = decoder_blocks(model)
     if layer >= len(blocks):
@@ -193,7 +195,7 @@ def probes_for(probes: Probes, reading: Reading, kind: str) -> Probes:
 
 
 def check_same_vocabulary(
-    tokenizer: PreTrainedTokenizerBase, reference: PreTrainedTokenizerBase, name: str, reference_name: str
+    tokenizer: "PreTrainedTokenizerBase", reference: "PreTrainedTokenizerBase", name: str, reference_name: str
 ) -> None:
     """Refuse a reference model that reads other token ids.
 
