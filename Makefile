@@ -1,31 +1,35 @@
 # Everyday commands; `make help` lists them. Each makes its own environment in .venv from the pinned versions in envs/.
+# A profile for SLURM submits from another one, in .venv-slurm.
 
 STUDY ?=
+PROFILE ?=
 ARGS ?=
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(IS_311)' 2>/dev/null && echo $$p && break; done)
-SNAKEMAKE := .venv/bin/snakemake $(if $(STUDY),--configfile config.yaml $(STUDY))
+SUBMITS := $(if $(PROFILE),$(shell grep -l '^executor: *slurm' profiles/$(PROFILE)/profile.yaml 2>/dev/null))
+SNAKEMAKE := $(if $(SUBMITS),.venv-slurm,.venv)/bin/snakemake $(if $(PROFILE),--workflow-profile profiles/$(PROFILE)) $(if $(STUDY),--configfile config.yaml $(STUDY))
 LINTED := workflow_scripts tests benchmarks envs
 RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run dry-run check test lint format lock ship-models model-card clean env dev-env vllm vllm-for-tests
+.PHONY: help run dry-run check test lint format lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'STUDY=studies/reference.yaml lays another study over config.yaml; ARGS="--cores 4" reaches snakemake or pytest.'
+	@echo 'PROFILE=slurm runs, or dry-runs, on a cluster.'
 
-run: env ## Run the study up to results/report.html
+run: env $(if $(SUBMITS),slurm) ## Run the study up to results/report.html
 	@$(SNAKEMAKE) $(ARGS)
 
-dry-run: env ## List the jobs that `make run` would run, and why
+dry-run: env $(if $(SUBMITS),slurm) ## List the jobs that `make run` would run, and why
 	@$(SNAKEMAKE) --dry-run $(ARGS)
 
 check: env ## Check the configuration and nothing else
 	@.venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY)
 
-test: dev-env vllm-for-tests ## Run every test
+test: dev-env vllm-for-tests slurm ## Run every test
 	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 vllm: env ## Add the engine vLLM: for GPUs where there is one, else for CPUs
@@ -41,6 +45,12 @@ vllm: env ## Add the engine vLLM: for GPUs where there is one, else for CPUs
 vllm-for-tests: dev-env
 	@$(MAKE) --no-print-directory vllm || echo 'vLLM is not installed: the tests that run it are skipped'
 
+slurm: .venv-slurm/bin/python ## Make the environment that submits to SLURM
+	@cmp -s envs/slurm.txt .venv-slurm/slurm.txt || { \
+		echo 'Installing the pinned versions of envs/slurm.txt (once)' && \
+		.venv-slurm/bin/python -m pip install --quiet --disable-pip-version-check -r envs/slurm.txt && \
+		cp envs/slurm.txt .venv-slurm/slurm.txt; }
+
 lint: dev-env ## Check style, types and rules
 	ruff check $(LINTED)
 	ruff format --check $(LINTED)
@@ -55,6 +65,7 @@ format: dev-env ## Put code and rules into the project's format
 
 lock: dev-env ## Write the lock files anew from the versions in .venv
 	.venv/bin/python envs/lock.py
+	test ! -d .venv-slurm || .venv-slurm/bin/python envs/lock.py slurm
 
 ship-models: env ## Train the reference models anew (an hour) and put them under resources/models
 	@.venv/bin/snakemake train_reference_models $(ARGS)
@@ -80,7 +91,7 @@ dev-env: env
 		.venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/dev.txt && \
 		cp envs/dev.txt .venv/dev.txt; }
 
-.venv/bin/python:
+.venv/bin/python .venv-slurm/bin/python:
 	@test -n '$(PYTHON)' && $(PYTHON) -c '$(IS_311)' || { \
 		echo 'error: Python 3.11 is needed: install it, or name it as in make run PYTHON=/opt/python3.11/bin/python3' >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@:/bin/python=)

@@ -1,13 +1,12 @@
 """Sparse reward subsystem of a language model: from rollouts to report. `snakemake` runs the study of config.yaml."""
 
-import os
-import sys
-
 from snakemake.utils import min_version
 
 from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
 from workflow_scripts.lib.errors import LAST_WORDS, run_main
+from workflow_scripts.lib.job_path import put_own_python_first
 from workflow_scripts.lib.one_run import hold
+from workflow_scripts.lib.slurm_jobs import note_restart
 
 min_version("9.19")
 
@@ -22,13 +21,14 @@ if workflow.is_main_process:
     run_main(lambda: check(config, workflow.configfiles))
 config.update(with_defaults(config))
 
-# Jobs run the Python that runs Snakemake, whether or not its environment is activated. A conda environment goes before it.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+put_own_python_first()
+note_restart()
 shell.prefix(LAST_WORDS)
 
 
 onstart:
-    run_main(hold)
+    if workflow.is_main_process:  # in a cluster, each job runs a Snakemake of its own
+        run_main(lambda: hold(slurm=workflow.executor_plugin.name == "slurm"))
 
 
 wildcard_constraints:

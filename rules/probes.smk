@@ -28,8 +28,8 @@ rule train_value_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grows(4000),
+        runtime=grows(120),
         gpu=1,
     params:
         settings=section("value_probes"),
@@ -65,8 +65,8 @@ rule average_paragraphs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
         gpu=0,
     params:
         settings=section("dopamine_probes.normalization"),
@@ -97,8 +97,8 @@ rule train_dopamine_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
         gpu=1,
     params:
         settings=section("dopamine_probes"),

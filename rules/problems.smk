@@ -23,8 +23,8 @@ rule fetch_records:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
         gpu=0,
     params:
         settings=section("dataset.url,sha256"),
@@ -51,8 +51,8 @@ rule prepare_problems:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grows(2000),
+        runtime=grows(10),
         gpu=0,
     params:
         settings=section(

@@ -29,8 +29,8 @@ rule evaluate_value_pruning:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
         gpu=0,
     params:
         settings=section("pruning"),
@@ -62,8 +62,8 @@ rule evaluate_dopamine_pruning:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
         gpu=0,
     params:
         settings=section("pruning"),

@@ -42,8 +42,8 @@ rule tabulate_results:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
     params:
         settings=section("pruning.confidence,bootstrap,seed values.gamma,min_abs_delta"),
@@ -76,8 +76,8 @@ rule tabulate_interventions:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
     params:
         settings=section(
@@ -113,8 +113,8 @@ rule plot_pruning:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
     params:
         settings=section("figures.fig1,fig4,fig5,fig6,fig7,fig11"),
@@ -142,8 +142,8 @@ rule plot_dose:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
     params:
         settings=section("figures.dose"),
@@ -172,8 +172,8 @@ rule judge_claims:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grows(2000),
+        runtime=grows(10),
         gpu=0,
     params:
         settings=section("pruning.confidence"),
@@ -218,8 +218,8 @@ rule write_report:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grows(2000),
+        runtime=grows(10),
         gpu=0,
     params:
         settings=lambda w: canonical(config),

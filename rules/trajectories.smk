@@ -45,8 +45,8 @@ rule trace_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=grows(3000),
+        runtime=grows(30),
         gpu=0,
     params:
         settings=section("model trajectories.layer,n_neurons,seed dopamine_probes.normalization"),
@@ -87,8 +87,8 @@ rule ablate_value_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grows(3000),
+        runtime=grows(120),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
     params:
@@ -121,8 +121,8 @@ rule tabulate_trajectories:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
     params:
         settings=section("pruning.confidence,bootstrap,seed"),
@@ -152,8 +152,8 @@ rule plot_trajectories:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
     params:
         settings=section("figures.fig3,fig9,fig10"),

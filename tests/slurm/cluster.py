@@ -1,0 +1,185 @@
+"""A real SLURM of one node for the tests: controller, node daemon and munge, all of it in one folder.
+
+It stands beside whatever SLURM a machine may have: own configuration, own key, free ports. The node says that it has
+four CPUs, two GPUs and all the memory that one may ask for; the GPUs are character devices without a use. Memory is
+watched, not fenced: a job step above its request is killed.
+"""
+
+import getpass
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+T = TypeVar("T")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "setpriv")
+SEARCHED = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+# A job that is queued again waits until its credential has expired: two minutes if nothing is said.
+AuthInfo=socket={folder}/munge/socket,cred_expire=10
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+SchedulerParameters=sched_interval=2,bf_interval=2
+# squeue, which is asked for the state of jobs, knows ended ones for so long.
+MinJobAge=3600
+KillWait=2
+ReturnToService=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000000 Gres=gpu:fake:2 State=UNKNOWN
+PartitionName=cpu Nodes=ALL Default=YES PriorityTier=1
+PartitionName=gpu Nodes=ALL PriorityTier=1
+PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF
+"""
+# The node daemon wants a cgroup plugin whatever else is said; version 1 starts everywhere.
+CGROUPS = "CgroupPlugin=cgroup/v1\n"
+# Only with a character device behind them do jobs get CUDA_VISIBLE_DEVICES.
+GPUS = "AutoDetect=off\nName=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n"
+
+
+def missing_programs() -> list[str]:
+    """What of SLURM and munge is not installed."""
+    return [name for name in PROGRAMS if shutil.which(name, path=SEARCHED) is None]
+
+
+class Cluster:
+    """A running SLURM; `environment` makes its commands, and a Snakemake, talk to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = socket.gethostname().partition(".")[0]
+        self.daemons: list[subprocess.Popen[bytes]] = []
+        path = os.pathsep.join([str(folder / "bin"), SEARCHED])
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+
+    def start(self) -> None:
+        """Write the configuration, start the daemons, wait for the node."""
+        for name in ("bin", "munge", "state", "spool"):
+            (self.folder / name).mkdir(parents=True)
+        (self.folder / "munge").chmod(0o700)
+        ports = dict(zip(("controller_port", "node_port"), free_ports(2), strict=True))
+        text = CONFIGURATION.format(host=self.host, user=getpass.getuser(), folder=self.folder, **ports)
+        (self.folder / "slurm.conf").write_text(text)
+        (self.folder / "cgroup.conf").write_text(CGROUPS)
+        (self.folder / "gres.conf").write_text(GPUS)
+        # Within a job the plugin takes SLURM_CONF out of the environment before it calls srun.
+        srun = self.folder / "bin" / "srun"
+        real = shutil.which("srun", path=SEARCHED)
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n')
+        srun.chmod(0o755)
+        munge = self.folder / "munge"
+        (munge / "key").write_bytes(os.urandom(1024))
+        (munge / "key").chmod(0o400)
+        files = ("key", "socket", "pid", "log", "seed")
+        self.daemon("munged", "--foreground", "--force", *(f"--{name}-file={munge / name}" for name in files))
+        wait_for(lambda: (munge / "socket").exists(), "munged", 20)
+        self.daemon("slurmctld", "-D", "-c")
+        self.daemon("slurmd", "-D", "-c")
+        wait_for(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%t", check=False), "an idle node", 60)
+
+    def daemon(self, *command: str) -> None:
+        """Start a daemon that ends with this process, however it ends."""
+        if command[0] == "munged":
+            command = tuple(part.replace("--socket-file", "--socket") for part in command)
+        with (self.folder / f"{command[0]}.out").open("wb") as log:
+            full = ["setpriv", "--pdeathsig", "TERM", *command]
+            self.daemons.append(subprocess.Popen(full, env={**os.environ, **self.environment}, stdout=log, stderr=log))
+
+    def stop(self) -> None:
+        """End jobs and daemons, and whatever process is left that belongs to them."""
+        self.run("scancel", f"--user={getpass.getuser()}", check=False)
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+        for daemon in self.daemons:
+            try:
+                daemon.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]:
+                    process.kill()
+            except (psutil.Error, OSError):
+                continue
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """What a SLURM command prints."""
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout
+
+    def jobs(self, state: str = "all") -> list[dict[str, str]]:
+        """Jobs with number, name, rule, state, time limit, requested memory, GPUs and times, oldest first."""
+        shown = self.run("scontrol", "show", "job", "--oneliner", check=False)
+        found = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in shown.splitlines() if line.startswith("JobId=")]
+        return [job for job in found if state in ("all", job["JobState"])]
+
+    def wait_for_job(self, rule: str, state: str = "RUNNING", seconds: float = 120) -> dict[str, str]:
+        """The newest job of a rule as soon as it is in a state."""
+
+        def newest() -> dict[str, str] | None:
+            mine = [job for job in self.jobs() if job.get("Comment", "").startswith(f"rule_{rule}_")]
+            return mine[-1] if mine and mine[-1]["JobState"] == state else None
+
+        return wait_for(newest, f"a job of {rule} that is {state}", seconds)
+
+
+def wait_for(found: Callable[[], T | None], what: str, seconds: float) -> T:
+    """What `found` returns as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < end, f"{what}: not there after {seconds} seconds"
+        time.sleep(0.2)
+    return result
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Cluster]:
+    """A cluster that lives as long as the block."""
+    cluster = Cluster(folder)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

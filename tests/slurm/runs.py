@@ -1,0 +1,43 @@
+"""Workflows that submit to the tests' cluster through the profile that users get."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.slurm.cluster import Cluster
+from tests.workflow.study import ROOT, environment
+
+SUBMITTING = Path(os.environ.get("SLURM_ENVIRONMENT", ROOT / ".venv-slurm"))
+# Where there is no accounting; and polls follow each other quickly, for jobs here last seconds.
+OPTIONS = [
+    "--slurm-status-command=squeue",
+    "--slurm-init-seconds-before-status-checks=1",
+    "--max-status-checks-per-second=1",
+    "--latency-wait=5",
+]
+
+
+def command(*arguments: str) -> list[str]:
+    """The command of `make run PROFILE=slurm`, with what differs for the tests."""
+    snakemake = str(SUBMITTING / "bin" / "snakemake")
+    return [snakemake, "--workflow-profile", "profiles/slurm", *OPTIONS, *arguments]
+
+
+def settings(cluster: Cluster) -> dict[str, str]:
+    """The environment of such a run."""
+    return {**environment(), **cluster.environment}
+
+
+def submit(cluster: Cluster, folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the study in `folder` on the cluster."""
+    full = command(*arguments)
+    done = subprocess.run(full, cwd=folder, env=settings(cluster), capture_output=True, text=True, timeout=900)
+    assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def with_own_python(folder: Path) -> Path:
+    """Give a study the `.venv` that a user's has: the environment that the tests run in."""
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder

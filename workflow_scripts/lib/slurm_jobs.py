@@ -1,0 +1,88 @@
+"""The SLURM jobs of this folder: which there are, how they are ended, what happened to those that SLURM began anew.
+
+Snakemake knows the jobs of the run that is at work and no others. After kill -9 its jobs go on, and the next run would
+submit the same ones again: two writers for every file.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from workflow_scripts.lib.errors import UserError, one_line
+
+JOB_NAME = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How Snakemake names its jobs: by the run. Other jobs of the folder (perhaps the one that this runs in) are left alone."""
+NOTICES = Path(".snakemake/slurm_notices")
+PATIENCE = 300
+"""Seconds until cancelled jobs must be gone. SLURM kills after KillWait, half a minute by default."""
+
+
+def unfinished_jobs(folder: Path) -> list[str]:
+    """Ids of this user's jobs that Snakemake submitted in `folder` and that wait, run, or are being ended.
+
+    Raises:
+        UserError: SLURM does not answer.
+    """
+    lines = ask("squeue", "--me", "--noheader", "--format=%i|%j|%Z").splitlines()
+    found = [line.split("|", 2) for line in lines]
+    return [job for job, name, where in found if JOB_NAME.fullmatch(name) and Path(where).resolve() == folder.resolve()]
+
+
+def cancel_orphans(folder: Path, patience: float = PATIENCE) -> int:
+    """End the folder's jobs and wait until they are gone; return how many they were.
+
+    Raises:
+        UserError: SLURM does not answer, or jobs are still there after `patience` seconds.
+    """
+    orphans = remaining = unfinished_jobs(folder)
+    if orphans:
+        ask("scancel", *orphans)
+    begin = time.monotonic()
+    while remaining:
+        if time.monotonic() > begin + patience:
+            raise UserError(
+                f"SLURM jobs {' '.join(remaining)} of a killed run do not end and may still write files of {folder}; "
+                "see `squeue --me`, wait until they are gone, and run again"
+            )
+        time.sleep(1)
+        remaining = unfinished_jobs(folder)
+    return len(orphans)
+
+
+def ask(*command: str) -> str:
+    """What a SLURM command prints.
+
+    Raises:
+        UserError: it is not there, fails, or takes more than a minute.
+    """
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or "").strip()
+        reason = said.splitlines()[0] if said else one_line(error)
+        raise UserError(
+            f"{command[0]}: SLURM does not answer ({reason}), so jobs of an earlier run may be at work unseen; "
+            "nothing was submitted, run again when it does"
+        ) from error
+
+
+def note_restart() -> None:
+    """In a job that SLURM began anew: leave a line for the run's terminal, which is on another machine."""
+    if not os.environ.get("SLURM_RESTART_COUNT", "").strip("0"):
+        return
+    target = sys.argv.index("--target-jobs") + 1 if "--target-jobs" in sys.argv[:-1] else 0
+    line = (
+        f"SLURM job {os.environ['SLURM_JOB_ID']} ({sys.argv[target]}) was preempted or lost its node; it began anew\n"
+    )
+    with NOTICES.open("a") as file:
+        file.write(line)
+
+
+def print_notices() -> None:
+    """Print what jobs have noted, once."""
+    if NOTICES.exists():
+        print(NOTICES.read_text(), end="", file=sys.stderr, flush=True)
+        NOTICES.unlink(missing_ok=True)
