@@ -1,12 +1,10 @@
 """Sparse reward subsystem of a language model: from rollouts to report. `snakemake` runs the study of config.yaml."""
 
-import os
-import sys
-
 from snakemake.utils import min_version
 
 from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
 from workflow_scripts.lib.errors import LAST_WORDS, run_main
+from workflow_scripts.lib.job_surroundings import share_devices, use_this_python
 from workflow_scripts.lib.one_run import hold
 
 min_version("9.19")
@@ -22,8 +20,7 @@ if workflow.is_main_process:
     run_main(lambda: check(config, workflow.configfiles))
 config.update(with_defaults(config))
 
-# Jobs run the Python that runs Snakemake, whether or not its environment is activated. A conda environment goes before it.
-os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+use_this_python()
 shell.prefix(LAST_WORDS)
 
 
@@ -51,6 +48,9 @@ include: "rules/search.smk"
 include: "rules/trajectories.smk"
 include: "rules/report.smk"
 include: "rules/reference_models.smk"
+
+
+run_main(lambda: share_devices(workflow))
 
 
 rule all:
