@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 
 from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
 from workflow_scripts.lib.errors import LAST_WORDS, run_main
-from workflow_scripts.lib.job_path import put_own_python_first
+from workflow_scripts.lib.job_surroundings import put_own_python_first, share_devices
 from workflow_scripts.lib.one_run import hold
 from workflow_scripts.lib.slurm_jobs import note_restart
 
@@ -51,6 +51,9 @@ include: "rules/search.smk"
 include: "rules/trajectories.smk"
 include: "rules/report.smk"
 include: "rules/reference_models.smk"
+
+
+run_main(lambda: share_devices(workflow))
 
 
 rule all:

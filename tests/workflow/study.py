@@ -161,7 +161,7 @@ def make_study(folder: Path, model: Path | None = None) -> Path:
 
 def environment() -> dict[str, str]:
     """The environment of a run: no network, and no trace of the run that the tests may themselves be part of."""
-    kept = {key: value for key, value in os.environ.items() if key != "REWARD_SUBSYSTEM_RUN"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("REWARD_SUBSYSTEM_")}
     return {**kept, "HF_HUB_OFFLINE": "1"}
 
 

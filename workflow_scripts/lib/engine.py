@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How an engine runs; none of it changes results beyond rounding. `gpus` above 1 splits the model among them.
+    """How an engine runs; none of it changes results beyond rounding.
 
-    What follows `gpus` is for vLLM (section `vllm` of the configuration). `eager` None: compiled on a GPU alone.
+    `gpus`: 1 is a GPU if there is one, 0 the CPU; vLLM splits the model among several. What follows `gpus` is for vLLM
+    (section `vllm` of the configuration). `eager` None: compiled on a GPU alone.
     """
 
     batch_size: int = 64
-    gpus: int = 0
+    gpus: int = 1
     gpu_memory_utilization: float = 0.75
     cpu_cache_gb: float = 1.0
     eager: bool | None = None

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from workflow_scripts.lib.devices import claim
 from workflow_scripts.lib.engine import Engine, EngineOptions
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import ModelConfig
@@ -17,9 +18,10 @@ def load_engine(
     """Load `model` into the engine called `name`. `masked_layers` are the layers that `intervened` will be asked for.
 
     Raises:
-        UserError: there is no engine of that name, it is not installed, or the model cannot be loaded.
+        UserError: no engine has that name, it is not installed, there are too few GPUs, the model cannot be loaded.
     """
     options = options or EngineOptions()
+    claim(options.gpus)
     if name == "transformers":
         from workflow_scripts.lib.transformers_engine import load
 
@@ -34,7 +36,7 @@ def load_engine(
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of a module that generates; none of them changes a result."""
     parser.add_argument("--batch-size", type=int, default=64, help="sequences at a time")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs that vLLM splits the model among")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that vLLM splits the model among; 0: the CPU")
     parser.add_argument("--vllm", type=json.loads, default={}, help="JSON: section vllm of the configuration")
 
 

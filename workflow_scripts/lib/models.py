@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workflow_scripts.lib.devices import compute_device
 from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.files import sha256
 
@@ -144,6 +145,7 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
     from transformers.utils.logging import disable_progress_bar
 
     is_local(config.path)
+    device = compute_device()  # before a library asks CUDA for anything
     disable_progress_bar()  # its carriage returns spoil log files
     load: Any = AutoModelForCausalLM.from_pretrained
     options: dict[str, Any] = {
@@ -165,7 +167,7 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"{config.path}: {len(missing)} weights are missing ({missing[0]}, ...); fetch the model again")
     model.requires_grad_(False)
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval().to(device)
 
 
 def load_tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase":

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy as total_cross_entropy
 
+from workflow_scripts.lib.devices import compute_device
 from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.models import ModelConfig
 from workflow_scripts.lib.probe_training import Training, Units, batches, input_scaling
@@ -59,11 +60,6 @@ class NextTokens:
     places: Int[np.ndarray, " responses"]
     offsets: Int[np.ndarray, " bounds"]
     tokens: Int[Tensor, " tokens"]
-
-
-def device_of_training() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def vocabulary_of(config: ModelConfig) -> int:
@@ -160,7 +156,7 @@ def train(
     Raises:
         UserError: a state is not finite.
     """
-    device = device_of_training()
+    device = compute_device()
     units = Units({layer: states}, wanted.offsets, np.zeros(len(wanted.places)))
     mean, scale = input_scaling(units, training)[layer]
     probe = initial_probe(seed, training.hidden, vocabulary, mean, scale).to(device)
@@ -188,7 +184,7 @@ def cross_entropy(probe: NtpProbe, states: Float[Tensor, "tokens d"], tokens: In
     """Mean cross-entropy in nats a token; None without tokens."""
     if not len(tokens):
         return None
-    device = device_of_training()
+    device = compute_device()
     moved, total = probe.to(device), 0.0
     for part in slices(len(tokens), len(probe.b2), device):
         found = logits(moved, states[part].to(device))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workflow_scripts.lib.devices import compute_device
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.probes import Probes, Spec, concatenate, initial_weights, shuffle
 from workflow_scripts.lib.progress import Progress
@@ -170,7 +171,7 @@ def train_cohort(
 ) -> Probes:
     """Train the probes of one seed, all layers and label kinds together."""
     seed, layers = specs[0].seed, sorted({spec.layer for spec in specs})
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = compute_device()
     mean, scale = (torch.stack([scaling[layer][i] for layer in layers])[:, None].to(device) for i in (0, 1))
     place = torch.tensor([layers.index(spec.layer) for spec in specs], device=device)
     by_kind = {"true": units.labels, "shuffled": shuffle(units.labels, seed)}
