@@ -3,6 +3,7 @@
 
 STUDY ?=
 PROFILE ?=
+GPU ?=
 ARGS ?=
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(IS_311)' 2>/dev/null && echo $$p && break; done)
@@ -13,7 +14,7 @@ RULES := Snakefile rules/*.smk
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run dry-run check test lint format lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
+.PHONY: help run dry-run plan check test lint format lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ run: env $(if $(SUBMITS),slurm) ## Run the study up to results/report.html
 
 dry-run: env $(if $(SUBMITS),slurm) ## List the jobs that `make run` would run, and why
 	@$(SNAKEMAKE) --dry-run $(ARGS)
+
+plan: env ## Say what the study will cost and run nothing: jobs, tokens, hours, disk; GPU=h100 or another, or GPU=here
+	@.venv/bin/python -m workflow_scripts.plan_costs config.yaml $(STUDY) $(if $(GPU),--gpu $(GPU)) $(ARGS)
 
 check: env ## Check the configuration and nothing else
 	@.venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY)

@@ -13,8 +13,8 @@ def canonical(data):
 
 
 def entry(kind, name):
-    """An entry of the catalogue, with its name as `key`."""
-    return {"key": name, **config[f"{kind}s"][name]}
+    """An entry of the catalogue, with its name as `key`; a model's size is for planning, and no job's business."""
+    return {"key": name, **{key: value for key, value in config[f"{kind}s"][name].items() if key != "size"}}
 
 
 def section(keys):

@@ -66,7 +66,7 @@ def test_choices_in_the_schema_are_those_of_the_code() -> None:
     assert set(REFERENCE["properties"]["rollouts"]["properties"]["engine"]["enum"]) == set(ENGINES)
     assert set(model["dtype"]["enum"]) == set(DTYPES)
     assert model["instruction"]["default"] == INSTRUCTION
-    assert set(model) == {field.name for field in dataclasses.fields(ModelConfig)} - {"key"}
+    assert set(model) == {field.name for field in dataclasses.fields(ModelConfig)} - {"key"} | {"size"}
 
 
 @pytest.mark.parametrize("study", [None, *sorted(Path("studies").glob("*.yaml"))], ids=str)

@@ -48,6 +48,7 @@ class ModelConfig:
             UserError: an unknown key, or a dtype that is none of `DTYPES`.
         """
         named = {"key": key, **entry} if key is not None else dict(entry)
+        named.pop("size", None)  # for `make plan` alone
         name = named.get("key", "?")
         if unknown := sorted(set(named) - {field.name for field in fields(cls)}):
             raise UserError(f"configuration: models.{name}: unknown key {', '.join(unknown)}; remove it")

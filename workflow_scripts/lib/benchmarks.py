@@ -1,0 +1,34 @@
+"""What Snakemake recorded of each job: seconds and memory, one file a job under `results/benchmarks`."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Wall-clock seconds, processor seconds and the largest resident memory (MiB; none where a job was too short)."""
+
+    seconds: float
+    cpu_seconds: float
+    memory: float | None
+
+
+def read_spent(path: str | Path) -> Spent | None:
+    """What a job took; None where its file is missing or cut off, for the job then counts as one without a record."""
+    try:
+        first = json.loads(Path(path).read_text(encoding="utf-8").splitlines()[0])
+        return Spent(float(first["s"]), number(first.get("cpu_time")) or 0.0, number(first.get("max_rss")))
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+
+
+def number(value: object) -> float | None:
+    """A number; Snakemake writes NA and the like where it could not measure."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def read_all(paths: Iterable[str]) -> dict[str, Spent]:
+    """What the jobs of some benchmark files took, those that are there."""
+    return {path: spent for path in paths if path and (spent := read_spent(path))}

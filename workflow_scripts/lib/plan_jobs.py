@@ -1,0 +1,71 @@
+"""The jobs of a study as the workflow itself counts them, by a dry run; and the stage that a rule belongs to."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts.lib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: its rule, the run it serves (empty for none or several), GPUs it asks for, what it writes."""
+
+    rule: str
+    model: str
+    dataset: str
+    gpu: int
+    benchmark: str
+    outputs: tuple[str, ...]
+
+
+def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
+    """The jobs of the study that `files` make up together: all of them (`every`), or those still to do.
+
+    Raises:
+        UserError: the workflow refuses the configuration; its own words are repeated.
+    """
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nolock", "--rerun-incomplete", "--quiet", "host"]
+    command += ["--workflow-profile", "none", "--max-checksum-file-size", "16000000"]
+    command += ["--forceall"] if every else []
+    command += ["--configfile", *map(str, files)] if files else []
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        failed = f"snakemake --dry-run failed: {done.stderr[-500:]}"
+        raise UserError(said[-1].removeprefix("error: ") if said else failed)
+    return read_jobs(done.stdout)
+
+
+def read_jobs(printed: str) -> list[Job]:
+    """The jobs that a dry run printed, each a block that begins with its rule; `all` is no job."""
+    jobs = []
+    for block in re.split(r"^rule ", printed, flags=re.MULTILINE)[1:]:
+        rule = block.partition(":")[0]
+        told = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
+        wildcards = dict(part.split("=", 1) for part in told.get("wildcards", "").split(", ") if part)
+        gpu = re.search(r"\bgpu=(\d+)", told.get("resources", ""))
+        if rule != "all":
+            jobs.append(
+                Job(
+                    rule,
+                    wildcards.get("model", ""),
+                    wildcards.get("dataset", ""),
+                    int(gpu.group(1)) if gpu else 0,
+                    told.get("benchmark", ""),
+                    tuple(told.get("output", "").split(", ")),
+                )
+            )
+    return jobs
+
+
+def stages(snakefile: str | Path = "Snakefile") -> dict[str, str]:
+    """The stage of every rule, the name of the file that it stands in, in the order in which data flows."""
+    included = re.findall(r'^include: "(rules/.+[.]smk)"', Path(snakefile).read_text(), flags=re.MULTILINE)
+    paths = [Path(snakefile).parent / name for name in included]
+    return {
+        rule: path.stem for path in paths for rule in re.findall(r"^rule (\w+):", path.read_text(), flags=re.MULTILINE)
+    }

@@ -1,0 +1,73 @@
+"""What a plan counts: the size of a model, the lengths of its responses, and the work of a rule."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model: parameters, width of the residual stream, blocks, vocabulary, and width of a block's keys."""
+
+    parameters: float
+    hidden_size: int
+    n_layers: int
+    vocabulary: int
+    key_width: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a mean prompt and response, its paragraphs; at a mean boundary the tokens before and behind it.
+
+    `n_continuations` is what a boundary takes, if that was measured; `source` says where the numbers come from.
+    """
+
+    prompt: float
+    response: float
+    paragraphs: float
+    source: str
+    before: float | None = None
+    remaining: float | None = None
+    n_continuations: float | None = None
+
+    @property
+    def offset(self) -> float:
+        """Response tokens before a mean boundary k = 0..K-1: paragraphs of one length, if nothing was measured."""
+        return self.response * (self.paragraphs - 1) / (2 * self.paragraphs) if self.before is None else self.before
+
+    @property
+    def rest(self) -> float:
+        """Tokens of a mean continuation: what the response had left, if nothing was measured."""
+        return self.response - self.offset if self.remaining is None else self.remaining
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The assumptions of `resources/plan/assumptions.yaml` that are neither a length nor a rate, at one end of each."""
+
+    kept_paragraphs: float
+    unparsed: float
+    reread: float
+    rollout_bytes: float
+    response_bytes: float
+    adaptive: int
+    """Which end of an adaptive number of continuations: 0 the first, 1 the budget."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one rule does for one run, over all its shards. Tokens, floating-point operations, responses, bytes.
+
+    `sequences`: how many there are to decode side by side; `longest`: tokens that the last of a shard may take.
+    """
+
+    rule: str
+    model: str = ""
+    dataset: str = ""
+    generated: float = 0
+    read: float = 0
+    flops: float = 0
+    graded: float = 0
+    moved: float = 0
+    disk: float = 0
+    sequences: float = 0
+    longest: float = 0
