@@ -162,8 +162,8 @@ def add_rewards(
     return pl.DataFrame(graded, schema=SCHEMA, orient="row")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, interventions, grading")
     parser.add_argument("--layer", required=True, type=int)
@@ -176,7 +176,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--proofs", required=True)
     add_options(parser)
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    arguments = read_arguments(argv)
     params = load(arguments.params)
     model, settings, wanted = ModelConfig.from_entry(params.model), params.rollouts, params.interventions
     told = {} if arguments.shard is None else {"shard": arguments.shard}

@@ -14,7 +14,7 @@ from workflow_scripts.lib.tables import write_parquet
 MINE: dict[str, Any] = {"model": "grpo", "revision": "1", "fingerprint": "f", "dataset": "ledger"}
 
 
-def put(path: Path, kind: str = "rollouts", **says: Any) -> Path:
+def put(path: Path, /, kind: str = "rollouts", **says: Any) -> Path:
     write_parquet(pl.DataFrame({"x": [1]}), path, encoded(kind, MINE | says))
     return path
 
@@ -30,7 +30,8 @@ def test_files_of_one_run_go_together(tmp_path: Path) -> None:
     ("key", "value"), [("model", "ppo"), ("revision", None), ("fingerprint", "g"), ("dataset", "quilt")]
 )
 def test_the_foreign_one_of_several_is_named(tmp_path: Path, key: str, value: str | None) -> None:
-    own, foreign = put(tmp_path / "0.parquet", shard=0), put(tmp_path / "1.parquet", shard=1, **{key: value})
+    changed: dict[str, Any] = {key: value}
+    own, foreign = put(tmp_path / "0.parquet", shard=0), put(tmp_path / "1.parquet", shard=1, **changed)
     with pytest.raises(
         UserError, match=rf"^{foreign}: {key} is .*, but \"\w+\" in {own}; delete the one that does not"
     ):

@@ -34,8 +34,8 @@ def at_work(run: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     for shell in psutil.Process(run.pid).children(recursive=True):
         with suppress(psutil.Error):
             rule = re.search(r"tee results/logs/(\w+)", " ".join(shell.cmdline()))
-            for process in shell.children() if rule else []:
-                if any(word.startswith("workflow_scripts.") for word in process.cmdline()):
+            for process in shell.children():
+                if rule and any(word.startswith("workflow_scripts.") for word in process.cmdline()):
                     found[rule.group(1)] = process
     return found
 

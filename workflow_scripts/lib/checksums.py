@@ -13,7 +13,8 @@ import xxhash
 
 NAME = b"reward-subsystem-xxh3-128:"
 ZEROS = b"0" * 32
-PLACEHOLDER = (NAME + ZEROS).decode()
+PLACEHOLDER = (b'"%s%s"' % (NAME, ZEROS)).decode()
+"""As JSON, like other metadata."""
 
 
 def digest(*parts: Any) -> str:
