@@ -42,7 +42,7 @@ rule ask_confidence:
     shell:
         """
         python -m workflow_scripts.ask_confidence --params {params.settings:q} \
-            --problems {input.problems} --rollouts {input.rollouts} \
+            --problems {input.problems} --rollouts {input.rollouts} --shard {wildcards.shard} \
             --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
             --output {output.asked} \
             2> >(tee {log} >&2)

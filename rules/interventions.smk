@@ -214,7 +214,7 @@ rule mask_neurons:
         versions=f"{ENGINE_PINS} {GRADER_PINS}",
     shell:
         """
-        python -m workflow_scripts.mask_neurons --params {params.settings:q} --layer {wildcards.layer} \
+        python -m workflow_scripts.mask_neurons --params {params.settings:q} --layer {wildcards.layer} --shard {wildcards.shard} \
             --problems {input.problems} --rollouts {input.rollouts} \
             --neurons {input.neurons} --measures {input.measures} --workers {threads} \
             --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \

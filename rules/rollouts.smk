@@ -76,7 +76,7 @@ rule grade_rollouts:
     shell:
         """
         python -m workflow_scripts.grade_rollouts --params {params.settings:q} \
-            --problems {input.problems} --samples {input.samples} --workers {threads} \
+            --problems {input.problems} --samples {input.samples} --shard {wildcards.shard} --workers {threads} \
             --output {output.rollouts} \
             2> >(tee {log} >&2)
         """

@@ -30,7 +30,8 @@ from workflow_scripts.lib.activations import States, read_layer
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.followed_neurons import mean_importance
-from workflow_scripts.lib.models import ModelConfig, fingerprint, load_model
+from workflow_scripts.lib.identity import agree, check, identity_of
+from workflow_scripts.lib.models import ModelConfig, load_model
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.proof import Proof
 from workflow_scripts.lib.responses import Source, open_activations, select_responses, take
@@ -204,6 +205,7 @@ def ablate(run: Run, model: PreTrainedModel, every: Sequence[Condition]) -> tupl
 def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> Run:
     """Everything that the passes need besides the model."""
     source = open_activations(arguments.activations, [traced.layer])
+    agree(source.identity, any=arguments.traced, rollouts=arguments.rollouts)
     split = dict(traced.responses.select("problem_id", "split").iter_rows())
     neurons = [traced.neurons[place].neuron for place in traced.places("dopamine")]
     states = read_layer(source.paths, traced.layer, expect=source.identity)
@@ -222,19 +224,6 @@ def all_conditions(arguments: argparse.Namespace, run: Run, section: Trajectorie
     measured = {layer: training_rms(source, layer, split) for layer in layers}
     rms = {layer: found for layer, found in measured.items() if found is not None}
     return conditions(importance, rms, section.ablated_share, section.draws, section.seed)
-
-
-def check_model(config: ModelConfig, source: Source) -> None:
-    """See that the stored states are of this model.
-
-    Raises:
-        UserError: they are of another version.
-    """
-    if source.metadata["fingerprint"] != fingerprint(config.path, config.revision):
-        raise UserError(
-            f"{source.paths[0]}: the activations are of another version of model {config.key}; "
-            "delete them and run again"
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -256,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = prepare(arguments, traced, params.activations.dtype)
         every = all_conditions(arguments, run, section)
         config = ModelConfig.from_entry(params.model)
-        check_model(config, run.source)
+        check(run.source.paths[0], run.source.metadata, identity_of(config))
         frame, about = ablate(run, load_model(config), every)
     about |= {"format": ABLATED_FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
     about |= {"ablated_layers": section.ablated_layers}

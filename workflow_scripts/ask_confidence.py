@@ -18,6 +18,7 @@ from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree, encoded, identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prompts import Wording, build_prompt
@@ -160,11 +161,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", required=True, help="JSON: model, dataset (template), rollouts, confidence")
     parser.add_argument("--problems", required=True)
     parser.add_argument("--rollouts", required=True, help="the shard that holds the prompts")
+    parser.add_argument("--shard", type=int, help="number of the shard that the rollouts must be")
     add_options(parser)
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model, settings, how = ModelConfig.from_entry(params.model), params.rollouts, params.confidence
+    told = {} if arguments.shard is None else {"shard": arguments.shard}
+    identity = agree(identity_of(model) | told, problems=arguments.problems, rollouts=arguments.rollouts)
     shard = shard_prompts(read_parquet(arguments.problems), read_parquet(arguments.rollouts))
     problem_ids = shard["problem_id"].to_list()
     tokenizer = load_tokenizer(model)
@@ -178,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (name, token, one.verbal, one.tries, one.text)
         for name, token, one in zip(problem_ids, tokens, spoken, strict=True)
     ]
-    write_parquet(pl.DataFrame(rows, schema=SCHEMA, orient="row"), arguments.output)
+    table = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    write_parquet(table, arguments.output, encoded("asked", identity, **told))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from workflow_scripts.lib import normalization
 from workflow_scripts.lib.activations import States, read_layer
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import Source, open_activations, split_of
 from workflow_scripts.lib.tables import read_parquet
@@ -135,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     name = load(arguments.params).dopamine_probes.normalization
     source, values = open_activations(arguments.activations), read_parquet(arguments.values)
+    optional = {"problems": arguments.problems} if arguments.problems else {}
+    agree(source.identity, values=arguments.values, paragraphs=arguments.paragraphs, **optional)
     boundaries = boundaries_of(values, read_parquet(arguments.paragraphs))
     places = places_of(source, boundaries)
     split = split_of(arguments.problems) if arguments.problems else {}

@@ -25,6 +25,7 @@ from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
+from workflow_scripts.lib.identity import agree, encoded, identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.tables import read_parquet, write_parquet
@@ -133,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model, settings, values = ModelConfig.from_entry(params.model), params.rollouts, params.values
+    identity = agree(identity_of(model), problems=arguments.problems, rollouts=arguments.rollouts)
+    agree(identity | {"shard": arguments.shard}, paragraphs=arguments.paragraphs)
     problems = read_parquet(arguments.problems)
     rollouts = valued_rollouts(problems, read_parquet(arguments.rollouts), values, arguments.shard)
     prefixes = collect_prefixes(rollouts, read_parquet(arguments.paragraphs))
@@ -152,7 +155,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for prefix, found in sampled:
         rows: list[Graded] = [(one.token_ids, one.finish_reason, next(grades).reward) for one in found]
         graded.update(dict.fromkeys(prefix.places, rows))
-    write_parquet(tabulate(graded, rollouts["problem_id"].to_list()), arguments.output)
+    table = tabulate(graded, rollouts["problem_id"].to_list())
+    write_parquet(table, arguments.output, encoded("continuations", identity, shard=arguments.shard))
 
 
 if __name__ == "__main__":

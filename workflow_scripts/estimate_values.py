@@ -13,9 +13,10 @@ import polars as pl
 
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree, encoded
 from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.statistics import newcombe, wilson
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.tables import check_once, read_parquet, write_parquet
 
 RESPONSE = ["problem_id", "sample"]
 STATE = [*RESPONSE, "boundary"]
@@ -85,21 +86,27 @@ def add_td_errors(found: pl.DataFrame, gamma: float, min_abs_delta: float) -> pl
 
 
 def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, n_continuations: int) -> None:
-    """See that paragraphs end where their responses do, and that every boundary k < K has its continuations, once each.
+    """See that paragraphs end where their responses do, and that every boundary k < K of the problems that have any
+    has its continuations, once each.
 
     Raises:
         UserError: it is not so.
     """
+    for name, frame, keys in (("rollouts", rollouts, RESPONSE), ("paragraphs", paragraphs, [*RESPONSE, "paragraph"])):
+        check_once(frame, keys, name)
     length = rollouts.select(*RESPONSE, length=pl.col("response_ids").list.len().cast(pl.Int64))
     ends = paragraphs.group_by(RESPONSE).agg(boundary=pl.col("paragraph").max(), end=pl.col("end").max())
     counted = continuations.group_by(STATE).agg(n=pl.len(), different=pl.col("continuation").n_unique())
     wanted = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1)
-    bare = length.filter(pl.col("length") == 0).select(*RESPONSE, boundary=pl.lit(0, pl.Int64))
+    valued = length.join(pl.concat([t.select("problem_id") for t in (paragraphs, continuations)]), "problem_id", "semi")
+    bare = valued.filter(pl.col("length") == 0).select(*RESPONSE, boundary=pl.lit(0, pl.Int64))
+    silent = valued.filter(pl.col("length") > 0).join(ends, on=RESPONSE, how="anti").with_columns(boundary=pl.lit(0))
     short = (pl.col("n") != n_continuations) | (pl.col("different") != n_continuations)
     unlike = ends.join(length, on=RESPONSE, how="left").filter(pl.col("end").ne_missing(pl.col("length")))
     for wrong, what in (
         (unlike, "another length"),
-        (wanted.join(counted, on=STATE, how="anti"), "no continuations"),
+        (silent, "no paragraph"),
+        (pl.concat([wanted, bare]).join(counted, on=STATE, how="anti"), "no continuations"),
         (counted.join(pl.concat([wanted, bare]), on=STATE, how="anti"), "continuations but no paragraph"),
         (counted.filter(short), f"not {n_continuations} continuations"),
     ):
@@ -132,10 +139,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", required=True, nargs="+", help="all shards")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
+    found = {name: getattr(arguments, name) for name in ("rollouts", "paragraphs", "continuations")}
+    identity = agree({}, **found)
     rollouts, paragraphs = read_parquet(arguments.rollouts), read_parquet(arguments.paragraphs)
     continuations = read_parquet(arguments.continuations)
     values = estimate_values(rollouts, paragraphs, continuations, load(arguments.params).values)
-    write_parquet(values, arguments.output)
+    write_parquet(values, arguments.output, encoded("values", identity))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 
 from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.probe_run import IDENTITY, Paragraphs, read_features, squared_error, training_of
+from workflow_scripts.lib.identity import KEYS, encoded
+from workflow_scripts.lib.probe_run import Paragraphs, read_features, squared_error, training_of
 from workflow_scripts.lib.probe_training import n_batches
 from workflow_scripts.lib.probes import Probes
 from workflow_scripts.lib.probes import load as load_probes
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     pruning = load(arguments.params).pruning
     part_of, identity = read_features(arguments.features, arguments.problems)
-    same = {key: identity[key] for key in IDENTITY if key in identity}
+    same = {key: identity[key] for key in KEYS if key in identity}
     probes, metadata = load_probes(arguments.probes, kind="dopamine", **same)
     parts = part_of("train"), part_of("validation")
     untrained = None if metadata["n_training"] else "no training paragraph passes the threshold"
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         progress.advance()
     if pruning.retrain_pruned:
         rows += retrained(parts, probes, metric, metadata["config"], pruning)
-    write_parquet(table(rows, "spearman"), arguments.output)
+    write_parquet(table(rows, "spearman"), arguments.output, encoded("dopamine_pruning", same))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.identity import agree, encoded
 from workflow_scripts.lib.probe_run import (
     MEMORY_GB,
     layer_groups,
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pruning = load(arguments.params).pruning
     source = open_activations(arguments.activations)
     probes, metadata = load_probes(arguments.probes, kind="value", **source.identity)
+    agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     split, rewards = split_of(arguments.problems), rewards_of(arguments.rollouts)
     training, held_out = (select_responses(source, split, rewards, part) for part in ("train", "validation"))
     metric = Metric("auc", held_out.rewards, held_out.problem_ids, untrained(metadata))
@@ -106,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if pruning.retrain_pruned:
         parts = (training, held_out)
         rows += retrained(source, parts, probes, metric, metadata["config"], pruning, arguments.memory_gb)
-    write_parquet(table(rows, "auc", ["position"]), arguments.output)
+    written = table(rows, "auc", ["position"])
+    write_parquet(written, arguments.output, encoded("value_pruning", source.identity))
 
 
 if __name__ == "__main__":

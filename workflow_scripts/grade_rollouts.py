@@ -17,6 +17,7 @@ from workflow_scripts.lib.answers import Grade
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
+from workflow_scripts.lib.identity import agree, encoded
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
@@ -69,14 +70,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--samples", required=True, help="Parquet: problem_id, text, finish_reason, and what else it has"
     )
     parser.add_argument("--problems", required=True, help="Parquet, as prepare_problems writes it")
+    parser.add_argument(
+        "--shard", type=int, help="number of the shard that the samples must be; none for a table made by hand"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")
     parser.add_argument("--output", required=True, help="Parquet: the samples with their grades")
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
-    samples = read_parquet(arguments.samples)
-    wanted = answers(samples, read_parquet(arguments.problems), params.dataset.response_prefix)
+    by_hand = arguments.shard is None
+    shard = {} if by_hand else {"shard": arguments.shard}
+    identity = agree(shard, by_hand, samples=arguments.samples, problems=arguments.problems)
+    samples = read_parquet(arguments.samples, by_hand)
+    wanted = answers(samples, read_parquet(arguments.problems, by_hand), params.dataset.response_prefix)
     grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
-    write_parquet(add_grades(samples, grade_samples(wanted, grader, arguments.workers)), arguments.output)
+    graded = add_grades(samples, grade_samples(wanted, grader, arguments.workers))
+    write_parquet(graded, arguments.output, encoded("rollouts", identity, **shard))
 
 
 if __name__ == "__main__":

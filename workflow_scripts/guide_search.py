@@ -19,6 +19,7 @@ from workflow_scripts.lib.engine import Completion, Sampling
 from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.grading import Answer, Grade, Grader, answer_to, grade_all
+from workflow_scripts.lib.identity import agree, encoded, identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prompts import Wording
@@ -160,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = read_arguments(argv)
     params = load(arguments.params)
     model, settings, dataset = ModelConfig.from_entry(params.model), params.rollouts, params.dataset
+    identity = agree(identity_of(model), problems=arguments.problems)
     problems = chosen_problems(read_parquet(arguments.problems), params.search.n_problems)
     tokenizer = load_tokenizer(model)
     wording = Wording(dataset.template, dataset.instruction, dataset.response_prefix)
@@ -174,8 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = search(params.search.methods, Draws(engine, arguments.seed), prompts, scoring, n, sampling, grade)
     rewards = {method: rewards_of(result, grade) for method, result in found.items()}
     answers, candidates = tabulate(found, rewards, arguments.seed, tokenizer)
-    write_parquet(candidates, arguments.candidates)
-    write_parquet(answers, arguments.output)
+    write_parquet(candidates, arguments.candidates, encoded("candidates", identity, seed=arguments.seed))
+    write_parquet(answers, arguments.output, encoded("search", identity, seed=arguments.seed))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading import Grader, answer_to, grade_all
+from workflow_scripts.lib.identity import agree, check, encoded, identity_of
 from workflow_scripts.lib.interventions import Intervention
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
@@ -161,11 +162,12 @@ def add_rewards(
     return pl.DataFrame(graded, schema=SCHEMA, orient="row")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, interventions, grading")
     parser.add_argument("--layer", required=True, type=int)
+    parser.add_argument("--shard", type=int, help="number of the shard that the rollouts must be")
     parser.add_argument("--problems", required=True)
     parser.add_argument("--rollouts", required=True, help="the shard whose responses are sampled again")
     parser.add_argument("--neurons", required=True)
@@ -174,14 +176,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--proofs", required=True)
     add_options(parser)
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    arguments = read_arguments(argv)
     params = load(arguments.params)
     model, settings, wanted = ModelConfig.from_entry(params.model), params.rollouts, params.interventions
+    told = {} if arguments.shard is None else {"shard": arguments.shard}
+    tables = {name: getattr(arguments, name) for name in ("problems", "rollouts", "neurons")}
+    identity = agree(identity_of(model) | told, **tables)
     problems = read_parquet(arguments.problems).filter(pl.col("position") < wanted.n_problems)
     rollouts = read_parquet(arguments.rollouts).join(problems, on="problem_id", how="semi", maintain_order="left")
     requests, names = build_requests(rollouts, settings.max_tokens)
     sets = conditions(read_parquet(arguments.neurons), arguments.layer, wanted)
-    means = read_safetensors(arguments.measures)[0][f"layer_{arguments.layer}.mean"]
+    measures, metadata = read_safetensors(arguments.measures, [f"layer_{arguments.layer}.mean"])
+    check(arguments.measures, metadata, identity)
+    means = measures[f"layer_{arguments.layer}.mean"]
     tokenizer = load_tokenizer(model)
     engine = load_engine(settings.engine, model, options_of(arguments), masked_layers=[arguments.layer])
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop, logprobs=False)
@@ -192,8 +204,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows += response_rows(condition, len(sets[condition]), names, found)
     grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
     table = add_rewards(rows, problems, params.dataset.response_prefix, tokenizer, grader, arguments.workers)
-    write_parquet(pl.DataFrame(proofs, schema=PROOFS, orient="row"), arguments.proofs)
-    write_parquet(table, arguments.output)
+    held = told | {"layer": arguments.layer}
+    proven = pl.DataFrame(proofs, schema=PROOFS, orient="row")
+    write_parquet(proven, arguments.proofs, encoded("proofs", identity, **held))
+    write_parquet(table, arguments.output, encoded("masked", identity, **held))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from workflow_scripts.dump_activations import read_responses
 from workflow_scripts.lib.activations import Response, batches, hooked
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.models import ModelConfig, decoder_blocks, fingerprint, load_model
+from workflow_scripts.lib.identity import agree, identity_of
+from workflow_scripts.lib.models import ModelConfig, decoder_blocks, load_model
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import split_of
 from workflow_scripts.lib.tables import read_parquet
@@ -203,6 +204,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     config, layers = ModelConfig.from_entry(params.model), params.interventions.layers
+    identity = identity_of(config, arguments.dataset)
+    agree(identity, problems=arguments.problems, rollouts=arguments.rollouts)
     responses = training_responses(arguments.problems, arguments.rollouts)
     model = load_model(config)
     projections = {} if arguments.states_only else find_projections(model, layers)
@@ -210,10 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     progress = Progress(len(responses), "responses", "measure_neurons")
     measures = measure(model, responses, layers, arguments.batch_tokens, modules, progress.advance)
     metadata: dict[str, Any] = {
-        "model": config.key,
-        "revision": config.revision,
-        "fingerprint": fingerprint(config.path, config.revision),
-        "dataset": arguments.dataset,
+        **identity,
         "kind": "measures",
         "layers": sorted(layers),
         "projections": {str(layer): name for layer, (name, _) in projections.items()},

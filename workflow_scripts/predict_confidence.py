@@ -31,12 +31,13 @@ from workflow_scripts.lib.confidence_folds import fold_outputs, folds_of
 from workflow_scripts.lib.confidence_methods import CHOSEN_ON, METHODS, VALUE_METHODS
 from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree, encoded
 from workflow_scripts.lib.probe_run import MEMORY_GB
 from workflow_scripts.lib.probes import Probes
 from workflow_scripts.lib.probes import load as load_probes
 from workflow_scripts.lib.responses import Responses, Source, open_activations, rewards_of, select_responses, split_of
 from workflow_scripts.lib.sections import ValueProbes
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.tables import check_once, read_parquet, write_parquet
 
 Array = np.ndarray
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -141,6 +142,7 @@ def asked_methods(study: Study, asked: pl.DataFrame) -> list[Outcome]:
     Raises:
         UserError: a problem with a response was not asked.
     """
+    check_once(asked, ["problem_id"], "asked")
     unasked = sorted({*study.training.problem_ids, *study.validation.problem_ids} - set(asked["problem_id"].to_list()))
     if unasked:
         raise UserError(f"--asked: problem {unasked[0]} was not asked; pass all shards of the data set")
@@ -236,6 +238,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     how, ratios = params.confidence, params.pruning.ratios
     study = read_study(arguments, how.folds, how.seed)
+    tables = {name: getattr(arguments, name) for name in ("problems", "rollouts", "asked")}
+    identity = agree(study.source.identity, **tables)
     probes, metadata = load_probes(arguments.probes, kind="value", **study.source.identity)
     true = probes.of(labels="true")
     if lacking := sorted(set(how.layers) - {spec.layer for spec in true.specs}):
@@ -246,8 +250,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcomes += [*linear_methods(study), *spoken]
     training, validation = study.lengths_of(study.training), study.lengths_of(study.validation)
     outcomes.append(confidence.length_outcome(training, validation, study.labels))
-    write_parquet(predictions(study, outcomes), arguments.output)
-    write_parquet(choices(outcomes, study.labels), arguments.choices)
+    write_parquet(predictions(study, outcomes), arguments.output, encoded("predictions", identity))
+    write_parquet(choices(outcomes, study.labels), arguments.choices, encoded("choices", identity))
 
 
 if __name__ == "__main__":

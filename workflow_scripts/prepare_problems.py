@@ -12,6 +12,7 @@ import polars as pl
 
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import encoded
 from workflow_scripts.lib.problems import Problem, content, read_problems
 from workflow_scripts.lib.sections import Dataset, Split
 from workflow_scripts.lib.seeds import uniform
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {found}", file=sys.stderr)
     if dataset.answer == "instructions":
         check_instructions(problems)
-    recorded = {"content": found, "problems": str(len(problems))}
+    recorded = encoded("problems", {"dataset": dataset.key}, problems=len(problems)) | {"content": found}
     write_parquet(tabulate(problems[: dataset.n_problems], params.split), arguments.output, recorded)
 
 

@@ -14,6 +14,7 @@ from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.engines import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree, encoded, identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prompts import PLAIN, Wording, build_prompt
@@ -109,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model, settings = ModelConfig.from_entry(params.model), params.rollouts
+    identity = agree(identity_of(model), problems=arguments.problems)
     problems = shard_problems(read_parquet(arguments.problems), arguments.shard, params.dataset.shard_size)
     tokenizer = load_tokenizer(model)
     wording = Wording(params.dataset.template, params.dataset.instruction, params.dataset.response_prefix)
@@ -116,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     engine = load_engine(settings.engine, model, options_of(arguments))
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
     responses = sample_responses(engine, requests, sampling, settings.seed)
-    write_parquet(tabulate(problems["problem_id"].to_list(), requests, responses, tokenizer), arguments.output)
+    table = tabulate(problems["problem_id"].to_list(), requests, responses, tokenizer)
+    write_parquet(table, arguments.output, encoded("samples", identity, shard=arguments.shard))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import polars as pl
 from workflow_scripts.lib.boundaries import paragraph_boundaries, paragraph_texts
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree, encoded
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.tables import read_parquet, write_parquet
@@ -66,10 +67,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
+    model = ModelConfig.from_entry(params.model)
+    told = {"model": model.key, "revision": model.revision}
+    identity = agree(told, problems=arguments.problems, rollouts=arguments.rollouts)
     rollouts = valued_rollouts(
         read_parquet(arguments.problems), read_parquet(arguments.rollouts), params.values, arguments.shard
     )
-    write_parquet(segment(rollouts, load_tokenizer(ModelConfig.from_entry(params.model))), arguments.output)
+    paragraphs = segment(rollouts, load_tokenizer(model))
+    write_parquet(paragraphs, arguments.output, encoded("paragraphs", identity, shard=arguments.shard))
 
 
 if __name__ == "__main__":

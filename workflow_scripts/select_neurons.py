@@ -14,7 +14,7 @@ from torch import Tensor
 from workflow_scripts.lib import ntp, probes
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.probe_run import IDENTITY
+from workflow_scripts.lib.identity import KEYS, check
 from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.selections import RANDOM, LayerMeasures, select, sinks
 from workflow_scripts.lib.tables import write_parquet
@@ -64,11 +64,8 @@ def check_identity(paths: Sequence[Path], model: str, dataset: str) -> dict[str,
     expect: dict[str, Any] = {"model": model, "dataset": dataset}
     for path in paths:
         metadata = read_metadata(path)
-        for key, value in expect.items():
-            if metadata.get(key) != value:
-                found, wanted = json.dumps(metadata.get(key)), json.dumps(value)
-                raise UserError(f"{path}: {key} is {found}, but {wanted} is asked for; delete it and run again")
-        expect = {key: metadata.get(key) for key in IDENTITY}
+        check(path, metadata, expect)
+        expect = {key: metadata.get(key) for key in KEYS}
     return expect
 
 

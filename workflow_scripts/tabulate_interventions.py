@@ -20,7 +20,7 @@ from workflow_scripts.lib.masked import ONE_DRAW, change, contrast, overlap
 from workflow_scripts.lib.masked_files import CONDITION, Masked, read_run, words
 from workflow_scripts.lib.result_tables import Resampling, Run, accuracy, group_by_run, with_columns, write_table
 from workflow_scripts.lib.sections import Interventions
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.tables import read_about, read_parquet
 
 TABLE_COLUMNS = [
     *("model", "dataset", "layer", "selection", "draw", "n_neurons", "n", "accuracy", "change", "ci_low", "ci_high"),
@@ -152,7 +152,7 @@ def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str
 
 def overlap_rows(run: Run, path: Path, settings: Settings) -> list[dict[str, object]]:
     """The value neurons and every other set of the same layer and share."""
-    width = int(pl.read_parquet_metadata(path)["width"])
+    width = int(read_about(path, ["width"])["width"])
     table = read_parquet(path).filter(pl.col("share") == settings.study.share)
     place = pl.col("selection").replace_strict(ORDER, return_dtype=pl.Int64)
     sets = table.filter(pl.col("layer").is_in(settings.study.layers)).sort("layer", place, "draw").to_dicts()

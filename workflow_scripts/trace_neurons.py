@@ -17,6 +17,7 @@ from workflow_scripts.lib.activations import States, read_layer
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.followed_neurons import choose_neurons, mean_importance, text_pieces
+from workflow_scripts.lib.identity import agree
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.responses import Source, open_activations, split_of
 from workflow_scripts.lib.sections import Trajectories
@@ -111,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     section, normalization = params.trajectories, params.dopamine_probes.normalization
     source, split = open_activations(arguments.activations, [section.layer]), split_of(arguments.problems)
+    tables = {name: getattr(arguments, name) for name in ("problems", "values", "rollouts", "paragraphs")}
+    agree(source.identity, **tables)
     values = read_parquet(arguments.values)
     boundaries = boundaries_of(values, read_parquet(arguments.paragraphs))
     neurons = followed_neurons(arguments.probes, section, source)
@@ -121,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = response_rows(nested_values(values), found, rollouts, split, tokenizer, len(neurons))
     model, dataset = source.metadata["model"], source.metadata["dataset"]
     traced = Traced(model, dataset, section.layer, normalization, neurons, rows)
-    write_trace(Traced(**(vars(traced) | {"neurons": orient(traced)})), arguments.output)
+    write_trace(Traced(**(vars(traced) | {"neurons": orient(traced)})), arguments.output, **source.identity)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.probe_run import IDENTITY, read_features, squared_error, training_of
+from workflow_scripts.lib.identity import KEYS
+from workflow_scripts.lib.probe_run import read_features, squared_error, training_of
 from workflow_scripts.lib.probe_training import n_batches, train
 from workflow_scripts.lib.probes import save, specs_of
 from workflow_scripts.lib.progress import Progress
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     label = f"dopamine probes of {len(paragraphs.layers)} layers, {len(paragraphs.delta)} paragraphs"
     probes = train(paragraphs.units, specs, training, squared_error, Progress(steps, "steps", label))
     own = {"kind": "dopamine", "config": params.raw["dopamine_probes"], "n_training": len(paragraphs.delta)}
-    save(probes, own | {key: metadata[key] for key in IDENTITY if key in metadata}, arguments.output)
+    save(probes, own | {key: metadata[key] for key in KEYS if key in metadata}, arguments.output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 from workflow_scripts.lib import ntp
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.identity import agree
 from workflow_scripts.lib.models import ModelConfig
 from workflow_scripts.lib.probe_training import Training, n_batches
 from workflow_scripts.lib.progress import Progress
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     vocabulary = ntp.vocabulary_of(ModelConfig.from_entry(params.model))
     source = open_activations(arguments.activations, params.interventions.layers)
+    agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     parts = read_parts(source, arguments.problems, arguments.rollouts, vocabulary)
     probes, losses = train_layers(source, parts, vocabulary, params.ntp_probes)
     metadata = {

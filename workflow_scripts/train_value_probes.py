@@ -11,6 +11,7 @@ from typing import Any
 
 from workflow_scripts.lib.config import build, load
 from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.identity import agree
 from workflow_scripts.lib.probe_run import (
     MEMORY_GB,
     layer_groups,
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     raw = load(arguments.params).raw["value_probes"]
     config = changed_section(raw, arguments.target, arguments.true_labels_only)
     source = open_activations(arguments.activations, arguments.layers)
+    agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     responses = select_responses(source, split_of(arguments.problems), rewards_of(arguments.rollouts), "train")
     probes = train_groups(source, responses, build(ValueProbes, config), arguments.memory_gb)
     metadata = {

@@ -16,6 +16,7 @@ from workflow_scripts.lib.boundaries import paragraph_boundaries
 from workflow_scripts.lib.check_config import with_defaults
 from workflow_scripts.lib.engine import Completion, Request, Sampling
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.identity import identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.probes import Probes, Spec, save
 from workflow_scripts.lib.prompts import build_prompt
@@ -37,7 +38,8 @@ def write_probes(path: Path, kind: str, **metadata: Any) -> None:
     specs = [Spec(LAYER, 0, "true"), Spec(LAYER, 1, "true")]
     shapes = {"w1": (2, 8, 192), "b1": (2, 8), "w2": (2, 8), "b2": (2,), "mean": (2, 192)}
     tensors = {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
-    found = {"model": "grpo", "dataset": "ledger", "kind": kind, "config": {"normalization": "causal"}} | metadata
+    identity = identity_of(ModelConfig("grpo", str(MODEL)), "ledger")
+    found = identity | {"kind": kind, "config": {"normalization": "causal"}} | metadata
     save(Probes(specs, **tensors, scale=torch.ones(2, 192)), found, path)
 
 

@@ -25,7 +25,7 @@ from workflow_scripts.lib.claims import TESTS
 from workflow_scripts.lib.findings import CONTRADICTED, SUPPORTED, UNDECIDED, Point, judge_stable
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import bootstrap_mean
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "resources" / "published" / "claims.yaml"
@@ -257,7 +257,7 @@ def test_average_curves_and_groups() -> None:
 
 def test_the_module_writes_csv_and_parquet(measured: dict[str, pl.DataFrame], tmp_path: Path) -> None:
     for name, table in measured.items():
-        table.write_parquet(tmp_path / f"{name}.parquet")
+        write_parquet(table, tmp_path / f"{name}.parquet")
     files = [str(path) for path in sorted(tmp_path.glob("*.parquet"))]
     params = json.dumps({"pruning": {"confidence": 0.95}})
     out = ["--output-dir", str(tmp_path / "out")]

@@ -16,6 +16,7 @@ from workflow_scripts.lib.confidence_tables import judge_better
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import Estimate, bootstrap_auc, problem_weights, wilson
+from workflow_scripts.lib.tables import write_parquet
 from workflow_scripts.tabulate_confidence import main
 
 AGREED = {
@@ -115,8 +116,8 @@ def test_a_method_does_not_beat_itself(tmp_path: Path) -> None:
     chosen = made.choices({})
     same = dict.fromkeys(METHODS, scores["lcd"])
     frame = made.predictions(chosen, rewards, same, np.full(len(rewards), 9))
-    frame.write_parquet(tmp_path / "confidence/grpo/ledger.parquet")
-    chosen.write_parquet(tmp_path / "confidence/grpo/ledger/choices.parquet")
+    write_parquet(frame, tmp_path / "confidence/grpo/ledger.parquet")
+    write_parquet(chosen, tmp_path / "confidence/grpo/ledger/choices.parquet")
     main(made.arguments(tmp_path))
     found = table(tmp_path, "confidence_contrasts")
     assert found["difference"].to_list() == [0.0] * len(found)
@@ -151,10 +152,9 @@ def test_an_order_of_files_changes_nothing(study: Path, tmp_path: Path) -> None:
         chosen = pl.read_parquet(study / "confidence" / run / "choices.parquet")
         target.parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "confidence" / run).mkdir()
-        pl.read_parquet(study / "confidence" / f"{run}.parquet").sample(fraction=1, shuffle=True, seed=1).write_parquet(
-            target
-        )
-        chosen.write_parquet(tmp_path / "confidence" / run / "choices.parquet")
+        shuffled = pl.read_parquet(study / "confidence" / f"{run}.parquet").sample(fraction=1, shuffle=True, seed=1)
+        write_parquet(shuffled, target)
+        write_parquet(chosen, tmp_path / "confidence" / run / "choices.parquet")
     main(made.arguments(tmp_path))
     for name in AGREED:
         assert table(tmp_path, name).equals(table(study, name))
@@ -170,7 +170,7 @@ def test_several_responses_of_a_problem_are_one_trial(tmp_path: Path) -> None:
             frame = pl.concat([frame.with_columns(sample=pl.lit(i, pl.Int64)) for i in range(4)])
         target = tmp_path / "four/confidence/grpo/ledger" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(target)
+        write_parquet(frame, target)
     main(made.arguments(tmp_path / "four"))
     one, four = (row_of(tmp_path / name, "lcd") for name in ("one", "four"))
     assert four["n"] == 4 * one["n"]
@@ -198,7 +198,7 @@ def test_equal_scores_have_no_interval(tmp_path: Path) -> None:
     chosen = pl.read_parquet(tmp_path / "confidence/grpo/ledger/choices.parquet")
     flat = scores | {"question_length": np.full(200, 50.0)}
     frame = made.predictions(chosen, rewards, flat, np.full(200, 50))
-    frame.write_parquet(tmp_path / "confidence/grpo/ledger.parquet")
+    write_parquet(frame, tmp_path / "confidence/grpo/ledger.parquet")
     main(made.arguments(tmp_path))
     row = row_of(tmp_path, "question_length")
     assert (row["auc"], row["ci_low"]) == (0.5, None)
@@ -210,7 +210,7 @@ def test_a_few_missing_answers_are_left_out(tmp_path: Path) -> None:
     scores["verbal"][:8] = np.nan
     chosen = made.choices({})
     frame = made.predictions(chosen, rewards, scores, np.arange(200) % 7)
-    frame.write_parquet(tmp_path / "confidence/grpo/ledger.parquet")
+    write_parquet(frame, tmp_path / "confidence/grpo/ledger.parquet")
     main(made.arguments(tmp_path))
     row = row_of(tmp_path, "verbal")
     assert row["n"] == 192 and row["reason"] == "192 of 200 validation responses have a score"
@@ -242,7 +242,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     made.write_run(tmp_path)
     path = tmp_path / "confidence/grpo/ledger/choices.parquet"
     chosen = pl.read_parquet(path)
-    chosen[1:].write_parquet(path)
+    write_parquet(chosen[1:], path)
     with pytest.raises(UserError, match="grpo/ledger: scores and choices of value_neurons do not match"):
         main(made.arguments(tmp_path))
     path.unlink()

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.identity import KEYS, check
 from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.tensors import decode_rows, encode_rows, read_safetensors, write_safetensors
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FORMAT = "activations-1"
-IDENTITY = ("model", "revision", "fingerprint", "dataset", "dtype")
+IDENTITY = (*KEYS, "dtype")
 
 Keep = Callable[[int, Float[torch.Tensor, "rows width d"]], None]
 """Called with a layer and its states whenever the model has computed them."""
@@ -194,6 +195,10 @@ def read_layer(paths: Sequence[str | Path], layer: int, expect: Mapping[str, Any
         rows.extend((row[0], row[1], row[2]) for row in decode_rows(tensors["rows"]))
         counts.append(tensors["offsets"].diff())
         parts.append(tensors[f"layer_{layer}"])
+    if len({row[:2] for row in rows}) < len(rows):
+        twice = next(row for row in sorted(rows) if sum(row[:2] == other[:2] for other in rows) > 1)
+        where = f"{Path(paths[0]).parent}: problem_id {twice[0]}, sample {twice[1]} stands twice"
+        raise UserError(f"{where}; delete the shards that hold it and run again")
     offsets = torch.cat([torch.zeros(1, dtype=torch.long), torch.cat(counts).cumsum(0)])
     return States(rows, offsets, {layer: torch.cat(parts)})
 
@@ -201,9 +206,6 @@ def read_layer(paths: Sequence[str | Path], layer: int, expect: Mapping[str, Any
 def _check(path: str | Path, metadata: Mapping[str, Any], layer: int, expect: Mapping[str, Any]) -> None:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: not a file of activations in format {FORMAT}; delete it and run again")
-    for key, wanted in expect.items():
-        if metadata.get(key) != wanted:
-            found = f"{key} is {metadata.get(key)!r}, not {wanted!r}"
-            raise UserError(f"{path}: {found}; these states belong to something else: delete the file and run again")
+    check(path, metadata, expect)
     if layer not in metadata["layers"]:
         raise UserError(f"{path}: holds layers {metadata['layers']}, not {layer}; add it to activations.layers")

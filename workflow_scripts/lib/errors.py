@@ -1,5 +1,7 @@
 """Errors that a user can mend: one line, no traceback."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -20,9 +22,26 @@ def one_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
+def no_room(error: BaseException | None) -> str | None:
+    """What was said of a disk, quota or allowed size that is used up, if that is how it began.
+
+    Libraries tell it by words alone, and some fail again while they clean up.
+    """
+    reasons = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+    while error is not None:
+        if found := [reason for reason in reasons if reason in str(error)]:
+            return found[0]
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def run_main(main: Callable[[], None]) -> None:
-    """Run a module's `main`; a `UserError` becomes one line on stderr and exit status 1."""
+    """Run a module's `main`; a `UserError`, or a full disk, becomes one line on stderr and exit status 1."""
     try:
         main()
     except UserError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
+    except Exception as error:
+        if not (reason := no_room(error)):
+            raise
+        sys.exit(f"error: {reason}; make room and run again")

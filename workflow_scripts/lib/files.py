@@ -2,26 +2,64 @@
 
 import hashlib
 import os
+import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from workflow_scripts.lib.errors import UserError, no_room
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; renamed onto it when the block ends well, removed when it does not.
 
-    The temporary name keeps the file's ending, because some writers choose a format by it.
+    The temporary name keeps the file's ending, because some writers choose a format by it. The bytes are on the disk
+    before the name is: a machine that loses power leaves no empty file under it.
+
+    Raises:
+        UserError: there is no room for the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     temporary = path.with_name(f".{socket.gethostname()}.{os.getpid()}.{path.name}")
     try:
         yield temporary
+        flush(temporary)
         os.replace(temporary, path)
+        flush(path.parent)
+    except Exception as error:
+        if reason := no_room(error):
+            free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free there"
+            raise UserError(f"{path}: not written: {reason}; {free}: make room and run again") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` that killed writers have left, on whatever host.
+
+    A file has one writer: a folder has one run, and a run one job for each file. So whose temporary is still there is
+    dead, or has been given up by the run and must not finish.
+    """
+    host = r"(?:[^.]+\.)*[^.]*[^.\d][^.]*"  # a label of digits alone would belong to the file's own name
+    leftover = re.compile(rf"\.{host}\.\d+\.{re.escape(path.name)}")
+    with os.scandir(path.parent) as entries:
+        for found in [Path(entry.path) for entry in entries if leftover.fullmatch(entry.name)]:
+            found.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Have the system write a file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path: str | Path) -> str:

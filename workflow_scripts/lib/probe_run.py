@@ -11,13 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workflow_scripts.lib import td
+from workflow_scripts.lib.identity import KEYS, agree
 from workflow_scripts.lib.probe_training import Loss, Training, Units
 from workflow_scripts.lib.responses import Responses, Source, split_of, take
 from workflow_scripts.lib.sections import DopamineProbes, ValueProbes
 from workflow_scripts.lib.tensors import decode_rows, read_safetensors
-
-IDENTITY = ("model", "revision", "fingerprint", "dataset")
-"""What probes and the files they read must agree on."""
 
 MEMORY_GB = 4.0
 """Default of what training data and probes may take."""
@@ -95,9 +93,10 @@ def read_features(features: Path, problems: Path) -> tuple[Callable[[str], Parag
     """A function from part of the split to its kept paragraphs, and the metadata of the file.
 
     Raises:
-        UserError: an unreadable file.
+        UserError: an unreadable file, or problems of another data set.
     """
     tensors, metadata = read_safetensors(features)
+    agree({key: metadata[key] for key in KEYS if key in metadata}, problems=problems)
     split, rows = split_of(problems), decode_rows(tensors["rows"])
     kept = tensors["kept"].bool().tolist()
     names = {name: int(name.removeprefix("layer_")) for name in tensors if name.startswith("layer_")}

@@ -3,7 +3,6 @@
 The input scaling is part of the probe: saved with it, applied when it is used. Method, sections 3 to 5.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.identity import check
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
 
@@ -135,8 +135,5 @@ def load(path: str | Path, **expect: Any) -> tuple[Probes, dict[str, Any]]:
     tensors, metadata = read_safetensors(path)
     if "probes" not in metadata or set(tensors) != {*PARAMETERS, "mean", "scale"}:
         raise UserError(f"{path}: not a file of probes; delete it and run again")
-    for key, value in expect.items():
-        if metadata.get(key) != value:
-            found, wanted = json.dumps(metadata.get(key)), json.dumps(value)
-            raise UserError(f"{path}: {key} is {found}, but {wanted} is asked for; delete it and run again")
+    check(path, metadata, expect)
     return Probes([Spec(**spec) for spec in metadata["probes"]], **tensors), metadata

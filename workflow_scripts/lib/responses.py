@@ -12,7 +12,8 @@ from torch import Tensor
 
 from workflow_scripts.lib.activations import read_layer
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.identity import KEYS
+from workflow_scripts.lib.tables import check_once, read_parquet
 from workflow_scripts.lib.tensors import read_metadata
 
 
@@ -54,7 +55,7 @@ class Source:
     @property
     def identity(self) -> dict[str, Any]:
         """What the files must agree on."""
-        return {key: self.metadata[key] for key in ("model", "revision", "fingerprint", "dataset")}
+        return {key: self.metadata[key] for key in KEYS}
 
 
 def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None) -> Source:
@@ -82,6 +83,7 @@ def split_of(problems: Path) -> dict[str, str]:
 def rewards_of(rollouts: Sequence[Path]) -> dict[tuple[str, int], float]:
     """(problem id, sample) -> reward."""
     frame = read_parquet(rollouts).select("problem_id", "sample", "reward")
+    check_once(frame, ["problem_id", "sample"], f"{Path(rollouts[0]).parent}")
     return {(problem_id, sample): float(reward) for problem_id, sample, reward in frame.iter_rows()}
 
 
@@ -91,7 +93,7 @@ def select_responses(
     """The responses of one part of the split.
 
     Raises:
-        UserError: a stored response has no problem or no reward.
+        UserError: a stored response has no problem or no reward, or one with a reward is not stored.
     """
     found = []
     for place, (problem_id, sample, _) in enumerate(source.rows):
@@ -100,6 +102,9 @@ def select_responses(
             raise UserError(f"{where}: not among the problems and rollouts given; delete the activations and run again")
         if split[problem_id] == part:
             found.append((problem_id, sample, place))
+    if lacking := sorted(rewards.keys() - {(problem_id, sample) for problem_id, sample, _ in source.rows}):
+        where = f"{source.paths[0].parent}: response {lacking[0][0]}, sample {lacking[0][1]}"
+        raise UserError(f"{where}: has no states; delete the activations and run again")
     found.sort()
     return Responses(
         [problem_id for problem_id, _, _ in found],

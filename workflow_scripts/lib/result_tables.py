@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from workflow_scripts.lib.files import atomic_path
+from workflow_scripts.lib.identity import agree
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import bootstrap_mean, wilson
 from workflow_scripts.lib.tables import write_parquet
@@ -44,10 +45,18 @@ def run_of(path: Path, kind: str) -> Run:
 
 
 def group_by_run(paths: Sequence[Path], kind: str) -> dict[Run, list[Path]]:
-    """Files of each run, runs and files in the order given."""
+    """Files of each run, runs and files in the order given.
+
+    Raises:
+        UserError: a table says that it is of another run.
+    """
     grouped: dict[Run, list[Path]] = {}
     for path in paths:
         grouped.setdefault(run_of(path, kind), []).append(path)
+    for (model, dataset), several in grouped.items():
+        agree({"model": model, "dataset": dataset}, any=several)
+        for path in several if kind == "layer" else []:
+            agree({"layer": int(path.parent.name)}, any=path)
     return grouped
 
 

@@ -9,6 +9,7 @@ import torch
 from workflow_scripts.lib.config import Params
 from workflow_scripts.lib.engine import Engine
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.identity import identity_of
 from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
 from workflow_scripts.lib.probes import Probes
 from workflow_scripts.lib.probes import load as load_probes
@@ -58,7 +59,7 @@ def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, read
     Raises:
         UserError: they are of another run or kind, have none of the layer, or see the future of a response.
     """
-    probes, metadata = load_probes(path, kind=kind, model=model.key, dataset=dataset)
+    probes, metadata = load_probes(path, kind=kind, **identity_of(model, dataset))
     if kind == "dopamine" and metadata["config"].get("normalization") != "causal":
         raise UserError(
             f"{path}: not trained on causal features; a search needs `normalization: causal`: train them so"

@@ -1,4 +1,7 @@
-"""Tensors on disk: safetensors with string metadata, written whole or not at all."""
+"""Tensors on disk: safetensors with string metadata, written whole or not at all.
+
+The header has a checksum of itself and of every tensor, so that one layer of many is checked without reading others.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +12,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.checksums import PLACEHOLDER, digest, fill, intact
+from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.files import atomic_path
 
 
 def write_safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any], path: str | Path) -> None:
     """Write tensors with metadata; every metadata value is stored as JSON."""
-    encoded = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    sums = {name: checksum(tensor) for name, tensor in stored.items()}
+    encoded = {key: json.dumps(value, sort_keys=True) for key, value in {**metadata, "checksums": sums}.items()}
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=encoded)
+        save_file(stored, temporary, metadata=encoded | {"checksum": PLACEHOLDER})
+        fill(temporary, header_length(temporary))
 
 
 def read_safetensors(
@@ -26,15 +33,33 @@ def read_safetensors(
     """Read the named tensors (all by default) and the decoded metadata.
 
     Raises:
-        UserError: the file is missing, cut off, or lacks a named tensor.
+        UserError: the file is missing, damaged or cut off, was not written by the project, or lacks a named tensor.
     """
     try:
+        if not (whole := intact(path, header_length(path))):
+            raise OSError("has no checksum" if whole is None else "damaged or cut off")
         with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            wanted = list(file.keys()) if names is None else names
-            return {name: file.get_tensor(name) for name in wanted}, metadata
+            metadata = {key: json.loads(value) for key, value in file.metadata().items()}
+            tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+        del metadata["checksum"]
+        sums = metadata.pop("checksums")
+        if damaged := [name for name, tensor in tensors.items() if checksum(tensor) != sums[name]]:
+            raise OSError(f"tensor {damaged[0]} is damaged")
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); delete it and run again") from error
+        reason = one_line(error)
+        raise UserError(f"{path}: not a readable safetensors file ({reason}); delete it and run again") from error
+    return tensors, metadata
+
+
+def checksum(tensor: torch.Tensor) -> str:
+    """The checksum of a tensor's bytes."""
+    return digest(tensor.reshape(-1).view(torch.uint8).numpy())
+
+
+def header_length(path: str | Path) -> int:
+    """Bytes of a file's header, with the eight that tell its length."""
+    with open(path, "rb") as file:
+        return 8 + int.from_bytes(file.read(8), "little")
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -146,9 +146,9 @@ def correlation_with_delta(means: Float[np.ndarray, " n"], delta: Float[np.ndarr
     return float(spearman(settled(means), delta))
 
 
-def write_trace(traced: Traced, path: Path) -> None:
+def write_trace(traced: Traced, path: Path, **identity: Any) -> None:
     """Write one table; what is not about single responses stands in its metadata."""
-    about = {name: value for name, value in vars(traced).items() if name != "responses"}
+    about = identity | {name: value for name, value in vars(traced).items() if name != "responses"}
     about |= {"format": FORMAT, "neurons": [asdict(one) for one in traced.neurons]}
     metadata = {name: json.dumps(value) for name, value in about.items()}
     write_parquet(traced.responses.select(list(SCHEMA)), path, metadata)

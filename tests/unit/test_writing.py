@@ -1,0 +1,121 @@
+"""Files are whole or absent: on a full disk, beyond an allowed size, and after kill -9 of the writer."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.files import atomic_path
+from workflow_scripts.lib.plotting import save
+from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
+
+SIZE = 300_000
+TENSOR = torch.randn(SIZE // 4)
+FRAME = pl.DataFrame({"x": TENSOR.numpy()})
+
+
+def write_csv(folder: Path) -> None:
+    with atomic_path(folder / "table.csv") as path:
+        FRAME.write_csv(path)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "table.parquet": lambda folder: write_parquet(FRAME, folder / "table.parquet"),
+    "states.safetensors": lambda folder: write_safetensors({"x": TENSOR}, {}, folder / "states.safetensors"),
+    "table.csv": write_csv,
+}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half the size that the files want."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE // 2}", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_on_a_full_disk_one_line_says_so_and_nothing_stays(small_disk: Path, name: str) -> None:
+    said = rf"^{small_disk / name}: not written: No space left on device; \d+\.\d MB are free there: make room"
+    with pytest.raises(UserError, match=said):
+        WRITERS[name](small_disk)
+    assert list(small_disk.iterdir()) == []
+    subprocess.run(["mount", "-o", f"remount,size={4 * SIZE}", small_disk], check=True)
+    WRITERS[name](small_disk)
+    assert [path.name for path in small_disk.iterdir()] == [name]
+    if name == "table.parquet":
+        assert read_parquet(small_disk / name).equals(FRAME)
+    if name == "states.safetensors":
+        assert read_safetensors(small_disk / name)[0]["x"].equal(TENSOR)
+
+
+def test_beyond_the_allowed_size_a_figure_is_not_written_either(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.add_subplot().plot(TENSOR[:2000].numpy())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(SystemExit, match=r"error: .*: not written: File too large; .*: make room and run again"):
+            run_main(lambda: save(figure, tmp_path, "fig1"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_the_next_one_removes(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from workflow_scripts.lib.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path: path.write_text('half'); print('written', flush=True); time.sleep(600)"
+    )
+    target, other = tmp_path / "0.parquet", tmp_path / "1.0.parquet"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) for path in (target, other)
+    ]
+    for writer in writers:
+        assert writer.stdout and writer.stdout.readline() == b"written\n"
+        writer.kill()
+        writer.wait()
+    (tmp_path / ".node7.cluster.example.77.0.parquet").write_text("left behind on another machine")
+    assert len(list(tmp_path.iterdir())) == 3
+    with atomic_path(target) as path:
+        path.write_text("whole")
+    assert target.read_text() == "whole"
+    left = [path for path in tmp_path.iterdir() if path != target]
+    assert len(left) == 1 and left[0].name.endswith(f".{writers[1].pid}.1.0.parquet")
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    target.write_text("before")
+
+    def fail() -> None:
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
+    assert os.listdir(tmp_path) == ["a.csv"] and target.read_text() == "before"
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    def fail() -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        run_main(fail)

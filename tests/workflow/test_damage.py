@@ -1,0 +1,82 @@
+"""Damaged and foreign files, and a full disk, in a real run: one line each, and the same results once it is mended."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.study import differences, records, snakemake
+
+RUN = "tiny/coins"
+
+
+def flip(path: Path, place: float) -> None:
+    """Change one bit."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+
+
+def test_damaged_and_foreign_files_are_named_and_made_again(finished: Path, study: Path) -> None:
+    results = study / "results"
+    flipped = results / "pruning" / RUN / "value.parquet"
+    cut = results / "trajectories" / RUN / "ablated.parquet"
+    probes = results / "probes" / RUN / "dopamine_causal.safetensors"
+    foreign = results / "masked" / RUN / "1" / "1.parquet"
+    flip(flipped, 0.3)
+    flip(probes, 0.6)
+    cut.write_bytes(cut.read_bytes()[:-20])
+    shutil.copy(foreign.with_name("0.parquet"), foreign)
+    readers = ["tabulate_results", "tabulate_trajectories", "guide_search", "tabulate_interventions"]
+    stopped = snakemake(study, "--cores", "2", "--keep-going", "--forcerun", *readers, check=False)
+    assert stopped.returncode == 1
+    said = [line for line in stopped.stderr.splitlines() if line.startswith("error: ")]
+    named = [flipped, cut, probes, foreign]
+    for path in named:
+        (line,) = [line for line in said if line.startswith(f"error: {path.relative_to(study)}: ")]
+        assert "; delete" in line
+    assert len(said) == len(named), said
+    assert "Traceback" not in stopped.stderr
+    for path in named:
+        path.unlink()
+    snakemake(study, "--cores", "2")
+    assert differences(records(finished), records(study)) == []
+
+
+@pytest.fixture
+def small_disk(study: Path) -> Iterator[Path]:
+    """The study with its results on a file system of their own, which has some 20 kB left."""
+    results, kept = study / "results", study / "kept"
+    results.rename(kept)
+    results.mkdir()
+    size = sum(path.stat().st_size // 4096 + 1 for path in kept.rglob("*")) * 4096
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size * 2}", "tmpfs", results]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
+    shutil.copytree(kept, results, dirs_exist_ok=True)
+    shutil.rmtree(kept)
+    yield study
+    subprocess.run(["umount", "--lazy", results], check=True)
+
+
+def test_on_a_full_disk_a_run_stops_with_one_line_and_goes_on_when_there_is_room(
+    finished: Path, small_disk: Path
+) -> None:
+    results = small_disk / "results"
+    table, ballast = results / "search" / RUN / "0.candidates.parquet", results / "ballast"
+    wanted = table.stat().st_size
+    table.unlink()
+    (table.with_name("0.parquet")).unlink()
+    free = shutil.disk_usage(results).free
+    ballast.write_bytes(bytes(max(free - wanted // 2 - 8192, 0)))
+    stopped = snakemake(small_disk, "--cores", "1", check=False)
+    assert stopped.returncode == 1
+    said = f"error: {table.relative_to(small_disk)}: not written: No space left on device; "
+    assert [line for line in stopped.stderr.splitlines() if line.startswith(said)], stopped.stderr
+    assert not [path for path in table.parent.iterdir() if path.name.startswith((".", "0."))]
+    ballast.unlink()
+    snakemake(small_disk, "--cores", "1")
+    assert differences(records(finished), records(small_disk)) == []
