@@ -1,6 +1,6 @@
 """Write run.txt, dev.txt, vllm-cpu.txt, cpu.yaml and vllm.yaml from run.in, dev.in and this environment: `make lock`.
 
-`lock.py slurm`, run by the Python of `.venv-slurm`, writes slurm.txt from slurm.in instead.
+`lock.py slurm`, run by the Python of `.venv-slurm`, writes slurm.txt and slurm.yaml from slurm.in instead.
 
 A lock file pins each named library and everything it needs, at the version installed. Local version labels (`+cpu`)
 are left out: which build of torch is right depends on the machine, and pip finds it.
@@ -68,9 +68,9 @@ def locks() -> dict[str, str]:
 
 
 def submit_lock() -> dict[str, str]:
-    """The environment that submits to SLURM, and its content."""
-    pins = pinned(closure(roots("slurm.in")))
-    return {"slurm.txt": "\n".join(["# Written by `make lock`; change slurm.in instead.", *pins]) + "\n"}
+    """The files of the environment that submits to SLURM, and their content."""
+    note, pins = "# Written by `make lock`; change slurm.in instead.", pinned(closure(roots("slurm.in")))
+    return {"slurm.txt": "\n".join([note, *pins]) + "\n", "slurm.yaml": conda(note, pins)}
 
 
 def pins_of(file: str) -> list[str]:

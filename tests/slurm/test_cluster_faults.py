@@ -12,7 +12,7 @@ from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.runs import command, settings, submit
 from tests.workflow.study import differences, records, rules
 
-ACTIVATIONS = [f"results/activations/tiny/coins/{shard}.safetensors" for shard in (0, 1)]
+SAMPLES = [f"results/samples/tiny/coins/{shard}.parquet" for shard in (0, 1)]
 ROLLOUTS = "results/rollouts/tiny/coins/0.parquet"
 ASKED = "results/confidence/tiny/coins/1.parquet"
 PARAGRAPHS = "results/paragraphs/tiny/coins/0.parquet"
@@ -21,13 +21,10 @@ ONCE = "mkdir .{0} 2> /dev/null && sleep 300"
 
 def inject(folder: Path, **shell: str) -> None:
     """Have the jobs of the named modules do something before their work. It is no part of a rule: it reruns nothing."""
-    cases = "".join(f"*workflow_scripts.{module}*) {words};; " for module, words in shell.items())
-    replace(folder / "Snakefile", "shell.prefix(LAST_WORDS)", f"shell.prefix(LAST_WORDS + {prefix(cases)!r})")
-
-
-def prefix(cases: str) -> str:
-    """Shell that looks at the command which it stands before."""
-    return f"case $BASH_EXECUTION_STRING in {cases}esac; "
+    # The shell looks at its own command, of which this is a part: the brackets keep the pattern from matching itself.
+    cases = "".join(f"*workflow_scripts[.]{module}*) {words};; " for module, words in shell.items())
+    prefix = f"case $BASH_EXECUTION_STRING in {cases}esac; "
+    replace(folder / "Snakefile", "shell.prefix(LAST_WORDS)", f"shell.prefix(LAST_WORDS + {prefix!r})")
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -62,23 +59,29 @@ def printed(run: subprocess.Popen[str], folder: Path) -> str:
     return (folder / "printed.txt").read_text()
 
 
+def line_of(rule: str, said: str) -> str:
+    """The one line that says what became of a rule's job."""
+    (line,) = [line for line in said.splitlines() if line.startswith(f"error: {rule} (")]
+    return line
+
+
 def test_jobs_of_a_killed_run_are_ended_before_others_are_submitted(
     cluster: Cluster, finished: Path, study: Path, tmp_path: Path
 ) -> None:
-    inject(study, dump_activations="[ -e .go ] || sleep 300")
+    inject(study, sample_rollouts="[ -e .go ] || sleep 300")
     uuid = "01234567-89ab-cdef-0123-456789abcdef"
     batch = ["sbatch", "--parsable", "--output=/dev/null", "--mem=10", "--wrap=sleep 300"]
     of_another_folder = cluster.run(*batch, f"--chdir={tmp_path}", f"--job-name={uuid}", "-pgpu", "--gpus=1").strip()
     of_the_user = cluster.run(*batch, f"--chdir={study}").strip()
-    run = start(cluster, study, *ACTIVATIONS)
+    run = start(cluster, study, *SAMPLES)
     try:
-        cluster.wait_for_job("dump_activations", "PENDING")  # the second one; the other holds the GPU that is left
+        cluster.wait_for_job("sample_rollouts", "PENDING")  # the second one; the other holds the GPU that is left
         wait_for(lambda: len(cluster.jobs("RUNNING")) == 3, "the first job at work", 60)
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
     (study / ".go").touch()
-    again = submit(cluster, study, *ACTIVATIONS)
+    again = submit(cluster, study, *SAMPLES)
     assert "cancelled 2 SLURM jobs that a killed run had left behind" in again.stderr
     running = {job["JobId"] for job in cluster.jobs("RUNNING")}
     assert running == {of_another_folder, of_the_user}
@@ -94,25 +97,27 @@ def test_jobs_that_are_cancelled_or_outgrow_time_or_memory_are_submitted_again_w
     cluster: Cluster, finished: Path, study: Path
 ) -> None:
     eat = 'python -c "import time; held = bytearray(700 << 20); time.sleep(4)"'
-    inject(study, dump_activations=ONCE.format("slow"), ask_confidence=ONCE.format("idle"), grade_rollouts=eat)
-    before = "dump_activations:\n    mem_mb: attempt * 64000\n    runtime: attempt * "
-    replace(study / "profiles/slurm/profile.yaml", f"{before}240\n", f"{before}1\n")
+    inject(study, sample_rollouts=ONCE.format("slow"), ask_confidence=ONCE.format("idle"), grade_rollouts=eat)
+    before = "sample_rollouts:\n    mem_mb: attempt * 64000\n    runtime: attempt * "
+    replace(study / "profiles/slurm/profile.yaml", f"{before}720\n", f"{before}1\n")
     replace(study / "rules/rollouts.smk", "mem_mb=grows(2000)", "mem_mb=grows(600)")
-    run = start(cluster, study, ACTIVATIONS[1], ASKED, ROLLOUTS)
+    run = start(cluster, study, SAMPLES[1], ASKED, ROLLOUTS)
     wait_for((study / ".idle").exists, "a job to cancel", 90)
     cluster.run("scancel", cluster.wait_for_job("ask_confidence")["JobId"])
     said = printed(run, study)
     mine = {
         rule: [job for job in cluster.jobs() if job.get("WorkDir") == str(study) and rule in job["Comment"]]
-        for rule in ("dump_activations", "ask_confidence", "grade_rollouts")
+        for rule in ("sample_rollouts", "ask_confidence", "grade_rollouts")
     }
     states = {rule: [job["JobState"] for job in jobs] for rule, jobs in mine.items()}
-    assert states["dump_activations"] == ["TIMEOUT", "COMPLETED"]
+    assert states["sample_rollouts"] == ["TIMEOUT", "COMPLETED"]
     assert states["ask_confidence"] == ["CANCELLED", "COMPLETED"]
     assert states["grade_rollouts"] == ["FAILED", "COMPLETED"]
-    assert [job["TimeLimit"] for job in mine["dump_activations"]] == ["00:01:00", "00:02:00"]
+    assert [job["TimeLimit"] for job in mine["sample_rollouts"]] == ["00:01:00", "00:02:00"]
     assert [job["MinMemoryNode"] for job in mine["grade_rollouts"]] == ["600M", "1200M"]
-    print(said)
+    assert "DUE TO TIME LIMIT" in line_of("sample_rollouts", said) and "TIMEOUT" in said
+    assert "CANCELLED" in line_of("ask_confidence", said)
+    assert "exceeded memory limit" in line_of("grade_rollouts", said)
     assert differences(records(finished), records(study)) == []
     assert rules(study) == {}
 
@@ -137,10 +142,11 @@ def test_a_job_that_is_preempted_and_then_loses_its_node_is_begun_anew(
 
 
 def test_more_gpus_than_there_are_is_refused(cluster: Cluster, study: Path) -> None:
-    (study / ACTIVATIONS[0]).unlink()
+    (study / SAMPLES[0]).unlink()
     refused = submit(
-        cluster, study, "--set-resources", "dump_activations:gpu=3", "--retries=0", "--", ACTIVATIONS[0], check=False
+        cluster, study, "--set-resources", "sample_rollouts:gpu=3", "--retries=0", "--", SAMPLES[0], check=False
     )
     print(refused.stdout, refused.stderr)
     assert refused.returncode != 0
-    assert "Requested node configuration is not available" in refused.stderr
+    assert "refused by sbatch: " in line_of("sample_rollouts", refused.stderr)
+    assert "Requested node configuration is not available" in line_of("sample_rollouts", refused.stderr)

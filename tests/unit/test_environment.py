@@ -42,6 +42,8 @@ def test_conda_gets_the_same_pins() -> None:
     conda = yaml.safe_load(Path("envs/cpu.yaml").read_text())
     assert conda["dependencies"][:2] == ["python=3.11", "pip"]
     assert conda["dependencies"][2]["pip"] == pinned("run.txt")
+    submitting = yaml.safe_load(Path("envs/slurm.yaml").read_text())
+    assert submitting["dependencies"][2]["pip"] == pinned("slurm.txt")
     with_vllm = yaml.safe_load(Path("envs/vllm.yaml").read_text())
     assert with_vllm["dependencies"][2]["pip"] == [*pinned("run.txt"), *pinned("vllm.txt")]
 

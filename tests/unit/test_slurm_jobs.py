@@ -1,4 +1,4 @@
-"""A run in a folder that another one held: on another machine, with jobs in SLURM, or with a SLURM that does not answer."""
+"""A run in a folder that another one held: on another machine, with jobs in SLURM, or with SLURM out of reach."""
 
 import os
 import socket

@@ -19,6 +19,7 @@ from typing import IO
 import psutil
 
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.job_errors import print_job_errors
 from workflow_scripts.lib.slurm_jobs import cancel_orphans, print_notices
 
 LOCK = Path(".snakemake/run.lock")
@@ -29,7 +30,7 @@ HELD: list[IO[str]] = []  # closing the file would release the lock
 def hold(slurm: bool = False) -> None:
     """Take the folder for this process until it ends, and stop jobs that a killed run left behind.
 
-    With `slurm`, jobs go to SLURM, which is then asked for jobs of this folder; likewise if the killed run was such a one.
+    With `slurm`, jobs go to SLURM, which is then asked for jobs of this folder, as it is after such a run was killed.
 
     Raises:
         UserError: another run holds the folder, here or perhaps on another machine; SLURM does not answer.
@@ -43,6 +44,8 @@ def hold(slurm: bool = False) -> None:
     handle.seek(0)
     clear_up(handle.read(), slurm)
     HELD.append(handle)
+    if slurm:
+        print_job_errors()
     handle.truncate(0)
     print(socket.gethostname(), os.getpid(), "slurm" if slurm else "local", file=handle, flush=True)
     atexit.register(let_go)

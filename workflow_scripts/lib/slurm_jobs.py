@@ -14,7 +14,7 @@ from pathlib import Path
 from workflow_scripts.lib.errors import UserError, one_line
 
 JOB_NAME = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""How Snakemake names its jobs: by the run. Other jobs of the folder (perhaps the one that this runs in) are left alone."""
+"""How Snakemake names jobs: by the run. Other jobs of the folder (perhaps the one that this runs in) are left alone."""
 NOTICES = Path(".snakemake/slurm_notices")
 PATIENCE = 300
 """Seconds until cancelled jobs must be gone. SLURM kills after KillWait, half a minute by default."""
