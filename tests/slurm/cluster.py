@@ -99,8 +99,8 @@ class Cluster:
         munge = self.folder / "munge"
         (munge / "key").write_bytes(os.urandom(1024))
         (munge / "key").chmod(0o400)
-        files = ("key", "socket", "pid", "log", "seed")
-        self.daemon("munged", "--foreground", "--force", *(f"--{name}-file={munge / name}" for name in files))
+        files = [f"--{name}-file={munge / name}" for name in ("key", "pid", "log", "seed")]
+        self.daemon("munged", "--foreground", "--force", f"--socket={munge / 'socket'}", *files)
         wait_for(lambda: (munge / "socket").exists(), "munged", 20)
         self.daemon("slurmctld", "-D", "-c")
         self.daemon("slurmd", "-D", "-c")
@@ -108,8 +108,6 @@ class Cluster:
 
     def daemon(self, *command: str) -> None:
         """Start a daemon that ends with this process, however it ends."""
-        if command[0] == "munged":
-            command = tuple(part.replace("--socket-file", "--socket") for part in command)
         with (self.folder / f"{command[0]}.out").open("wb") as log:
             full = ["setpriv", "--pdeathsig", "TERM", *command]
             self.daemons.append(subprocess.Popen(full, env={**os.environ, **self.environment}, stdout=log, stderr=log))
@@ -139,7 +137,7 @@ class Cluster:
         return done.stdout
 
     def jobs(self, state: str = "all") -> list[dict[str, str]]:
-        """Jobs with number, name, rule, state, time limit, requested memory, GPUs and times, oldest first."""
+        """Jobs as `scontrol show job` tells of them."""
         shown = self.run("scontrol", "show", "job", "--oneliner", check=False)
         found = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in shown.splitlines() if line.startswith("JobId=")]
         return [job for job in found if state in ("all", job["JobState"])]
@@ -149,7 +147,8 @@ class Cluster:
 
         def newest() -> dict[str, str] | None:
             mine = [job for job in self.jobs() if job.get("Comment", "").startswith(f"rule_{rule}_")]
-            return mine[-1] if mine and mine[-1]["JobState"] == state else None
+            last = max(mine, key=lambda job: int(job["JobId"]), default=None)
+            return last if last and last["JobState"] == state else None
 
         return wait_for(newest, f"a job of {rule} that is {state}", seconds)
 

@@ -42,20 +42,13 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 @contextmanager
-def started(cluster: Cluster, folder: Path, *targets: str) -> Iterator[subprocess.Popen[str]]:
-    """A run that makes files again which are taken out; what it prints goes into `printed.txt`. It is killed at the end."""
+def started(cluster: Cluster, folder: Path, *targets: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that makes files again which are taken out; it prints into `printed.txt`, and is killed at the end."""
     for target in targets:
         (folder / target).unlink(missing_ok=True)
+    full, environment = command(*targets), settings(cluster)
     with (folder / "printed.txt").open("w") as file:
-        run = subprocess.Popen(
-            command(*targets),
-            cwd=folder,
-            env=settings(cluster),
-            stdout=file,
-            stderr=file,
-            text=True,
-            start_new_session=True,
-        )
+        run = subprocess.Popen(full, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True)
     try:
         yield run
     finally:
@@ -64,7 +57,7 @@ def started(cluster: Cluster, folder: Path, *targets: str) -> Iterator[subproces
         run.wait()
 
 
-def printed(run: subprocess.Popen[str], folder: Path) -> str:
+def printed(run: subprocess.Popen[bytes], folder: Path) -> str:
     """What the run had printed by its end, which must be a good one."""
     code = run.wait(timeout=400)
     said = (folder / "printed.txt").read_text()
@@ -74,10 +67,8 @@ def printed(run: subprocess.Popen[str], folder: Path) -> str:
 
 def of_rule(cluster: Cluster, folder: Path, rule: str) -> list[dict[str, str]]:
     """The jobs of a rule that were submitted in a folder, oldest first."""
-    comment = f"rule_{rule}_"
-    mine = [
-        job for job in cluster.jobs() if job["WorkDir"] == str(folder) and job.get("Comment", "").startswith(comment)
-    ]
+    mine = [job for job in cluster.jobs() if job["WorkDir"] == str(folder)]
+    mine = [job for job in mine if job.get("Comment", "").startswith(f"rule_{rule}_")]
     return sorted(mine, key=lambda job: int(job["JobId"]))
 
 

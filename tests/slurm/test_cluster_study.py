@@ -16,7 +16,7 @@ def test_the_study_on_the_cluster_gives_the_records_of_a_local_run(
     submit(cluster, folder)
     assert differences(records(finished), records(folder)) == []
     assert rules(folder) == {}
-    jobs = cluster.jobs()
+    jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(folder)]
     assert {job["JobState"] for job in jobs} == {"COMPLETED"} and len(jobs) == expected.total()
     holding = {rule_of(job["Comment"]) for job in jobs if "gres/gpu" in job["TRES"]}
     wanting = rules_with_a_gpu(folder) & set(expected)
