@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, missing_programs, running
-from tests.slurm.runs import SUBMITTING, with_own_python
+from tests.slurm.runs import SUBMITTING, with_environments
 from tests.workflow.conftest import finished as finished
 
 
@@ -28,4 +28,4 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def study(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished study that a test may run on the cluster."""
-    return with_own_python(shutil.copytree(finished, tmp_path / "study"))
+    return with_environments(shutil.copytree(finished, tmp_path / "study"))

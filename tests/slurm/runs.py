@@ -1,6 +1,6 @@
 """Workflows that submit to the tests' cluster through the profile that users get."""
 
-import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.slurm.cluster import Cluster
 from tests.workflow.study import ROOT, environment
 
-SUBMITTING = Path(os.environ.get("SLURM_ENVIRONMENT", ROOT / ".venv-slurm"))
+SUBMITTING = ROOT / ".venv-slurm"
 # Where there is no accounting; and polls follow each other quickly, for jobs here last seconds.
 OPTIONS = [
     "--slurm-status-command=squeue",
@@ -37,7 +37,11 @@ def submit(cluster: Cluster, folder: Path, *arguments: str, check: bool = True) 
     return done
 
 
-def with_own_python(folder: Path) -> Path:
-    """Give a study the `.venv` that a user's has: the environment that the tests run in."""
-    (folder / ".venv").symlink_to(sys.prefix)
+def with_environments(folder: Path) -> Path:
+    """Give a study what `make` gives a user's: `.venv`, here that of the tests, and `.venv-slurm`."""
+    for name, prefix, lock in ((".venv", Path(sys.prefix), "run.txt"), (".venv-slurm", SUBMITTING, "slurm.txt")):
+        (folder / name).mkdir()
+        for part in ("bin", "lib", "pyvenv.cfg"):
+            (folder / name / part).symlink_to(prefix / part)
+        shutil.copy(folder / "envs" / lock, folder / name / lock)
     return folder

@@ -1,17 +1,19 @@
 """The tiny study through a real SLURM and the shipped profile: the same records as on one machine."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.runs import submit, with_own_python
+from tests.slurm.runs import settings, submit, with_environments
 from tests.workflow.study import differences, make_study, records, rules
 
 
 def test_the_study_on_the_cluster_gives_the_records_of_a_local_run(
     cluster: Cluster, finished: Path, tmp_path: Path
 ) -> None:
-    folder = with_own_python(make_study(tmp_path / "study", finished / "resources" / "models" / "tiny"))
+    folder = with_environments(make_study(tmp_path / "study", finished / "resources" / "models" / "tiny"))
     expected = rules(folder)
     submit(cluster, folder)
     assert differences(records(finished), records(folder)) == []
@@ -23,6 +25,14 @@ def test_the_study_on_the_cluster_gives_the_records_of_a_local_run(
     assert holding == wanting and {job["Partition"] for job in jobs if rule_of(job["Comment"]) in holding} == {"gpu"}
     assert {job["Partition"] for job in jobs if rule_of(job["Comment"]) not in holding} == {"cpu"}
     assert (folder / ".snakemake" / "run.lock").read_text() == ""
+
+
+def test_make_submits_from_the_environment_that_has_the_plugin(cluster: Cluster, study: Path) -> None:
+    shutil.copy("Makefile", study)
+    command = ["make", "dry-run", "PROFILE=slurm"]
+    done = subprocess.run(command, cwd=study, env=settings(cluster), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr and "profiles/slurm" in done.stderr
 
 
 def rule_of(comment: str) -> str:

@@ -16,9 +16,9 @@ FAILED = "SLURM-job '12' failed, SLURM status is: '{}'. Detailed failure reason 
     [
         (
             "OUT_OF_MEMORY",
-            "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.\n"
+            "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some step tasks have been OOM Killed.\n"
             "error: the job was ended by signal 9\n",
-            "OUT_OF_MEMORY, Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.",
+            "OUT_OF_MEMORY, Detected 1 oom_kill event in StepId=12.0. Some step tasks have been OOM Killed.",
         ),
         ("FAILED", "warning\nerror: key a: wrong; mend it\nRuleException\n", "FAILED, key a: wrong; mend it"),
         ("NODE_FAIL", "", "NODE_FAIL"),
@@ -32,9 +32,7 @@ def test_slurms_verdict_comes_with_the_reason_in_the_log(status: str, log: str, 
 
 
 def test_a_refused_submission_says_why_and_a_finished_job_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    message = (
-        "SLURM sbatch failed. The error message was 'sbatch: error: no such partition'.\n    sbatch call:\n  sbatch"
-    )
+    message = "SLURM sbatch failed. The error message was 'sbatch: error: no such partition'.\n    sbatch call:\n"
     extra = {"rule_name": "fit", "rule_msg": message, "output": ["a.csv", "b.csv"], "log": ["fit.log"], "aux": {}}
     logger = logging.Logger("run")
     logger.addHandler(JobErrors())
