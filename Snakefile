@@ -4,9 +4,8 @@ from snakemake.utils import min_version
 
 from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
 from workflow_scripts.lib.errors import LAST_WORDS, run_main
-from workflow_scripts.lib.job_surroundings import put_own_python_first, share_devices
+from workflow_scripts.lib.job_surroundings import surround_jobs
 from workflow_scripts.lib.one_run import hold
-from workflow_scripts.lib.slurm_jobs import note_restart
 
 min_version("9.19")
 
@@ -21,8 +20,6 @@ if workflow.is_main_process:
     run_main(lambda: check(config, workflow.configfiles))
 config.update(with_defaults(config))
 
-put_own_python_first()
-note_restart()
 shell.prefix(LAST_WORDS)
 
 
@@ -53,7 +50,7 @@ include: "rules/report.smk"
 include: "rules/reference_models.smk"
 
 
-run_main(lambda: share_devices(workflow))
+run_main(lambda: surround_jobs(workflow))
 
 
 rule all:

@@ -7,6 +7,18 @@ from typing import Any
 
 from workflow_scripts.lib.devices import SHARED, VISIBLE, devices
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.slurm_jobs import note_restart
+
+
+def surround_jobs(workflow: Any) -> None:
+    """Prepare all of it, once the rules are known. In a job's own Snakemake, leave word if SLURM began it anew.
+
+    Raises:
+        UserError: a rule wants more GPUs than there are.
+    """
+    put_own_python_first()
+    note_restart()
+    share_devices(workflow)
 
 
 def put_own_python_first() -> None:
