@@ -18,7 +18,7 @@ from jaxtyping import Float
 from workflow_scripts.lib.ablated import CONTRAST_COLUMNS, Ablated, contrast_rows
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.result_tables import Resampling, run_of, with_columns, write_table
+from workflow_scripts.lib.result_tables import Resampling, group_by_run, with_columns, write_table
 from workflow_scripts.lib.statistics import Estimate, estimate
 from workflow_scripts.lib.tables import read_parquet
 from workflow_scripts.lib.trajectories import (
@@ -131,13 +131,13 @@ def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -
     """All three tables, runs in the order of their names.
 
     Raises:
-        UserError: an ablation without the trajectories of its run.
+        UserError: an ablation without the trajectories of its run, or a table of another run.
     """
-    traced = {run_of(path, "file"): path for path in traces}
+    traced = {run: path for run, (path,) in group_by_run(traces, "file").items()}
     rows = [row for run in sorted(traced) for row in trace_rows(read_trace(traced[run]), how)]
     held: list[Row] = []
     contrasts: list[Row] = []
-    for run, path in sorted((run_of(path, "shard"), path) for path in ablated):
+    for run, (path,) in sorted(group_by_run(ablated, "shard").items()):
         if run not in traced:
             raise UserError(f"--traced: no file {run[0]}/{run[1]}.parquet; pass the trajectories of every ablated run")
         frame, about = read_parquet(path), read_about(path, ABLATED_FORMAT)

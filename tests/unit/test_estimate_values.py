@@ -106,6 +106,20 @@ def lose_a_paragraph(tables):
     tables["paragraphs"] = tables["paragraphs"].head(1)
 
 
+def lose_paragraphs_and_continuations(tables):
+    second = tables["rollouts"].filter(problem_id="a").with_columns(sample=pl.lit(1, pl.Int64))
+    tables["rollouts"] = pl.concat([tables["rollouts"], second])
+
+
+def repeat(name):
+    """The same shard under two names."""
+
+    def spoil(tables):
+        tables[name] = pl.concat([tables[name], tables[name].filter(problem_id="a")])
+
+    return spoil
+
+
 def lose_a_response(tables):
     tables["rollouts"] = tables["rollouts"].filter(pl.col("problem_id") != "a")
 
@@ -124,6 +138,10 @@ def continue_what_is_not_there(tables):
         (count_one_twice, "has not 4 continuations"),
         (lose_a_paragraph, "problem a, sample 0, boundary 1 has another length"),
         (lose_a_response, "another length"),
+        (lose_paragraphs_and_continuations, "problem a, sample 1, boundary 0 has no paragraph"),
+        (repeat("rollouts"), "rollouts: problem_id a, sample 0 stands twice; delete the shards that hold it"),
+        (repeat("paragraphs"), "paragraphs: problem_id a, sample 0, paragraph 1 stands twice"),
+        (repeat("continuations"), "problem a, sample 0, boundary 0 has not 4 continuations"),
         (continue_what_is_not_there, "boundary 1 has no continuations"),
     ],
 )

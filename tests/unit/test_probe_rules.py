@@ -1,6 +1,7 @@
 """The four modules that train and prune probes, run on files as the workflow runs them."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,23 @@ def test_a_response_without_reward_is_refused(rewards, tmp_path):
     study.write(rewards)
     (tmp_path / "rollouts-0.parquet").unlink()
     with pytest.raises(UserError, match="response p-000, sample 0: not among"):
+        study.train_value()
+
+
+def test_responses_given_twice_or_without_states_are_refused(rewards, tmp_path):
+    study = Study(tmp_path)
+    study.write(rewards)
+    states = tmp_path / "activations-0.safetensors"
+    shutil.copy(states, tmp_path / "activations-9.safetensors")
+    with pytest.raises(UserError, match="problem_id p-000, sample 0 stands twice; delete the shards that hold it"):
+        study.train_value()
+    (tmp_path / "activations-9.safetensors").unlink()
+    shutil.copy(tmp_path / "rollouts-0.parquet", tmp_path / "rollouts-9.parquet")
+    with pytest.raises(UserError, match="problem_id p-000, sample 0 stands twice"):
+        study.train_value()
+    (tmp_path / "rollouts-9.parquet").unlink()
+    states.unlink()
+    with pytest.raises(UserError, match="response p-000, sample 0: has no states; delete the activations"):
         study.train_value()
 
 

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +19,7 @@ from polars.testing import assert_frame_equal
 from tests.workflow.study import (
     N_PROBLEMS,
     N_VALUED,
+    differences,
     environment,
     make_study,
     records,
@@ -129,24 +133,37 @@ def test_make_run_says_that_nothing_is_to_be_done(study: Path) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_a_second_run_in_the_same_folder_is_refused(study: Path) -> None:
-    (study / "results" / "report.html").unlink()
-    holder = (
-        "import time; from workflow_scripts.lib.one_run import hold; hold(); print('held', flush=True); time.sleep(600)"
-    )
-    first = subprocess.Popen([sys.executable, "-c", holder], cwd=study, env=environment(), stdout=subprocess.PIPE)
-    try:
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"held\n"
-        refused = snakemake(study, "--cores", "1", check=False)
-    finally:
-        first.kill()
-        first.wait()
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a run and wait until it holds the folder and a job of it is at work."""
+    begin, logs = time.time(), folder / "results" / "logs"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    run = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
+    while not any(log.stat().st_mtime > begin for log in logs.rglob("*.log")):
+        assert run.poll() is None and time.time() < begin + 300
+        time.sleep(0.02)
+    return run
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(finished: Path, study: Path) -> None:
+    for path in (study / "results" / "pruning").rglob("*.parquet"):
+        path.unlink()
+    first = start(study)
+    refused = snakemake(study, "--cores", "1", check=False)
+    assert first.poll() is None, "the first run ended before the second began"
     assert refused.returncode != 0
     assert "another run is at work in this folder; wait for it or stop it" in refused.stderr
-    assert not (study / "results" / "report.html").exists()
+    assert first.wait(timeout=600) == 0
+    assert differences(records(finished), records(study)) == []
+
+
+def test_a_stale_lock_of_snakemake_itself_stops_nobody(finished: Path, study: Path) -> None:
+    (study / "results" / "report.html").unlink()
+    killed = start(study, "--workflow-profile", "none")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert list((study / ".snakemake" / "locks").iterdir())
     snakemake(study, "--cores", "1")
-    assert (study / "results" / "report.html").exists()
+    assert differences(records(finished), records(study)) == []
 
 
 def test_where_no_paragraph_passes_the_threshold_the_report_says_so(study: Path) -> None:
