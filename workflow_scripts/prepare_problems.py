@@ -1,6 +1,7 @@
-"""Rule `prepare_problems`: the problems of a data set, numbered, and divided into training and validation part.
+"""Rule `prepare_problems`: the problems of one shard, numbered, and divided into training and validation part.
 
 The part depends on the problem's id alone, so that a data set can grow without moving a problem (method, section 1).
+The source is read whole, whichever the shard: a malformed record or an id that occurs twice is an error wherever it is.
 """
 
 import argparse
@@ -85,8 +86,9 @@ def tabulate(problems: Sequence[Problem], split: Split) -> pl.DataFrame:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="JSON: dataset, split")
+    parser.add_argument("--params", required=True, help="JSON: dataset (its n_problems ends with the shard), split")
     parser.add_argument("--records", help="the file of a data set with `source: file`")
+    parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -100,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if dataset.answer == "instructions":
         check_instructions(problems)
     recorded = {"content": found, "problems": str(len(problems))}
-    write_parquet(tabulate(problems[: dataset.n_problems], params.split), arguments.output, recorded)
+    table = tabulate(problems[: dataset.n_problems], params.split)[arguments.shard * dataset.shard_size :]
+    write_parquet(table, arguments.output, recorded)
 
 
 if __name__ == "__main__":

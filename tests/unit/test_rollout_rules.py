@@ -31,7 +31,7 @@ def problem_file(folder: Path, n: int) -> Path:
 def prepare(folder: Path, n: int, **changes: Any) -> pl.DataFrame:
     dataset = dataset_entry(path=str(folder / "p.jsonl"), n_problems=n) | changes
     params = json.dumps({"dataset": dataset, "split": SPLIT})
-    prepare_problems.main(["--params", params, "--output", str(folder / "problems.parquet")])
+    prepare_problems.main(["--params", params, "--shard", "0", "--output", str(folder / "problems.parquet")])
     return read_parquet(folder / "problems.parquet")
 
 
