@@ -101,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {found}", file=sys.stderr)
     if dataset.answer == "instructions":
         check_instructions(problems)
-    recorded = {"content": found, "problems": str(len(problems))}
-    table = tabulate(problems[: dataset.n_problems], params.split)[arguments.shard * dataset.shard_size :]
-    write_parquet(table, arguments.output, recorded)
+    start = arguments.shard * dataset.shard_size
+    recorded = {"content": content(problems[start : dataset.n_problems])}
+    write_parquet(tabulate(problems[: dataset.n_problems], params.split)[start:], arguments.output, recorded)
 
 
 if __name__ == "__main__":
