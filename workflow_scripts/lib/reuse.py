@@ -1,8 +1,8 @@
 """What an earlier run of a job made and a later one may take over: bit for bit what it would make itself.
 
 Snakemake removes the output of a job before it runs it again. A job that makes several things into one file (the layers
-of a shard, the probes of a run) therefore gives the file a second, hidden name, a hard link that takes no room, and
-looks there first. Each thing carries its origin, a hash of all that it was made from: code, versions, settings, data.
+of a shard, the probes of a run) therefore gives the file a second name, a hard link that takes no room, and looks
+there first. Each thing carries its origin, a hash of all that it was made from: code, versions, settings, data.
 What has the wanted origin is taken over; a file that is missing, damaged, older or of something else gives nothing. So
 a result never depends on what was there before, only the time it takes does.
 
@@ -51,8 +51,8 @@ def environment(rule: str, *libraries: str) -> str:
 
 
 def kept_path(path: Path) -> Path:
-    """The second name of an output."""
-    return path.with_name(f".{path.stem}.kept{path.suffix}")
+    """The second name of an output, such as `value.kept.safetensors`."""
+    return path.with_name(f"{path.stem}.kept{path.suffix}")
 
 
 def keep(path: Path) -> None:
