@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known: dict[int, Tensor] = earlier(arguments.output, lambda path: stored(path, origins), {})
     progress = Progress(len(responses), "responses", "dump_activations")
     dtype, new = getattr(torch, settings.dtype), [layer for layer in settings.layers if layer not in known]
-    states = dump(model, responses if new else [], new, dtype, arguments.batch_tokens, progress.advance)
+    states = dump(model, responses, new, dtype, arguments.batch_tokens, progress.advance)
     metadata = {
         "model": config.key,
         "revision": config.revision,
