@@ -1,4 +1,4 @@
-"""Value probes of several layers and seeds trained in one stack against one after another.
+"""Value probes of several layers and seeds trained together, each batch read once, against one after another.
 
 Usage: python -m benchmarks.bench_probes [--responses 1280] [--layers 6] [--seeds 3]
 """
@@ -54,12 +54,12 @@ def main() -> None:
         for spec in specs:
             trained([spec])
 
-    found = side_by_side({"one by one": one_by_one, "stacked": lambda: trained(specs)}, arguments.repeats)
+    found = side_by_side({"one by one": one_by_one, "together": lambda: trained(specs)}, arguments.repeats)
     print(f"machine: {machine()}")
     print(f"{len(specs)} probes, {len(units.labels)} responses, {int(units.offsets[-1])} states, one epoch")
     for name, seconds in found.items():
         print(f"{name}: {seconds:.2f} s")
-    print(f"one by one / stacked: {found['one by one'] / found['stacked']:.2f}")
+    print(f"one by one / together: {found['one by one'] / found['together']:.2f}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def section(keys):
             found = entry(name, wildcards[name]) if name in ("model", "dataset") else config[name]
             wanted = inner.split(",") if inner else [key for key in found if key != "runs"]
             picked[name] = {key: found[key] for key in wanted}
-        for stage in picked.keys() & {"values", "interventions"} if "shard" in wildcards.keys() else ():
+        for stage in [name for name in picked if "n_problems" in picked[name] and "shard" in wildcards.keys()]:
             size = (config["values"] if stage == "values" else config["datasets"][wildcards.dataset])["shard_size"]
             end = (int(wildcards.shard) + 1) * size
             picked[stage]["n_problems"] = min(end, n_problems(stage, wildcards.dataset))
@@ -69,9 +69,9 @@ def dataset_shards(dataset, start=0, stop=None):
 
 
 def n_problems(stage, dataset):
-    """How many problems of a data set get Monte-Carlo values (stage `values`) or masked responses (`interventions`)."""
+    """How many problems of a data set there are (`dataset`), get values (`values`) or masked responses (`interventions`)."""
     total = config["datasets"][dataset]["n_problems"]
-    return min(config[stage]["n_problems"] or total, total)
+    return min(config.get(stage, {}).get("n_problems") or total, total)
 
 
 def value_shards(dataset):

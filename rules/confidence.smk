@@ -15,7 +15,7 @@ CONFIDENCE_FIGURES = expand("results/figures/reliability.{kind}", kind=["pdf", "
 rule ask_confidence:
     """Ask the model for its confidence in the problems of one shard, and read that of its first token."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems="results/problems/{dataset}/{shard}.parquet",
         rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
         code=modules("ask_confidence"),
     output:
@@ -52,7 +52,7 @@ rule ask_confidence:
 rule predict_confidence:
     """Score every response by every method, all choices and fits but one made on the training part."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset),

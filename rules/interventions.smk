@@ -24,7 +24,7 @@ BY_WEIGHTS = SELECTIONS & {"magnitude", "wanda"}
 rule train_final_probes:
     """Train value probes on the last state of each response alone (paper, Appendix A), with the module of `train_value_probes`."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset),
@@ -67,7 +67,7 @@ rule train_final_probes:
 rule train_ntp_probes:
     """Train the probes of next tokens, one a layer."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset),
@@ -106,7 +106,7 @@ rule train_ntp_probes:
 rule measure_neurons:
     """Measure what neurons are selected by besides probes, in one pass of the model over the training responses."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset),
@@ -182,7 +182,7 @@ rule select_neurons:
 rule mask_neurons:
     """Answer the problems of one shard again with neurons of one layer held, under every condition of the layer."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems="results/problems/{dataset}/{shard}.parquet",
         rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
         neurons="results/neurons/{model}/{dataset}.parquet",
         measures="results/neurons/{model}/{dataset}/measures.safetensors",

@@ -8,7 +8,7 @@ Gives `results/probes/{model}/{dataset}/{value,dopamine}.safetensors`: the probe
 rule train_value_probes:
     """Train the value probes of all layers and seeds at once."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset),
@@ -53,7 +53,10 @@ rule average_paragraphs:
         ),
         paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
         values="results/values/{model}/{dataset}.parquet",
-        problems="results/problems/{dataset}.parquet",
+        problems=shards(
+            "results/problems/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
         code=modules("average_paragraphs"),
     output:
         features="results/features/{model}/{dataset}.safetensors",
@@ -85,7 +88,10 @@ rule train_dopamine_probes:
     """Train the dopamine probes of all layers and seeds at once."""
     input:
         features="results/features/{model}/{dataset}.safetensors",
-        problems="results/problems/{dataset}.parquet",
+        problems=shards(
+            "results/problems/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
         code=modules("train_dopamine_probes"),
     output:
         probes="results/probes/{model}/{dataset}/dopamine.safetensors",

@@ -1,10 +1,10 @@
-"""Problems of a data set, one file per data set.
+"""Problems of a data set, one file per shard.
 
 Needs the `datasets` entries of the configuration and the files, addresses or data sets of the hub that they name.
-Gives `results/problems/{dataset}.parquet`: id, position, question, right answer, part of the split.
+Gives `results/problems/{dataset}/{shard}.parquet`: id, position, question, right answer, part of the split.
 """
 
-from workflow_scripts.lib.records import record_file
+from workflow_scripts.lib.records import record_files, shard_identity
 
 
 rule fetch_records:
@@ -37,16 +37,20 @@ rule fetch_records:
 
 
 rule prepare_problems:
-    """Read or make the problems of a data set and divide them into training and validation part."""
+    """Read or make the problems of a data set, and divide those of one shard into training and validation part."""
     input:
-        records=lambda w: record_file(w.dataset, config["datasets"][w.dataset]),
+        records=lambda w: [
+            # what a shard reads of a file of one's own is a parameter below: a file that grows adds shards
+            ancient(file) if file == config["datasets"][w.dataset]["path"] else file
+            for file in record_files(w.dataset, config["datasets"][w.dataset])
+        ],
         code=modules("prepare_problems"),
     output:
-        problems="results/problems/{dataset}.parquet",
+        problems="results/problems/{dataset}/{shard}.parquet",
     log:
-        "results/logs/prepare_problems/{dataset}.log",
+        "results/logs/prepare_problems/{dataset}/{shard}.log",
     benchmark:
-        "results/benchmarks/prepare_problems/{dataset}.jsonl"
+        "results/benchmarks/prepare_problems/{dataset}/{shard}.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -56,12 +60,13 @@ rule prepare_problems:
         gpu=0,
     params:
         settings=section(
-            "dataset.key,source,task,path,sha256,revision,subset,part,fields,gold_in,n_problems,content,answer split"
+            "dataset.key,source,task,path,sha256,revision,subset,part,fields,gold_in,n_problems,shard_size,content,answer split"
         ),
-        records=lambda w, input: [f"--records={input.records}"] if input.records else [],
+        content=lambda w: shard_identity(config["datasets"][w.dataset], int(w.shard)),
+        records=lambda w, input: [f"--records={file}" for file in input.records],
     shell:
         """
         python -m workflow_scripts.prepare_problems --params {params.settings:q} \
-            {params.records:q} --output {output.problems} \
+            {params.records:q} --shard {wildcards.shard} --output {output.problems} \
             2> >(tee {log} >&2)
         """

@@ -8,7 +8,7 @@ Gives `results/pruning/{model}/{dataset}/{value,dopamine}.parquet`: curves by im
 rule evaluate_value_pruning:
     """Area under the ROC curve of pruned value probes at the start and the end of the response."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset),
@@ -49,7 +49,10 @@ rule evaluate_dopamine_pruning:
     """Spearman correlation of pruned dopamine probes with Monte-Carlo TD errors."""
     input:
         features="results/features/{model}/{dataset}.safetensors",
-        problems="results/problems/{dataset}.parquet",
+        problems=shards(
+            "results/problems/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
         probes="results/probes/{model}/{dataset}/dopamine.safetensors",
         code=modules("evaluate_dopamine_pruning"),
     output:

@@ -23,9 +23,8 @@ FIGURES = [*PRUNING_FIGURES, *DOSE_FIGURES, *TRANSFER_FIGURES, *CONFIDENCE_FIGUR
 rule tabulate_results:
     """The tables behind the figures, over all runs."""
     input:
-        problems=expand(
-            "results/problems/{dataset}.parquet",
-            dataset=dict.fromkeys(dataset for _, dataset in runs("rollouts")),
+        problems=list(
+            dict.fromkeys(every_shard("results/problems/{dataset}/{shard}.parquet", "rollouts", dataset_shards))
         ),
         rollouts=ROLLOUTS,
         values=of_runs("results/values/{model}/{dataset}.parquet", "values"),

@@ -18,7 +18,7 @@ VLLM = canonical(config["vllm"])
 rule sample_rollouts:
     """Sample responses to the problems of one shard."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems="results/problems/{dataset}/{shard}.parquet",
         code=modules("sample_rollouts"),
     output:
         samples="results/samples/{model}/{dataset}/{shard}.parquet",
@@ -54,7 +54,7 @@ rule sample_rollouts:
 rule grade_rollouts:
     """Grade the responses of one shard."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems="results/problems/{dataset}/{shard}.parquet",
         samples="results/samples/{model}/{dataset}/{shard}.parquet",
         code=modules("grade_rollouts"),
     output:

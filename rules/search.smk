@@ -29,7 +29,10 @@ rule average_causal_paragraphs:
         ),
         paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
         values="results/values/{model}/{dataset}.parquet",
-        problems="results/problems/{dataset}.parquet",
+        problems=shards(
+            "results/problems/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
         code=modules("average_paragraphs"),
     output:
         features="results/features/{model}/{dataset}/causal.safetensors",
@@ -61,7 +64,10 @@ rule train_causal_probes:
     """Train dopamine probes on causal features, true labels alone, with the module of `train_dopamine_probes`."""
     input:
         features="results/features/{model}/{dataset}/causal.safetensors",
-        problems="results/problems/{dataset}.parquet",
+        problems=shards(
+            "results/problems/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
         code=modules("train_dopamine_probes"),
     output:
         probes="results/probes/{model}/{dataset}/dopamine_causal.safetensors",
@@ -91,7 +97,7 @@ rule train_causal_probes:
 rule guide_search:
     """Answer the validation problems of a run by every method, for one seed."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
         dopamine=(
             "results/probes/{model}/{dataset}/dopamine_causal.safetensors" if "dopamine" in SEARCH_METHODS else []
         ),

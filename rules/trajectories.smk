@@ -22,7 +22,10 @@ TRAJECTORY_FIGURES = expand(
 rule trace_neurons:
     """Follow dopamine neurons, and as many random ones, over the tokens of every valued response."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards(
+            "results/problems/{dataset}/{shard}.parquet",
+            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
+        ),
         rollouts=shards(
             "results/rollouts/{model}/{dataset}/{shard}.parquet",
             lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),

@@ -9,7 +9,7 @@ rule segment_paragraphs:
     """Find the paragraphs of the responses of one shard as spans of tokens."""
     input:
         rollouts=shards("results/rollouts/{model}/{dataset}/{shard}.parquet", source_shards),
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", source_shards),
         code=modules("segment_paragraphs"),
     output:
         paragraphs="results/paragraphs/{model}/{dataset}/{shard}.parquet",
@@ -40,7 +40,7 @@ rule segment_paragraphs:
 rule continue_paragraphs:
     """Sample continuations from every paragraph boundary of one shard and grade them."""
     input:
-        problems="results/problems/{dataset}.parquet",
+        problems=shards("results/problems/{dataset}/{shard}.parquet", source_shards),
         rollouts=shards("results/rollouts/{model}/{dataset}/{shard}.parquet", source_shards),
         paragraphs="results/paragraphs/{model}/{dataset}/{shard}.parquet",
         code=modules("continue_paragraphs"),

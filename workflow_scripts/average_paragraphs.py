@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--paragraphs", required=True, nargs="+", help="all shards")
     parser.add_argument("--values", required=True)
-    parser.add_argument("--problems", type=Path, help="for the split, with normalization: calibration")
+    parser.add_argument("--problems", nargs="+", type=Path, help="for the split, with normalization: calibration")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     name = load(arguments.params).dopamine_probes.normalization
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         tensors[f"layer_{layer}"] = average(states.layers[layer], offsets, places, boundaries, normalize)
         progress.advance()
     own = {"format": FORMAT, "dtype": "float32", "normalization": name}
-    kept = {key: value for key, value in source.metadata.items() if key != "shard"}
+    kept = {key: value for key, value in source.metadata.items() if key not in ("shard", "origins")}
     write_safetensors(tensors, kept | own, arguments.output)
 
 

@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, values, grading")
     parser.add_argument("--shard", required=True, type=int, help="number of the shard of valued problems")
-    parser.add_argument("--problems", required=True)
+    parser.add_argument("--problems", required=True, nargs="+")
     parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
     parser.add_argument("--paragraphs", required=True)
     add_options(parser)

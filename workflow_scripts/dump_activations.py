@@ -1,10 +1,18 @@
-"""Rule `dump_activations`: hidden states of the responses of one shard, by teacher forcing (method, section 1)."""
+"""Rule `dump_activations`: hidden states of the responses of one shard, by teacher forcing (method, section 1).
+
+The pass is made for those layers that an earlier run has not stored already.
+"""
 
 import argparse
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from workflow_scripts.lib.activations import Response, dump, write_activations
 from workflow_scripts.lib.config import load
@@ -12,7 +20,9 @@ from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.identity import agree, identity_of
 from workflow_scripts.lib.models import ModelConfig, decoder_blocks, load_model
 from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.reuse import digest, earlier, environment, keep
 from workflow_scripts.lib.tables import check_once, read_parquet
+from workflow_scripts.lib.tensors import read_metadata, read_safetensors
 
 
 def read_responses(rollouts: pl.DataFrame) -> list[Response]:
@@ -26,6 +36,24 @@ def read_responses(rollouts: pl.DataFrame) -> list[Response]:
     return [Response(*row) for row in columns.iter_rows()]
 
 
+def origins_of(
+    model: dict[str, Any], weights: str, dtype: str, responses: Sequence[Response], layers: Sequence[int]
+) -> dict[int, str]:
+    """Layer -> hash of all that its states come from: code and versions, model, number format, responses."""
+    texts = [[one.problem_id, one.sample, list(one.prompt_ids), list(one.response_ids)] for one in responses]
+    common = digest(environment("dump_activations", "transformers"), model, weights, dtype, texts)
+    return {layer: digest(common, layer) for layer in layers}
+
+
+def stored(path: Path, origins: dict[int, str]) -> dict[int, Tensor]:
+    """The layers of a file whose origins are the wanted ones."""
+    metadata = read_metadata(path)
+    held = dict(zip(metadata["layers"], metadata["origins"], strict=True))
+    names = {layer: f"layer_{layer}" for layer, origin in origins.items() if held.get(layer) == origin}
+    tensors, _ = read_safetensors(path, list(names.values()))
+    return {layer: tensors[name] for layer, name in names.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -34,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, help="name of the data set, for the metadata")
     parser.add_argument("--shard", required=True, type=int, help="number of the shard, for the metadata")
     parser.add_argument("--batch-tokens", required=True, type=int, help="tokens at a time; changes no result")
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     config, settings = ModelConfig.from_entry(params.model), params.activations
@@ -42,11 +70,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     agree(identity, rollouts=arguments.rollouts)
     model = load_model(config)
     responses = read_responses(read_parquet(arguments.rollouts))
+    origins = origins_of(params.raw["model"], identity["fingerprint"], settings.dtype, responses, settings.layers)
+    known: dict[int, Tensor] = earlier(arguments.output, lambda path: stored(path, origins), {})
     progress = Progress(len(responses), "responses", "dump_activations")
-    dtype = getattr(torch, settings.dtype)
-    states = dump(model, responses, settings.layers, dtype, arguments.batch_tokens, progress.advance)
-    metadata = identity | {"dtype": settings.dtype, "n_layers": len(decoder_blocks(model))}
-    write_activations(states, metadata, arguments.output)
+    dtype, new = getattr(torch, settings.dtype), [layer for layer in settings.layers if layer not in known]
+    states = dump(model, responses, new, dtype, arguments.batch_tokens, progress.advance)
+    metadata = identity | {
+        "dtype": settings.dtype,
+        "n_layers": len(decoder_blocks(model)),
+        "origins": [origins[layer] for layer in sorted(origins)],
+    }
+    write_activations(replace(states, layers=known | states.layers), metadata, arguments.output)
+    keep(arguments.output)
+    print(f"{arguments.output.name}: kept {len(known)} of {len(origins)} layers, read {len(new)} anew", file=sys.stderr)
 
 
 if __name__ == "__main__":

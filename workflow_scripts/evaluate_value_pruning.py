@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the validation part's first and last states, prune every probe, write one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section pruning")
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
     parser.add_argument("--activations", required=True, nargs="+", type=Path)
     parser.add_argument("--probes", required=True, type=Path)

@@ -144,7 +144,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, search, activations, grading")
     parser.add_argument("--seed", required=True, type=int)
-    parser.add_argument("--problems", required=True)
+    parser.add_argument("--problems", required=True, nargs="+")
     parser.add_argument("--dopamine-probes", type=Path, help="trained on causal features; for dopamine")
     parser.add_argument("--value-probes", type=Path, help="for best_of_n")
     parser.add_argument("--reference", type=json.loads, help="JSON: the entry of the model that implicit_prm wants")

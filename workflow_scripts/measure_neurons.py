@@ -167,7 +167,7 @@ def finite(name: str, tensor: Tensor) -> Tensor:
     return tensor.cpu()
 
 
-def training_responses(problems: Path, rollouts: Sequence[Path]) -> list[Response]:
+def training_responses(problems: Sequence[Path], rollouts: Sequence[Path]) -> list[Response]:
     """The responses of the training part.
 
     Raises:
@@ -175,7 +175,8 @@ def training_responses(problems: Path, rollouts: Sequence[Path]) -> list[Respons
     """
     split, found = split_of(problems), read_responses(read_parquet(rollouts))
     if unknown := [one.problem_id for one in found if one.problem_id not in split]:
-        raise UserError(f"{problems}: lacks problem {unknown[0]} of the rollouts; delete the rollouts and run again")
+        lacking = f"lacks problem {unknown[0]} of the rollouts; delete the rollouts and run again"
+        raise UserError(f"{problems[0].parent}: {lacking}")
     return [one for one in found if split[one.problem_id] == "train"]
 
 
@@ -195,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", required=True, help="canonical JSON: model, interventions (layers)")
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
     parser.add_argument("--dataset", required=True, help="name of the data set, for the metadata")
     parser.add_argument("--states-only", action="store_true", help="no magnitude, no wanda: any kind of block will do")

@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--params", required=True, help="canonical JSON: confidence (layers, folds, seed), pruning.ratios"
     )
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     for name in ("rollouts", "activations", "asked"):
         parser.add_argument(f"--{name}", required=True, nargs="+", type=Path)
     parser.add_argument("--probes", required=True, type=Path)

@@ -1,6 +1,7 @@
-"""Rule `prepare_problems`: the problems of a data set, numbered, and divided into training and validation part.
+"""Rule `prepare_problems`: the problems of one shard, numbered, and divided into training and validation part.
 
 The part depends on the problem's id alone, so that a data set can grow without moving a problem (method, section 1).
+The source is read whole, whichever the shard: a malformed record or an id that occurs twice is an error wherever it is.
 """
 
 import argparse
@@ -86,8 +87,9 @@ def tabulate(problems: Sequence[Problem], split: Split) -> pl.DataFrame:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="JSON: dataset, split")
+    parser.add_argument("--params", required=True, help="JSON: dataset (its n_problems ends with the shard), split")
     parser.add_argument("--records", help="the file of a data set with `source: file`")
+    parser.add_argument("--shard", required=True, type=int)
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -100,8 +102,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {found}", file=sys.stderr)
     if dataset.answer == "instructions":
         check_instructions(problems)
-    recorded = encoded("problems", {"dataset": dataset.key}, problems=len(problems)) | {"content": found}
-    write_parquet(tabulate(problems[: dataset.n_problems], params.split), arguments.output, recorded)
+    start = arguments.shard * dataset.shard_size
+    about = encoded("problems", {"dataset": dataset.key})
+    recorded = about | {"content": content(problems[start : dataset.n_problems])}
+    write_parquet(tabulate(problems[: dataset.n_problems], params.split)[start:], arguments.output, recorded)
 
 
 if __name__ == "__main__":

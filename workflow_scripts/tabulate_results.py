@@ -145,13 +145,17 @@ def split_of(dataset: str, splits: dict[str, pl.DataFrame]) -> pl.DataFrame:
         UserError: no problems file was given for the data set.
     """
     if dataset not in splits:
-        raise UserError(f"--problems: no file {dataset}.parquet; pass the problems of every data set that has rollouts")
+        advice = "pass the problems of every data set that has rollouts"
+        raise UserError(f"--problems: no files {dataset}/*.parquet; {advice}")
     return splits[dataset]
 
 
 def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:
     """All four tables."""
-    splits = {path.stem: read_parquet(path).select("problem_id", "split") for path in arguments.problems}
+    paths_of: dict[str, list[Path]] = {}
+    for path in arguments.problems:
+        paths_of.setdefault(path.parent.name, []).append(path)
+    splits = {dataset: read_parquet(paths).select("problem_id", "split") for dataset, paths in paths_of.items()}
     columns = ["problem_id", "reward", "truncated", "response_ids"]
     rollouts = {
         run: read_parquet(paths).select(columns) for run, paths in group_by_run(arguments.rollouts, "shard").items()

@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--params", required=True, help="JSON: model, trajectories (layer, n_neurons, seed), dopamine_probes"
     )
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--probes", required=True, type=Path, help="the dopamine probes")
     parser.add_argument("--values", required=True, type=Path)
     for name in ("rollouts", "paragraphs", "activations"):

@@ -1,7 +1,7 @@
 """Rule `train_dopamine_probes`: probes that predict a paragraph's TD error from its mean activation.
 
 Method, section 5. All layers and seeds of one run, on true and on shuffled TD errors, are trained together on the
-training part's kept paragraphs.
+training part's kept paragraphs, but for those that an earlier run has trained already.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from pathlib import Path
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.identity import KEYS
-from workflow_scripts.lib.probe_run import read_features, squared_error, training_of
-from workflow_scripts.lib.probe_training import n_batches, train
-from workflow_scripts.lib.probes import save, specs_of
+from workflow_scripts.lib.probe_run import Trainer, read_features, squared_error, training_of
+from workflow_scripts.lib.probe_training import n_batches
+from workflow_scripts.lib.probes import specs_of
 from workflow_scripts.lib.progress import Progress
 
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section dopamine_probes")
     parser.add_argument("--features", required=True, type=Path)
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -33,9 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     n_seeds = len({*section.seeds, *section.shuffled_seeds})
     steps = n_batches(len(paragraphs.delta), n_seeds, training)
     label = f"dopamine probes of {len(paragraphs.layers)} layers, {len(paragraphs.delta)} paragraphs"
-    probes = train(paragraphs.units, specs, training, squared_error, Progress(steps, "steps", label))
+    trainer = Trainer("train_dopamine_probes", params.raw["dopamine_probes"], squared_error, training, arguments.output)
+    probes = trainer.train(paragraphs.units, specs, Progress(steps, "steps", label))
     own = {"kind": "dopamine", "config": params.raw["dopamine_probes"], "n_training": len(paragraphs.delta)}
-    save(probes, own | {key: metadata[key] for key in KEYS if key in metadata}, arguments.output)
+    trainer.save(probes, own | {key: metadata[key] for key in KEYS if key in metadata})
 
 
 if __name__ == "__main__":

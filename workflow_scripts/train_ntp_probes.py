@@ -5,8 +5,9 @@ validation part, beside the best guess that ignores the state.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from workflow_scripts.lib.models import ModelConfig
 from workflow_scripts.lib.probe_training import Training, n_batches
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import Source, open_activations, select_responses, split_of
+from workflow_scripts.lib.reuse import digest, earlier, environment, keep
 from workflow_scripts.lib.sections import NtpProbes
 from workflow_scripts.lib.tables import read_parquet
 
 
 def read_parts(
-    source: Source, problems: Path, rollouts: Sequence[Path], vocabulary: int
+    source: Source, problems: Sequence[Path], rollouts: Sequence[Path], vocabulary: int
 ) -> tuple[ntp.NextTokens, ntp.NextTokens]:
     """The tokens to predict in the training part and in the validation part.
 
@@ -38,35 +40,46 @@ def read_parts(
         for part in ("train", "validation")
     )
     if not len(training.tokens):
-        raise UserError(f"{problems}: no response of the training part has a token; raise split.train_ratio")
+        raise UserError(f"{problems[0].parent}: no response of the training part has a token; raise split.train_ratio")
     return training, validation
 
 
 def train_layers(
-    source: Source, parts: tuple[ntp.NextTokens, ntp.NextTokens], vocabulary: int, section: NtpProbes
-) -> tuple[dict[int, ntp.NtpProbe], list[dict[str, Any]]]:
-    """The probe of each layer of `source`, and its loss beside that of the guess that ignores the state."""
+    source: Source,
+    parts: tuple[ntp.NextTokens, ntp.NextTokens],
+    vocabulary: int,
+    section: NtpProbes,
+    known: dict[str, ntp.NtpProbe],
+) -> tuple[dict[int, ntp.NtpProbe], list[str], list[dict[str, Any]]]:
+    """The probe of each layer of `source`, taken from `known` by its origin or trained; its origin, and its loss beside
+    that of the guess that ignores the state."""
     training, validation = parts
     settings = Training(**{field.name: getattr(section, field.name) for field in fields(Training)})
     n_responses = len(training.places)
     label = f"next-token probes of {len(source.layers)} layers, {n_responses} responses"
     progress = Progress(n_batches(n_responses, len(source.layers), settings), "steps", label)
     unigram = ntp.unigram_cross_entropy(training.tokens, validation.tokens, vocabulary)
-    probes, losses = {}, []
+    common = digest(environment("train_ntp_probes"), asdict(section), vocabulary, training.offsets, training.tokens)
+    probes, origins, losses = {}, [], []
     for layer in source.layers:
         stored = source.states(layer)
         states = ntp.inputs_of(*stored, training)
-        probes[layer] = ntp.train(layer, states, training, vocabulary, section.seed, settings, progress)
+        origins.append(digest(common, states))
+        if origins[-1] in known:
+            probes[layer] = known[origins[-1]]
+            progress.advance(progress.total // len(source.layers))
+        else:
+            probes[layer] = ntp.train(layer, states, training, vocabulary, section.seed, settings, progress)
         found = ntp.cross_entropy(probes[layer], ntp.inputs_of(*stored, validation), validation.tokens)
         losses.append({"layer": layer, "cross_entropy": found, "unigram_cross_entropy": unigram})
-    return probes, losses
+    return probes, origins, losses
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read states and tokens, train and measure layer by layer, write one file of probes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON: model, interventions (layers), ntp_probes")
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
     parser.add_argument("--activations", required=True, nargs="+", type=Path)
     parser.add_argument("--output", required=True, type=Path)
@@ -76,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = open_activations(arguments.activations, params.interventions.layers)
     agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     parts = read_parts(source, arguments.problems, arguments.rollouts, vocabulary)
-    probes, losses = train_layers(source, parts, vocabulary, params.ntp_probes)
+    known: dict[str, ntp.NtpProbe] = earlier(arguments.output, ntp.probes_by_origin, {})
+    probes, origins, losses = train_layers(source, parts, vocabulary, params.ntp_probes, known)
     metadata = {
         **source.identity,
         "kind": "ntp",
@@ -85,8 +99,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "n_training": len(parts[0].tokens),
         "n_validation": len(parts[1].tokens),
         "losses": losses,
+        "origins": origins,
     }
     ntp.save(probes, metadata, arguments.output)
+    keep(arguments.output)
+    kept = sum(origin in known for origin in origins)
+    print(
+        f"{arguments.output.name}: kept {kept} of {len(origins)} probes, trained {len(origins) - kept}", file=sys.stderr
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Rules `train_value_probes` and `train_final_probes`: probes that predict the final reward (method, sections 3 and 6).
 
-All layers and seeds of one run, on true and on shuffled rewards, are trained together on the training part's responses.
-The probes trained on the last state alone are made by the same module, with another target and fewer layers.
+All layers and seeds of one run, on true and on shuffled rewards, are trained together on the training part's responses,
+but for those that an earlier run has trained already. The probes trained on the last state alone are made by the same
+module, with another target and fewer layers.
 """
 
 import argparse
@@ -14,14 +15,15 @@ from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.identity import agree
 from workflow_scripts.lib.probe_run import (
     MEMORY_GB,
+    Trainer,
     layer_groups,
     number_of_states,
     training_of,
     training_units,
     value_loss,
 )
-from workflow_scripts.lib.probe_training import n_batches, train
-from workflow_scripts.lib.probes import Probes, concatenate, save, specs_of
+from workflow_scripts.lib.probe_training import n_batches
+from workflow_scripts.lib.probes import Probes, concatenate, specs_of
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import (
     Responses,
@@ -39,7 +41,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section value_probes")
-    parser.add_argument("--problems", required=True, type=Path)
+    parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
     parser.add_argument("--activations", required=True, nargs="+", type=Path)
     parser.add_argument("--layers", nargs="+", type=int, help="default: every stored layer")
@@ -58,18 +60,19 @@ def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: b
     return raw | changes | ({"shuffled_seeds": []} if true_labels_only else {})
 
 
-def train_groups(source: Source, responses: Responses, section: ValueProbes, memory_gb: float) -> Probes:
+def train_groups(
+    source: Source, responses: Responses, section: ValueProbes, trainer: Trainer, memory_gb: float
+) -> Probes:
     """The probes of all layers of `source`, group by group of layers."""
-    training = training_of(section)
     groups = list(layer_groups(source, number_of_states(source, responses), section, memory_gb))
     n_seeds = len({*section.seeds, *section.shuffled_seeds})
-    steps = len(groups) * n_batches(len(responses), n_seeds, training)
+    steps = len(groups) * n_batches(len(responses), n_seeds, trainer.training)
     progress = Progress(steps, "steps", f"value probes of {len(source.layers)} layers, {len(responses)} responses")
     parts = []
     for layers in groups:
         specs = specs_of(layers, section.seeds, section.shuffled_seeds)
         units = training_units(source, responses, layers, section.target == "final")
-        parts.append(train(units, specs, training, value_loss(section), progress))
+        parts.append(trainer.train(units, specs, progress))
     return concatenate(parts)
 
 
@@ -81,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = open_activations(arguments.activations, arguments.layers)
     agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     responses = select_responses(source, split_of(arguments.problems), rewards_of(arguments.rollouts), "train")
-    probes = train_groups(source, responses, build(ValueProbes, config), arguments.memory_gb)
+    section = build(ValueProbes, config)
+    trainer = Trainer("train_value_probes", config, value_loss(section), training_of(section), arguments.output)
+    probes = train_groups(source, responses, section, trainer, arguments.memory_gb)
     metadata = {
         **source.identity,
         "kind": "value" if arguments.target is None else f"value_{arguments.target}",
@@ -89,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "n_training": len(responses),
         "n_right": int(responses.rewards.sum()),
     }
-    save(probes, metadata, arguments.output)
+    trainer.save(probes, metadata)
 
 
 if __name__ == "__main__":

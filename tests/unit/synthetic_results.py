@@ -121,7 +121,7 @@ def write_run(
     n = len(rewards)
     table = problems(n, n // 5)
     names = table["problem_id"].to_list()
-    write_parquet(table, folder / "problems" / f"{dataset}.parquet")
+    write_parquet(table, folder / "problems" / dataset / "0.parquet")
     frame = rollouts(names, rewards)
     for shard, part in enumerate((frame[: n // 2], frame[n // 2 :])):
         write_parquet(part, folder / "rollouts" / model / dataset / f"{shard}.parquet")
@@ -152,7 +152,7 @@ def study(folder: Path) -> list[str]:
 def tabulate_arguments(folder: Path, threshold: float = 0.3) -> list[str]:
     """The command line for what lies in a results folder."""
     patterns = {
-        "problems": "problems/*.parquet",
+        "problems": "problems/*/*.parquet",
         "rollouts": "rollouts/*/*/*.parquet",
         "values": "values/*/*.parquet",
         "value-pruning": "pruning/*/*/value.parquet",

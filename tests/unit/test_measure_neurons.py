@@ -202,4 +202,4 @@ def test_a_response_to_an_unknown_problem_is_refused(tmp_path: Path) -> None:
     rows = {"problem_id": ["p0", "p1"], "sample": [0, 0], "prompt_ids": [[1], [1]], "response_ids": [[2], [2]]}
     write_parquet(pl.DataFrame(rows), tmp_path / "rollouts.parquet")
     with pytest.raises(UserError, match="lacks problem p1"):
-        measure_neurons.training_responses(tmp_path / "problems.parquet", [tmp_path / "rollouts.parquet"])
+        measure_neurons.training_responses([tmp_path / "problems.parquet"], [tmp_path / "rollouts.parquet"])

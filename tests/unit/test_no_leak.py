@@ -306,11 +306,11 @@ def test_problems_are_divided_in_one_place() -> None:
 
 
 def test_all_who_ask_for_the_split_are_given_the_same_table() -> None:
-    """Probes, confidence, search and tables: the parts are those of `results/problems/{dataset}.parquet`."""
+    """Probes, confidence, search and tables: the parts are those of `results/problems/{dataset}/`."""
     asking = []
     for name, body in rules().items():
         for module in set(re.findall(r"python -m workflow_scripts[.](\w+)", body)) - {"prepare_problems"}:
             if ASKS & words(Path(f"workflow_scripts/{module}.py")):
                 asking.append(name)
-                assert '"results/problems/{dataset}.parquet"' in body, name
+                assert '"results/problems/{dataset}/{shard}.parquet"' in body, name
     assert {"train_value_probes", "train_dopamine_probes", "train_ntp_probes", "measure_neurons"} <= set(asking)

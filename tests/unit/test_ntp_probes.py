@@ -21,6 +21,7 @@ from workflow_scripts.lib.ntp import NextTokens, NtpProbe, cross_entropy, import
 from workflow_scripts.lib.probe_training import Training, batches
 from workflow_scripts.lib.probes import load
 from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.reuse import kept_path
 from workflow_scripts.lib.tables import write_parquet
 from workflow_scripts.lib.tensors import read_safetensors
 
@@ -81,6 +82,7 @@ class Study:
         entry = {"key": "m", "path": str(model), "revision": None, "trust_remote_code": False}
         params = {"model": entry, "interventions": {"layers": layers}, "ntp_probes": SECTION | changes}
         output = self.folder / "ntp.safetensors"
+        kept_path(output).unlink(missing_ok=True)  # every call trains
         train_ntp_probes.main(["--params", json.dumps(params), *self.inputs(), "--output", str(output)])
         return read_safetensors(output)
 

@@ -22,6 +22,7 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.probe_run import layer_groups
 from workflow_scripts.lib.probes import PARAMETERS, load, save
 from workflow_scripts.lib.responses import open_activations
+from workflow_scripts.lib.reuse import kept_path
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 from workflow_scripts.lib.tensors import encode_rows, write_safetensors
 
@@ -108,6 +109,7 @@ class Study:
 
     def train_value(self, output: str = "value", section: dict[str, Any] = VALUE, *more: str) -> Path:
         path = self.folder / f"{output}.safetensors"
+        kept_path(path).unlink(missing_ok=True)  # every call trains
         params = ["--params", json.dumps({"value_probes": section})]
         inputs = self.files("problems", "rollouts", "activations")
         train_value_probes.main([*params, *inputs, *more, "--output", str(path)])
@@ -123,6 +125,7 @@ class Study:
     def dopamine(self, **change: Any) -> pl.DataFrame:
         """Train and evaluate."""
         probes, path = self.folder / "dopamine.safetensors", self.folder / "dopamine.parquet"
+        kept_path(probes).unlink(missing_ok=True)
         params = ["--params", json.dumps({"dopamine_probes": DOPAMINE})]
         train_dopamine_probes.main([*params, *self.files("features", "problems"), "--output", str(probes)])
         params = ["--params", json.dumps({"pruning": PRUNING | change})]

@@ -1,12 +1,11 @@
-"""Stacked probes: each as if trained alone, scaled as saved, pruned as by the plain way."""
+"""Probes trained together: each as if trained alone, to the last bit, scaled as saved, pruned as by the plain way."""
 
 import numpy as np
 import pytest
 import torch
 
-from workflow_scripts.lib import probe_training
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.probe_training import Stack, Training, Units, batches, moments, train
+from workflow_scripts.lib.probe_training import Cohort, Training, Units, batches, moments, train
 from workflow_scripts.lib.probes import (
     PARAMETERS,
     Probes,
@@ -49,7 +48,7 @@ def run(specs: list[Spec], data: Units | None = None, training: Training = TRAIN
     return train(data or units(), specs, training, td_loss, Progress(10**9, "steps", "test", every=1e9))
 
 
-def assert_same(one: Probes, other: Probes, tolerance: float = 1e-5) -> None:
+def assert_same(one: Probes, other: Probes, tolerance: float = 0) -> None:
     assert one.specs == other.specs
     for name in (*PARAMETERS, "mean", "scale"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=tolerance, rtol=tolerance)
@@ -97,11 +96,6 @@ def test_a_probe_equals_one_trained_by_torch_alone(stack):
         torch.testing.assert_close(plain[name].flatten(), getattr(stack, key)[4].flatten(), atol=1e-5, rtol=1e-4)
 
 
-def test_slices_of_the_stack_change_nothing(stack, monkeypatch):
-    monkeypatch.setitem(probe_training.SLICE_BYTES, "cpu", 1)
-    assert_same(stack, run(stack.specs))
-
-
 def test_the_order_of_the_specs_is_kept():
     wanted = [Spec(3, 1, "true"), Spec(2, 0, "true"), Spec(3, 0, "shuffled"), Spec(2, 1, "true")]
     result = run(wanted)
@@ -112,7 +106,7 @@ def test_the_order_of_the_specs_is_kept():
 @pytest.mark.parametrize("gradient", ["semi", "residual"])
 def test_the_written_out_gradient_equals_autograd(gradient):
     rng = torch.Generator().manual_seed(0)
-    stack = Stack(0, D, 2, TRAINING, torch.device("cpu"))
+    cohort = Cohort(0, D, 2, TRAINING, torch.device("cpu"))
     inputs = torch.randn(2, 7, D, generator=rng)
     labels = torch.tensor([[1.0] * 4 + [0.0] * 3, [0.0] * 4 + [1.0] * 3])
     last = torch.tensor([False, False, False, True, False, False, True])
@@ -120,13 +114,13 @@ def test_the_written_out_gradient_equals_autograd(gradient):
     def of(f, labels, last):
         return loss(f.sigmoid(), labels, last, Target("td", gradient, gamma=0.9))
 
-    weights = {name: tensor.clone().requires_grad_() for name, tensor in stack.weights.items()}
-    hidden = torch.relu(torch.einsum("pbd,phd->pbh", inputs, weights["w1"]) + weights["b1"][:, None])
-    f = torch.einsum("pbh,ph->pb", hidden, weights["w2"]) + weights["b2"][:, None]
-    of(f, labels, last).sum().backward()
-    stack.step(lambda part: inputs[part], labels, last, of)
-    for name, tensor in weights.items():
-        torch.testing.assert_close(stack.gradients[name], tensor.grad)
+    first = [{name: tensor.clone().requires_grad_() for name, tensor in one.items()} for one in cohort.weights]
+    cohort.step(list(inputs), list(labels), last, of)
+    for weights, found, seen, wanted in zip(first, cohort.gradients, inputs, labels, strict=True):
+        hidden = torch.relu(seen @ weights["w1"].T + weights["b1"])
+        of((hidden @ weights["w2"] + weights["b2"])[None], wanted[None], last).sum().backward()
+        for name, tensor in weights.items():
+            torch.testing.assert_close(found[name], tensor.grad)
 
 
 def test_batches_visit_every_unit_once_an_epoch_and_depend_on_the_seed_alone():
@@ -156,7 +150,7 @@ def test_scaling_is_the_training_parts_and_travels_with_the_probe(stack, tmp_pat
     torch.testing.assert_close(stack.scale[0], states.std(0, correction=0).float(), rtol=1e-5, atol=1e-6)
     save(stack, {"model": "grpo", "dataset": "ledger", "kind": "value"}, tmp_path / "probes.safetensors")
     loaded, metadata = load(tmp_path / "probes.safetensors", model="grpo", kind="value")
-    assert_same(stack, loaded, 0)
+    assert_same(stack, loaded)
     assert metadata["dataset"] == "ledger"
     assert torch.equal(outputs(stack, states), outputs(loaded, states))
     raw = run(stack.specs, training=Training(**{**TRAINING.__dict__, "input_scaling": "none"}))
@@ -236,7 +230,7 @@ def test_results_do_not_depend_on_threads(stack):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1 if before > 1 else 2)
-        assert_same(stack, run(stack.specs))
+        assert_same(stack, run(stack.specs), tolerance=1e-5)  # a sum may be taken in another order
     finally:
         torch.set_num_threads(before)
 

@@ -13,7 +13,7 @@ from tests.unit.entries import dataset_entry
 from workflow_scripts.fetch_records import fetch
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.problems import Problem, content, read_problems
-from workflow_scripts.lib.records import record_file
+from workflow_scripts.lib.records import line_hashes, record_files, shard_identity
 
 GOOD: list[dict[str, Any]] = [
     {"question": "1+1?", "answer": "2", "id": "a"},
@@ -255,4 +255,37 @@ def test_fetched_whole_or_not_at_all(tmp_path: Path) -> None:
     fetch(source.as_uri(), digest, target)
     assert target.read_bytes() == source.read_bytes()
     entry = dataset_entry(path=None, url=source.as_uri(), sha256=digest)
-    assert record_file("mine", entry) == "results/fetched/mine/records.jsonl.gz"
+    assert record_files("mine", entry) == ["results/fetched/mine/records.jsonl.gz"]
+
+
+def identities(path: Path, n: int = 7) -> list[str]:
+    entry = {"source": "file", "url": None, "path": str(path), "shard_size": 3, "n_problems": n}
+    line_hashes.cache_clear()
+    return [shard_identity(entry, shard) for shard in range(-(-n // 3))]
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz"])
+def test_a_shard_is_known_by_its_own_lines(tmp_path: Path, name: str) -> None:
+    def write(lines: list[str]) -> Path:
+        with gzip.open(tmp_path / name, "wt") if name.endswith(".gz") else (tmp_path / name).open("w") as file:
+            file.write("\n".join(lines))
+        return tmp_path / name
+
+    lines = [f'{{"question": "{number}"}}' for number in range(9)]
+    before = identities(write([*lines[:7], ""]))
+    assert len(set(before)) == 3
+    assert identities(write(lines)) == before  # the file grew, what is asked for did not
+    assert identities(write(lines), 9)[:2] == before[:2] and identities(write(lines), 9)[2] != before[2]
+    corrected = [*lines[:4], '{"question": "four"}', *lines[5:]]
+    assert [a == b for a, b in zip(identities(write(corrected)), before, strict=True)] == [True, False, True]
+    moved = [*lines[:4], "", *lines[4:]]  # the problems are the same, but no longer on the same lines
+    assert [a == b for a, b in zip(identities(write(moved)), before, strict=True)] == [True, False, False]
+
+
+def test_a_parquet_file_is_known_as_a_whole_and_what_is_fetched_by_its_hash(tmp_path: Path) -> None:
+    pl.DataFrame({"question": ["a", "b"]}).write_parquet(tmp_path / "p.parquet")
+    before = identities(tmp_path / "p.parquet")
+    pl.DataFrame({"question": ["a", "c"]}).write_parquet(tmp_path / "p.parquet")
+    assert before[0] == before[2] != identities(tmp_path / "p.parquet")[0]
+    for entry in ({"source": "hub", "url": None}, {"source": "file", "url": "https://x.org/p.jsonl"}):
+        assert shard_identity(entry, 0) == ""

@@ -28,10 +28,10 @@ def problem_file(folder: Path, n: int) -> Path:
     return folder / "p.jsonl"
 
 
-def prepare(folder: Path, n: int, **changes: Any) -> pl.DataFrame:
+def prepare(folder: Path, n: int, shard: int = 0, **changes: Any) -> pl.DataFrame:
     dataset = dataset_entry(path=str(folder / "p.jsonl"), n_problems=n) | changes
     params = json.dumps({"dataset": dataset, "split": SPLIT})
-    prepare_problems.main(["--params", params, "--output", str(folder / "problems.parquet")])
+    prepare_problems.main(["--params", params, "--shard", str(shard), "--output", str(folder / "problems.parquet")])
     return read_parquet(folder / "problems.parquet")
 
 
@@ -56,12 +56,28 @@ def test_problems_keep_their_part_when_the_data_set_grows(tmp_path: Path) -> Non
     problem_file(tmp_path, 200)
     small, large = prepare(tmp_path, 50), prepare(tmp_path, 200)
     assert small.equals(large.head(50))
-    assert int(pl.read_parquet_metadata(tmp_path / "problems.parquet")["problems"]) == 200
     assert large.columns == ["problem_id", "position", "question", "gold", "spec", "place", "split"]
     assert large["problem_id"][3] == "mine-000003"
     assert large["position"].to_list() == list(range(200))
     assert 0.7 < (large["split"] == "train").mean() < 0.9  # type: ignore[operator]
     assert set(large["split"]) == {"train", "validation"}
+
+
+@pytest.mark.parametrize("source", [{"source": "file"}, {"source": "reference", "task": "locks", "key": "locks"}])
+def test_a_shard_holds_its_part_of_the_problems_however_many_there_are(tmp_path: Path, source: dict[str, Any]) -> None:
+    problem_file(tmp_path, 25)
+    whole = prepare(tmp_path, 25, shard_size=100, **source)
+    parts, said = [], []
+    for shard, end in enumerate([10, 20, 25]):
+        parts.append(prepare(tmp_path, end, shard, shard_size=10, **source))
+        said.append(pl.read_parquet_metadata(tmp_path / "problems.parquet")["content"])
+    assert [len(part) for part in parts] == [10, 10, 5]
+    assert pl.concat(parts).equals(whole)
+    assert len(set(said)) == 3
+    with (tmp_path / "p.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"question": "What is the w99 ?", "answer": 1}))
+    assert prepare(tmp_path, 20, 1, shard_size=10, **source).equals(parts[1])
+    assert pl.read_parquet_metadata(tmp_path / "problems.parquet")["content"] == said[1]
 
 
 def test_too_few_records(tmp_path: Path) -> None:

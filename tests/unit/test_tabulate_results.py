@@ -164,8 +164,8 @@ def test_a_pruning_file_without_its_means_is_refused() -> None:
 
 def test_problems_of_every_data_set_are_needed(tmp_path: Path) -> None:
     arguments = synthetic.study(tmp_path)
-    arguments.remove(str(tmp_path / "problems" / "codes.parquet"))
-    with pytest.raises(UserError, match=r"no file codes\.parquet"):
+    arguments.remove(str(tmp_path / "problems" / "codes" / "0.parquet"))
+    with pytest.raises(UserError, match=r"no files codes/\*\.parquet"):
         main(arguments)
 
 

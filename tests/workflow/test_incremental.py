@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from tests.workflow.study import dataset, jobs, rules, snakemake, write_model, write_problems
+from tests.workflow.study import dataset, jobs, read_tensors, rules, snakemake, write_model, write_problems
+from workflow_scripts.lib.probes import PARAMETERS, load
+from workflow_scripts.lib.tensors import read_metadata
 
 CLAIMS = {"judge_claims": 1, "write_report": 1}
 END = {"tabulate_results": 1, "plot_pruning": 1, **CLAIMS}
@@ -28,6 +31,7 @@ FROM_DOPAMINE_PROBES = {"train_dopamine_probes": 1, "evaluate_dopamine_pruning":
 DOPAMINE = {"average_paragraphs": 1, **FROM_DOPAMINE_PROBES}
 FROM_VALUES = {**DOPAMINE, **CAUSAL}
 FROM_CONTINUATIONS = {"continue_paragraphs": 2, "estimate_values": 1, **FROM_VALUES}
+FROM_LAST_VALUES = {**FROM_CONTINUATIONS, "segment_paragraphs": 1, "continue_paragraphs": 1}
 FROM_PARAGRAPHS = {"segment_paragraphs": 2, **FROM_CONTINUATIONS}
 MASKED_END = {"tabulate_interventions": 1, "plot_dose": 1, **CLAIMS}
 FROM_CONDITIONS = {"mask_neurons": 2, **MASKED_END}
@@ -42,6 +46,13 @@ FROM_PROBE_SETTINGS = {"train_final_probes": 1, **FROM_VALUE_PROBES}
 FROM_ACTIVATIONS = {"dump_activations": 2, "train_ntp_probes": 1, **FROM_PROBE_SETTINGS, **FROM_VALUES}
 FROM_ROLLOUTS = {"grade_rollouts": 2, "measure_neurons": 1, "ask_confidence": 2, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
 FROM_SAMPLES = {"sample_rollouts": 2, **FROM_ROLLOUTS}
+FROM_LAYERS = {"train_final_probes": 1, "train_ntp_probes": 1, "measure_neurons": 1, **FROM_NEURONS}
+ONE_SHARD = dict.fromkeys(("prepare_problems", "sample_rollouts", "grade_rollouts", "ask_confidence"), 1)
+ONE_SHARD |= {"dump_activations": 1}
+JOINED = {**FROM_LAYERS, **FROM_PROBE_SETTINGS}
+"""What is made from the responses and states of all shards."""
+MASKED_AGAIN = {f"mask_neurons dataset=coins layer=1 model=tiny shard={shard}" for shard in (0, 1)}
+"""Neurons are selected anew by probes that were trained on more problems."""
 WITHOUT_DATA_SET = TRANSFER | CONFIDENCE_END | TRAJECTORY_END | END | MASKED_END | {"tabulate_search": 1}
 
 
@@ -110,8 +121,45 @@ def test_an_added_data_set_runs_only_what_is_new(study: Path) -> None:
     old = {job: count for job, count in found.items() if "dataset=" not in job}
     assert Counter(job.split()[0] for job in old) == WITHOUT_DATA_SET
     new = Counter(job.split()[0] for job in found if "dataset=dice" in job)
-    expected = {"prepare_problems": 1, **FROM_SAMPLES}
+    expected = {"prepare_problems": 2, **FROM_SAMPLES}
     assert new == {rule: count for rule, count in expected.items() if rule not in WITHOUT_DATA_SET}
+
+
+def test_a_larger_data_set_computes_only_the_new_shard(study: Path) -> None:
+    write_problems(study / "data" / "coins.jsonl", 120)
+    assert rules(study) == {}
+    edit(study, lambda config: config["datasets"]["coins"].update(n_problems=120))
+    found = jobs(study)
+    assert {job for job in found if "shard=" in job and "shard=2" not in job} == MASKED_AGAIN
+    assert rules(study) == {**ONE_SHARD, **JOINED}
+
+
+def test_in_a_shard_that_was_not_full_more_problems_rerun_that_shard(study: Path) -> None:
+    """Whether problems come or go: what a shard's jobs are told is how far the shard reaches."""
+    edit(study, lambda config: config["datasets"]["coins"].update(n_problems=90))
+    found = jobs(study)
+    assert {job for job in found if "shard=" in job and "shard=1" not in job} == {
+        job for job in MASKED_AGAIN if "shard=0" in job
+    }
+    assert rules(study) == {**ONE_SHARD, **JOINED, **FROM_LAST_VALUES}
+
+
+def test_more_valued_problems_compute_only_their_shards(study: Path) -> None:
+    edit(study, lambda config: config["values"].update(n_problems=96))
+    assert {job for job in jobs(study) if "shard=" in job} == {
+        f"{rule} dataset=coins model=tiny shard=2" for rule in ("segment_paragraphs", "continue_paragraphs")
+    }
+
+
+def test_a_corrected_problem_reruns_its_shard(study: Path) -> None:
+    path = study / "data" / "coins.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:10], lines[10].replace('"answer": "1"', '"answer": "2"'), *lines[11:]]) + "\n")
+    assert path.read_text().splitlines() != lines
+    found = jobs(study)
+    assert {job for job in found if job.startswith(tuple(ONE_SHARD))} == {
+        f"{rule} dataset=coins{'' if rule == 'prepare_problems' else ' model=tiny'} shard=0" for rule in ONE_SHARD
+    }
 
 
 def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
@@ -181,7 +229,16 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "transfer.families": ([["tiny", "other"]], {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS}),
     "figures.fig2.layers": ([2], {"plot_transfer": 1, "write_report": 1}),
     "vllm.eager": (True, {"write_report": 1}),
-    "split.seed": (1, {"prepare_problems": 1, **FROM_SAMPLES}),
+    "split.seed": (1, {"prepare_problems": 2, **FROM_SAMPLES}),
+    "datasets.coins.template": ("{question} again", FROM_SAMPLES),
+    "datasets.coins.instruction": ("Box it.", FROM_SAMPLES),
+    "models.tiny.prompt": ("plain", FROM_SAMPLES),
+    "models.tiny.instruction": ("Box it.", FROM_SAMPLES),
+    "value_probes.seeds": ([0, 1, 2], FROM_PROBE_SETTINGS),
+    "value_probes.shuffled_seeds": ([0, 1], FROM_VALUE_PROBES),
+    "dopamine_probes.seeds": ([0, 1, 2], {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),
+    "dopamine_probes.shuffled_seeds": ([], FROM_DOPAMINE_PROBES),
+    "interventions.layers": ([1, 2], {**FROM_LAYERS, "mask_neurons": 4}),
 }
 
 
@@ -208,6 +265,39 @@ def test_a_deleted_shard_reruns_itself_and_what_is_below(study: Path) -> None:
     assert {job for job in found if job.startswith("continue_")} == {
         "continue_paragraphs dataset=coins model=tiny shard=1"
     }
+
+
+VALUE_PROBES = "results/probes/tiny/coins/value.safetensors"
+
+
+def test_an_added_layer_or_seed_is_all_that_is_trained(study: Path, finished: Path) -> None:
+    """From two layers and two seeds to three and three: the jobs run, and take over what is there."""
+
+    def choose(layers: list[int], seeds: list[int]) -> dict[str, str]:
+        """Logs of a run up to the value probes."""
+        edit(study, lambda config: config["activations"].update(layers=layers))
+        edit(study, lambda config: config["value_probes"].update(seeds=seeds))
+        assert rules(study, VALUE_PROBES) == {"dump_activations": 2, "train_value_probes": 1}
+        snakemake(study, "--cores", "2", VALUE_PROBES)
+        logs = {"probes": "train_value_probes/tiny/coins", "0": "dump_activations/tiny/coins/0"}
+        logs |= {"1": "dump_activations/tiny/coins/1"}
+        return {name: (study / f"results/logs/{log}.log").read_text() for name, log in logs.items()}
+
+    said = choose([1, 2], [0, 1])
+    assert "kept 6 of 6 probes, trained 0" in said["probes"]
+    assert all("kept 2 of 2 layers, read 0 anew" in said[shard] for shard in "01")
+    said = choose([0, 1, 2], [0, 1, 2])
+    assert "kept 6 of 12 probes, trained 6" in said["probes"]
+    assert all("kept 2 of 3 layers, read 1 anew" in said[shard] for shard in "01")
+    for shard in "01":
+        name = f"results/activations/tiny/coins/{shard}.safetensors"
+        assert read_tensors(study / name) == read_tensors(finished / name)
+        assert read_metadata(study / name) == read_metadata(finished / name)
+    old, old_about = load(finished / VALUE_PROBES)
+    new, new_about = load(study / VALUE_PROBES)
+    both = [new.specs.index(spec) for spec in old.specs]
+    assert all(torch.equal(getattr(new.select(both), name), getattr(old, name)) for name in PARAMETERS)
+    assert [new_about["origins"][i] for i in both] == old_about["origins"]
 
 
 def test_new_versions_of_libraries_rerun_what_computes_with_them(study: Path) -> None:

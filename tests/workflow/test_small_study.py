@@ -29,7 +29,7 @@ def test_ten_problems_give_a_report_that_claims_next_to_nothing(tmp_path: Path) 
     write_problems(folder / "data" / "coins.jsonl", N_PROBLEMS)
     write_config(folder, config)
     snakemake(folder, "--cores", "2")
-    problems = pl.read_parquet(folder / "results" / "problems" / "coins.parquet")
+    problems = pl.read_parquet(folder / "results" / "problems" / "coins" / "0.parquet")
     assert len(problems) == N_PROBLEMS and set(problems["split"]) == {"train", "validation"}
     page = (folder / "results" / "report.html").read_text()
     assert 'src="http' not in page and "undecided" in page.lower()

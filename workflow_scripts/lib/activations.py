@@ -6,7 +6,7 @@ kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +97,12 @@ def batches(responses: Sequence[Response], batch_tokens: int) -> Iterator[list[i
         yield batch
 
 
+class _LastLayerReachedError(Exception):
+    """Ends a pass that has gone as far as is wanted."""
+
+
 class _Collector:
-    """Copies the wanted rows of every layer into place, so that no layer is held whole."""
+    """Copies the wanted rows of every layer into place, so that no layer is held whole; ends the pass at the last."""
 
     def __init__(self, layers: Sequence[int], n_states: int, dtype: torch.dtype) -> None:
         self.layers = layers
@@ -114,6 +118,8 @@ class _Collector:
         if layer not in self.states:
             self.states[layer] = torch.empty((self.n_states, states.shape[-1]), dtype=self.dtype)
         self.states[layer].index_copy_(0, self.target, stored.cpu())
+        if layer == max(self.layers):
+            raise _LastLayerReachedError
 
     def _refuse(self, layer: int, wanted: torch.Tensor) -> None:
         if not bool(torch.isfinite(wanted).all()):
@@ -135,7 +141,8 @@ def dump(
 ) -> States:
     """States s_0..s_T of every response at every layer, from one teacher-forced pass per batch.
 
-    Batches are padded on the right, where a causal model never looks, so no mask is needed. The head is not run.
+    Batches are padded on the right, where a causal model never looks, so no mask is needed. Blocks after the last layer
+    and the head are not run.
     `report` is called with the number of responses done.
 
     Raises:
@@ -148,7 +155,7 @@ def dump(
     collector = _Collector(layers, int(offsets[-1]), dtype)
     device = next(model.parameters()).device
     with hooked(model, layers, collector.keep):
-        for batch in batches(responses, batch_tokens):
+        for batch in batches(responses, batch_tokens) if layers else ():
             width = responses[batch[0]].length
             ids = torch.zeros((len(batch), width), dtype=torch.long)
             source, target = [], []
@@ -158,7 +165,8 @@ def dump(
                 source.append(torch.arange(start, start + int(counts[index])))
                 target.append(torch.arange(int(offsets[index]), int(offsets[index + 1])))
             collector.source, collector.target = torch.cat(source), torch.cat(target)
-            model.base_model(input_ids=ids.to(device), use_cache=False)
+            with suppress(_LastLayerReachedError):
+                model.base_model(input_ids=ids.to(device), use_cache=False)
             report(len(batch))
     rows = [(response.problem_id, response.sample, len(response.response_ids)) for response in responses]
     return States(rows, offsets, collector.states)

@@ -243,6 +243,8 @@ def dataset_faults(name: str, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
     """A data set without what its source wants, a missing file, a malformed record, fewer records than wanted."""
     key: KeyPath = ("datasets", name)
     wanted = {"reference": "task", "hub": "path", "file": "path"}[dataset["source"]]
+    if dataset["source"] == "reference" and dataset["content"] is not None:
+        yield (*key, "content"), "the problems of a task have no end, and no hash; remove it"
     if dataset["source"] == "file" and dataset["url"] is not None:
         if dataset["path"] is not None:
             yield (*key, "path"), "has a url beside it; remove one of the two"

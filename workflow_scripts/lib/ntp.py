@@ -24,7 +24,7 @@ from workflow_scripts.lib.probe_training import Training, Units, batches, input_
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import Responses, Source, take
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.tensors import write_safetensors
+from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
 
 LOGIT_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
 """Logits of one slice; with their gradients they take about three times as much."""
@@ -217,3 +217,14 @@ def save(probes: Mapping[int, NtpProbe], metadata: Mapping[str, Any], path: Path
     names = [field.name for field in fields(NtpProbe)]
     tensors = {f"layer_{layer}.{name}": getattr(probe, name) for layer, probe in probes.items() for name in names}
     write_safetensors(tensors, {**metadata, "layers": sorted(probes)}, path)
+
+
+def probes_by_origin(path: Path) -> dict[str, NtpProbe]:
+    """The probes of a file, each by its origin."""
+    tensors, metadata = read_safetensors(path)
+    origins = dict(zip(metadata["layers"], metadata["origins"], strict=True))
+    names = [field.name for field in fields(NtpProbe)]
+    return {
+        origin: NtpProbe(**{name: tensors[f"layer_{layer}.{name}"] for name in names})
+        for layer, origin in origins.items()
+    }

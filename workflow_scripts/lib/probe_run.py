@@ -1,7 +1,8 @@
 """Value and dopamine probes of one run: from configuration and files to training data, losses and layer groups."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from workflow_scripts.lib import td
 from workflow_scripts.lib.identity import KEYS, agree
-from workflow_scripts.lib.probe_training import Loss, Training, Units
+from workflow_scripts.lib.probe_training import Loss, Training, Units, n_batches, train
+from workflow_scripts.lib.probes import Probes, Spec, concatenate, load, save
+from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.responses import Responses, Source, split_of, take
+from workflow_scripts.lib.reuse import digest, earlier, environment, keep
 from workflow_scripts.lib.sections import DopamineProbes, ValueProbes
 from workflow_scripts.lib.tensors import decode_rows, read_safetensors
 
@@ -89,7 +93,9 @@ class Paragraphs:
         return Units(self.layers, np.arange(len(self.delta) + 1), self.delta)
 
 
-def read_features(features: Path, problems: Path) -> tuple[Callable[[str], Paragraphs], dict[str, Any]]:
+def read_features(
+    features: Path, problems: Path | Sequence[Path]
+) -> tuple[Callable[[str], Paragraphs], dict[str, Any]]:
     """A function from part of the split to its kept paragraphs, and the metadata of the file.
 
     Raises:
@@ -108,3 +114,52 @@ def read_features(features: Path, problems: Path) -> tuple[Callable[[str], Parag
         return Paragraphs([row[0] for row, _ in chosen], tensors["delta"][index].double().numpy(), layers)
 
     return part_of, metadata
+
+
+class Trainer:
+    """Trains the probes of one file, but for those that an earlier run of the same rule has trained already.
+
+    A probe's origin is all that decides its weights: code, versions, settings, the states and labels it is trained on,
+    its layer, seed and kind of labels. Those of an earlier file with the same origin are the same to the last bit.
+    """
+
+    def __init__(self, rule: str, config: dict[str, Any], loss: Loss, training: Training, path: Path) -> None:
+        """`config` is the section as it is used; `path` the file that the probes will be saved to."""
+        settings = {key: value for key, value in config.items() if key not in ("seeds", "shuffled_seeds")}
+        self.common = digest(environment(rule), settings)
+        self.loss, self.training, self.path = loss, training, path
+        self.origins: list[str] = []
+        self.kept = 0
+        self.known: dict[str, Probes] = earlier(path, probes_by_origin, {})
+
+    def train(self, units: Units, specs: Sequence[Spec], progress: Progress) -> Probes:
+        """The probes of `specs` in their order, taken over or trained on `units`."""
+        data = digest(units.offsets, units.labels)
+        states = {layer: digest(found) for layer, found in units.layers.items()}
+        origins = [digest(self.common, data, states[spec.layer], asdict(spec)) for spec in specs]
+        taken = [i for i, origin in enumerate(origins) if origin in self.known]
+        wanted = [i for i, origin in enumerate(origins) if origin not in self.known]
+        parts = [self.known[origins[i]] for i in taken]
+        new = [specs[i] for i in wanted]
+        steps = (len({spec.seed for spec in part}) for part in (specs, new))
+        spared, left = (n_batches(len(units.labels), seeds, self.training) for seeds in steps)
+        if new:
+            layers = {spec.layer: units.layers[spec.layer] for spec in new}
+            parts.append(train(replace(units, layers=layers), new, self.training, self.loss, progress))
+        progress.advance(spared - left)
+        self.origins += origins
+        self.kept += len(taken)
+        return concatenate(parts).select(np.argsort([*taken, *wanted]).tolist())
+
+    def save(self, probes: Probes, metadata: dict[str, Any]) -> None:
+        """Write the probes with their origins, and keep them for a later run."""
+        save(probes, {**metadata, "origins": self.origins}, self.path)
+        keep(self.path)
+        n = len(self.origins)
+        print(f"{self.path.name}: kept {self.kept} of {n} probes, trained {n - self.kept}", file=sys.stderr)
+
+
+def probes_by_origin(path: Path) -> dict[str, Probes]:
+    """The probes of a file, each by its origin."""
+    probes, metadata = load(path)
+    return {origin: probes.select([i]) for i, origin in enumerate(metadata["origins"])}

@@ -1,11 +1,12 @@
-"""Training of stacked probes: all layers and label kinds of a seed at once, each exactly as if it were trained alone.
+"""Training of probes: all layers and label kinds of a seed together, each exactly as if it were trained alone.
 
-Probes that share a seed see the same batches, so they form one stack (a cohort); cohorts follow one another. A probe's
-first weights and the order of its batches come from its seed alone, and AdamW works element by element: stacking
-changes only how the arithmetic is laid out.
+Probes that share a seed see the same batches, so that each batch is read once for all of them (a cohort); cohorts
+follow one another. A probe's first weights and the order of its batches come from its seed alone, and every sum is
+taken over tensors of its own, never over a stack whose size would decide the rounding: a probe is the same to the last
+bit, whichever others are trained beside it.
 
 The gradient of the two-layer perceptron is written out rather than left to autograd: one hidden array serves forward
-and backward pass, in slices of probes that stay in the processor's cache, which is about twice as fast on a CPU.
+and backward pass, which is about twice as fast on a CPU.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +19,13 @@ from torch import Tensor
 
 from workflow_scripts.lib.devices import compute_device
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.probes import Probes, Spec, concatenate, initial_weights, shuffle
+from workflow_scripts.lib.probes import PARAMETERS, Probes, Spec, concatenate, initial_weights, shuffle
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.seeds import generator
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(f [p, B], labels [p, B], last [B]) -> loss of each probe [p]."""
 
-SLICE_BYTES = {"cpu": 3 << 19, "cuda": 2 << 30}
 SCALINGS = ("none", "zscore")
 
 
@@ -105,58 +105,45 @@ def batches(
 def set_gradients(
     weights: dict[str, Tensor],
     gradients: dict[str, Tensor],
-    inputs: Float[Tensor, "probes states d"],
-    labels: Float[Tensor, "probes states"],
+    inputs: Float[Tensor, "states d"],
+    labels: Float[Tensor, " states"],
     last: Bool[Tensor, " states"],
     loss: Loss,
-    buffer: Tensor,
 ) -> None:
-    """Fill `gradients` (same names and shapes as `weights`) with the gradient of each probe's loss.
-
-    `buffer` is scratch of at least probes x states x hidden numbers: first the hidden layer, then what flows back
-    through it.
-    """
-    p, b = labels.shape
-    hidden = buffer[: p * b * weights["w1"].shape[1]].view(p, b, -1)
-    torch.baddbmm(weights["b1"][:, None], inputs, weights["w1"].transpose(1, 2), out=hidden).relu_()
-    f = torch.bmm(hidden, weights["w2"][:, :, None])[..., 0] + weights["b2"][:, None]
+    """Fill `gradients` (same names and shapes as `weights`) with the gradient of one probe's loss."""
+    hidden = torch.addmm(weights["b1"], inputs, weights["w1"].T).relu_()
+    f = torch.addmv(weights["b2"], hidden, weights["w2"])
     with torch.enable_grad():
         f.requires_grad_()
-        (g,) = torch.autograd.grad(loss(f, labels, last).sum(), f)
-    gradients["b2"].copy_(g.sum(1))
-    gradients["w2"].copy_(torch.bmm(g[:, None], hidden)[:, 0])
+        (g,) = torch.autograd.grad(loss(f[None], labels[None], last).sum(), f)
+    gradients["b2"].copy_(g.sum())
+    torch.mv(hidden.T, g, out=gradients["w2"])
     hidden.sign_()  # relu's derivative: 1 where the hidden unit is on, else 0
-    gradients["b1"].copy_(torch.bmm(g[:, None], hidden)[:, 0]).mul_(weights["w2"])
-    hidden.mul_(g[..., None])
-    torch.bmm(hidden.transpose(1, 2), inputs, out=gradients["w1"])
-    gradients["w1"].mul_(weights["w2"][:, :, None])
+    torch.mv(hidden.T, g, out=gradients["b1"]).mul_(weights["w2"])
+    hidden.mul_(g[:, None])
+    torch.mm(hidden.T, inputs, out=gradients["w1"])
+    gradients["w1"].mul_(weights["w2"][:, None])
 
 
-class Stack:
+class Cohort:
     """Weights of n probes that share a seed, their gradients, and AdamW over them (all weights decay, biases too)."""
 
     def __init__(self, seed: int, d: int, n: int, training: Training, device: torch.device) -> None:
         first = initial_weights(seed, d, training.hidden, n)
-        self.weights = {name: tensor.to(device) for name, tensor in first.items()}
-        self.gradients = {name: torch.zeros_like(tensor) for name, tensor in self.weights.items()}
-        for name, tensor in self.weights.items():
-            tensor.grad = self.gradients[name]
+        self.weights = [{name: tensor[i].clone().to(device) for name, tensor in first.items()} for i in range(n)]
+        self.gradients = [{name: torch.zeros_like(tensor) for name, tensor in one.items()} for one in self.weights]
+        for weights, gradients in zip(self.weights, self.gradients, strict=True):
+            for name, tensor in weights.items():
+                tensor.grad = gradients[name]
+        every = [tensor for one in self.weights for tensor in one.values()]
         self.optimiser = torch.optim.AdamW(
-            self.weights.values(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+            every, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        self.buffer = torch.empty(0, device=device)
-        self.hidden, self.n = training.hidden, n
 
-    def step(self, inputs: Callable[[slice], Tensor], labels: Tensor, last: Tensor, loss: Loss) -> None:
-        """One step on one batch. `inputs` gives the states [p, B, d] that a slice of the probes sees."""
-        each = len(last) * self.hidden
-        size = min(self.n, max(1, SLICE_BYTES[last.device.type] // (4 * each)))
-        if self.buffer.numel() < size * each:
-            self.buffer = torch.empty(size * each, device=last.device)
-        for start in range(0, self.n, size):
-            part = slice(start, start + size)
-            weights, gradients = ({k: v[part] for k, v in of.items()} for of in (self.weights, self.gradients))
-            set_gradients(weights, gradients, inputs(part), labels[part], last, loss, self.buffer)
+    def step(self, inputs: Sequence[Tensor], labels: Sequence[Tensor], last: Tensor, loss: Loss) -> None:
+        """One step on one batch: states [B, d] and labels [B] of each probe."""
+        for weights, gradients, seen, wanted in zip(self.weights, self.gradients, inputs, labels, strict=True):
+            set_gradients(weights, gradients, seen, wanted, last, loss)
         self.optimiser.step()
 
 
@@ -172,20 +159,25 @@ def train_cohort(
     """Train the probes of one seed, all layers and label kinds together."""
     seed, layers = specs[0].seed, sorted({spec.layer for spec in specs})
     device = compute_device()
-    mean, scale = (torch.stack([scaling[layer][i] for layer in layers])[:, None].to(device) for i in (0, 1))
-    place = torch.tensor([layers.index(spec.layer) for spec in specs], device=device)
+    moved = {layer: [tensor.to(device) for tensor in scaling[layer]] for layer in layers}
     by_kind = {"true": units.labels, "shuffled": shuffle(units.labels, seed)}
-    labels = torch.from_numpy(np.stack([by_kind[spec.labels] for spec in specs])).float().to(device)
-    stack = Stack(seed, mean.shape[-1], len(specs), training, device)
+    labels = {kind: torch.from_numpy(found).float() for kind, found in by_kind.items()}
+    cohort = Cohort(seed, len(scaling[layers[0]][0]), len(specs), training, device)
     for rows, owner, last in batches(units.offsets, seed, training.epochs, training.batch_size):
-        index = torch.from_numpy(rows)
-        states = torch.stack([units.layers[layer].index_select(0, index) for layer in layers]).to(device).float()
-        states.sub_(mean).div_(scale)
-        repeated = labels[:, torch.from_numpy(owner).to(device)]
-        stack.step(lambda part, of=states: of[place[part]], repeated, torch.from_numpy(last).to(device), loss)  # type: ignore[misc]
+        index, owners = torch.from_numpy(rows), torch.from_numpy(owner)
+        taken = {layer: units.layers[layer].index_select(0, index).to(device).float() for layer in layers}
+        states = {layer: taken[layer].sub_(mean).div_(scale) for layer, (mean, scale) in moved.items()}
+        repeated = {kind: found[owners].to(device) for kind, found in labels.items()}
+        cohort.step(
+            [states[spec.layer] for spec in specs],
+            [repeated[spec.labels] for spec in specs],
+            torch.from_numpy(last).to(device),
+            loss,
+        )
         progress.advance()
-    finished = {name: tensor.detach().cpu() for name, tensor in stack.weights.items()}
-    return Probes(list(specs), **finished, mean=mean[place, 0].cpu(), scale=scale[place, 0].cpu())
+    finished = {name: torch.stack([one[name].detach().cpu() for one in cohort.weights]) for name in PARAMETERS}
+    mean, scale = (torch.stack([scaling[spec.layer][i] for spec in specs]) for i in (0, 1))
+    return Probes(list(specs), **finished, mean=mean, scale=scale)
 
 
 def n_batches(units: int, seeds: int, training: Training) -> int:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,34 @@ Place = str
 """`data/mine.jsonl: line 3`, `data/mine.parquet: row 3`, `openai/gsm8k: row 3`."""
 
 
-def record_file(name: str, dataset: Mapping[str, Any]) -> str | list[str]:
-    """The file that a data set is read from, given or fetched; an empty list if there is none."""
+def record_files(name: str, dataset: Mapping[str, Any]) -> list[str]:
+    """The file that a data set is read from, given or fetched, if there is one."""
     if dataset["source"] != "file":
         return []
     if dataset["url"] is None:
-        return str(dataset["path"])
-    return f"results/fetched/{name}/records{url_ending(dataset['url'])}"
+        return [str(dataset["path"])]
+    return [f"results/fetched/{name}/records{url_ending(dataset['url'])}"]
+
+
+def shard_identity(dataset: Mapping[str, Any], shard: int) -> str:
+    """A hash of what a shard's problems are read from: its lines of a local .jsonl, packed or not; else the whole file.
+
+    So the shards of a file that grows stay as they are, and a corrected line is the concern of its shard alone. Empty
+    where the content is known by other parameters: a task, the hub, an address.
+    """
+    if dataset["source"] != "file" or dataset["url"] is not None:
+        return ""
+    path, start = Path(dataset["path"]), shard * dataset["shard_size"]
+    stop = min(start + dataset["shard_size"], dataset["n_problems"])
+    lines = ["whole", content_sha256(path)] if path.suffix == ".parquet" else line_hashes(path)[start:stop]
+    return hashlib.sha256(" ".join(lines).encode()).hexdigest()
+
+
+@cache
+def line_hashes(path: Path) -> list[str]:
+    """A hash of every line that is not blank, with its number, which messages about the problem name."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        return [hashlib.sha256(b"%d %b" % line).hexdigest() for line in enumerate(file, 1) if line[1].strip()]
 
 
 def url_ending(url: str) -> str | None:

@@ -74,7 +74,7 @@ def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None)
     return Source(paths, metadata | {"layers": wanted}, read_layer(paths, wanted[0]).rows)
 
 
-def split_of(problems: Path) -> dict[str, str]:
+def split_of(problems: Path | Sequence[Path]) -> dict[str, str]:
     """Problem id -> `train` or `validation`."""
     frame = read_parquet(problems)
     return dict(zip(frame["problem_id"].to_list(), frame["split"].to_list(), strict=True))
