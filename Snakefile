@@ -59,4 +59,4 @@ run_main(lambda: share_devices(workflow))
 rule all:
     default_target: True
     input:
-        [REPORT, *TABLES, *FIGURES, *ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED],
+        [REPORT, *TABLES, *FIGURES, *RECORDS, *PROVENANCE],

@@ -18,7 +18,8 @@ class Size:
 class Lengths:
     """Tokens of a mean prompt and response, its paragraphs; at a mean boundary the tokens before and behind it.
 
-    `n_continuations` is what a boundary takes, if that was measured; `source` says where the numbers come from.
+    `n_continuations` is what a boundary takes, `unparsed` the share of questions that are asked again for a confidence;
+    both None unless measured. `source` says where the numbers come from.
     """
 
     prompt: float
@@ -28,6 +29,7 @@ class Lengths:
     before: float | None = None
     remaining: float | None = None
     n_continuations: float | None = None
+    unparsed: float | None = None
 
     @property
     def offset(self) -> float:
