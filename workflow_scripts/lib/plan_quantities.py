@@ -59,7 +59,8 @@ class Shares:
 class Work:
     """What one rule does for one run, over all its shards. Tokens, floating-point operations, responses, bytes.
 
-    `sequences`: how many there are to decode side by side; `longest`: tokens that the last of a shard may take.
+    `fitted`: responses x layers x folds x neurons that confidence is fitted on. `sequences`: how many there are to
+    decode side by side; `longest`: tokens that the last of a shard may take.
     """
 
     rule: str
@@ -69,6 +70,7 @@ class Work:
     read: float = 0
     flops: float = 0
     graded: float = 0
+    fitted: float = 0
     moved: float = 0
     disk: float = 0
     sequences: float = 0

@@ -217,7 +217,8 @@ class Run:
             longest=settings["verbal_tokens"],
         )
         layers = len(self.config["activations"]["layers"])
-        yield self.work("predict_confidence", moved=self.states * layers * self.state_bytes)
+        fitted = self.problems * self.samples * layers * (settings["folds"] + 1) * self.size.hidden_size
+        yield self.work("predict_confidence", moved=self.states * layers * self.state_bytes, fitted=fitted)
 
     def search(self) -> Work:
         """All methods and seeds. A guided method draws every paragraph `candidates` times and reads each to score it.
