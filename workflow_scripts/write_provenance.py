@@ -33,7 +33,7 @@ from workflow_scripts.lib.run_facts import (
     without_secrets,
 )
 from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.versions import versions
+from workflow_scripts.lib.versions import LIBRARIES, versions
 
 OWN = ("write_provenance",)
 """Rules that the costs leave out: this one is at work while it counts."""
@@ -64,7 +64,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 100:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
@@ -91,6 +91,7 @@ def cost_rows(table: pl.DataFrame) -> list[dict[str, str]]:
                 "gpu_hours": tenths(row["gpu_hours"]),
                 "memory": "–" if row["memory_mb"] is None else f"{grouped(row['memory_mb'])} MiB",
                 "disk": beside(row["disk"], planned["disk"]),
+                "counted": any(text != "-" for text in planned.values()),
             }
         )
     return rows
@@ -112,7 +113,7 @@ def context(arguments: argparse.Namespace, config: dict[str, Any], table: pl.Dat
     return {
         "study": config["study"],
         "commit": commit(Path.cwd()),
-        "versions": versions(),
+        "versions": versions([*LIBRARIES, *(["vllm"] if config["rollouts"]["engine"] == "vllm" else [])]),
         "machine": here,
         "memory_gb": round(here.memory / 1e9),
         "device": device,
