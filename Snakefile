@@ -56,4 +56,4 @@ run_main(lambda: surround_jobs(workflow))
 rule all:
     default_target: True
     input:
-        [REPORT, *TABLES, *FIGURES, *ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED],
+        [REPORT, *TABLES, *FIGURES, *RECORDS, *PROVENANCE],

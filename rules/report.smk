@@ -1,7 +1,8 @@
 """Tables, figures and the report of the whole study.
 
 Needs the results of all configured runs.
-Gives `results/tables/*.{csv,parquet}`, `results/figures/*.{pdf,svg,png}` and `results/report.html`.
+Gives `results/tables/*.{csv,parquet}`, `results/figures/*.{pdf,svg,png}` and `results/report.html`; after everything else
+`results/provenance.html` and `results/provenance/costs.{csv,parquet}`, which differ from run to run as durations do.
 """
 
 PRUNED = ["fig1", "fig4", "fig5", "fig6", "fig7", "fig11"]
@@ -18,6 +19,19 @@ DOSE_FIGURES = expand(FIGURE_FILES, name="dose", kind=FIGURE_KINDS)
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
 TABLES = [*MEASURED, *CLAIM_TABLES]
 FIGURES = [*PRUNING_FIGURES, *DOSE_FIGURES, *TRANSFER_FIGURES, *CONFIDENCE_FIGURES, *TRAJECTORY_FIGURES]
+RECORDS = [*ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED]
+PROVENANCE = ["results/provenance.html", *expand("results/provenance/costs.{kind}", kind=TABLE_KINDS)]
+
+# The whole configuration, but for what only plans read: the sizes of models, which therefore rerun nothing.
+SIZES = {name: model["size"] for name, model in config["models"].items()}
+WHOLE = canonical(
+    {
+        **config,
+        "models": {
+            name: {key: model[key] for key in model if key != "size"} for name, model in config["models"].items()
+        },
+    }
+)
 
 
 rule tabulate_results:
@@ -197,6 +211,7 @@ rule write_report:
         parts=expand(
             "report/{part}",
             part=[
+                "style.css",
                 "tables.html",
                 "claims.html",
                 "applications.html",
@@ -221,7 +236,7 @@ rule write_report:
         runtime=grows(10),
         gpu=0,
     params:
-        settings=lambda w: canonical(config),
+        settings=lambda w: WHOLE,
     shell:
         """
         python -m workflow_scripts.write_report --params {params.settings:q} \
@@ -229,5 +244,51 @@ rule write_report:
             --captions {input.captions} --template {input.template} --published {input.published} \
             --trajectories {input.trajectories} \
             --output {output.report} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule write_provenance:
+    """A page on what the results come from, and the costs of every rule beside the planned ones."""
+    input:
+        report=REPORT,
+        tables=[path for path in TABLES if path.endswith(".parquet")],
+        probes=[
+            *of_runs("results/probes/{model}/{dataset}/value.safetensors", "value_probes"),
+            *of_runs("results/probes/{model}/{dataset}/dopamine.safetensors", "dopamine_probes"),
+        ],
+        problems=expand(
+            "results/problems/{dataset}.parquet",
+            dataset=dict.fromkeys(dataset for _, dataset in runs("rollouts")),
+        ),
+        records=[*RECORDS, *FIGURES],
+        template="report/provenance.html",
+        style="report/style.css",
+        assumptions="resources/plan/assumptions.yaml",
+        code=modules("write_provenance"),
+    output:
+        page=PROVENANCE[0],
+        csv=PROVENANCE[1],
+        parquet=PROVENANCE[2],
+    log:
+        "results/logs/write_provenance.log",
+    benchmark:
+        "results/benchmarks/write_provenance.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+        gpu=0,
+        sizes=canonical(SIZES),
+    params:
+        settings=lambda w: WHOLE,
+    shell:
+        """
+        python -m workflow_scripts.write_provenance --params {params.settings:q} --sizes {resources.sizes:q} \
+            --report {input.report} --tables {input.tables} --probes {input.probes} \
+            --problems {input.problems} --template {input.template} \
+            --output {output.page} --csv {output.csv} --parquet {output.parquet} \
             2> >(tee {log} >&2)
         """

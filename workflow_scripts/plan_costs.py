@@ -6,7 +6,7 @@ from data sheets and reached shares of their peaks (`resources/plan/assumptions.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.files import atomic_path
 from workflow_scripts.lib.machine import device_key, gpus
+from workflow_scripts.lib.numbers import short, spread, tenths
 from workflow_scripts.lib.plan import ASSUMPTIONS, Basis, at_measured_rates, basis, by, plan, to_do_part, used_models
 from workflow_scripts.lib.plan_jobs import dry_run
 
@@ -32,34 +33,6 @@ COLUMNS = {
     "disk": "bytes",
 }
 WIDTHS = {"jobs": 6, "generated": 17, "read": 17, "gpu_hours": 15, "cpu_hours": 13, "disk": 16}
-
-
-def short(value: float) -> str:
-    """A number with two significant digits and a letter for its thousands."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.995 * size:
-            return f"{two_digits(value / size)} {letter}"
-    return two_digits(value)
-
-
-def two_digits(value: float) -> str:
-    """Two significant digits, three before the point."""
-    return f"{value:.0f}" if value >= 9.95 or value == 0 else f"{value:.1f}"
-
-
-def tenths(value: float) -> str:
-    """Hours: whole ones, tenths below ten."""
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
-
-
-def spread(low: float, high: float, write: Callable[[float], str] = short) -> str:
-    """A range; one number where both ends read the same, a dash where there is nothing to speak of."""
-    left, right = write(low), write(high)
-    if float(right.split()[0]) == 0:
-        return "-"
-    if left == right:
-        return left
-    return f"{left.split()[0] if left[-1] == right[-1] else left} to {right}"
 
 
 def line(name: str, row: dict[str, Any]) -> str:

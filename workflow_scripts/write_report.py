@@ -6,13 +6,10 @@ the same results give the same bytes.
 """
 
 import argparse
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 import yaml
 
@@ -39,15 +36,12 @@ from workflow_scripts.lib.judgements import (
     curves_of,
     judge,
 )
-from workflow_scripts.lib.report_parts import FigureView, caption_of, data_uri, grouped, interval, percent
+from workflow_scripts.lib.report_parts import FigureView, caption_of, data_uri, grouped, interval, render
 from workflow_scripts.lib.tables import read_parquet
 from workflow_scripts.lib.trajectories import read_trace
 from workflow_scripts.lib.trajectory_page import data_text, page, part, script_hash
+from workflow_scripts.lib.versions import versions
 
-LIBRARIES = [
-    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "polars", "pyarrow"),
-    *("math-verify", "matplotlib", "jinja2", "snakemake"),
-]
 SHOWN_RATIOS = (0.0, 0.5, 0.9, 0.99)
 SECTIONS = [
     *("split", "rollouts", "values", "activations", "value_probes", "dopamine_probes", "ntp_probes", "interventions"),
@@ -108,17 +102,6 @@ def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
         for name in SECTIONS
         if config.get(name)
     ]
-
-
-def versions() -> list[tuple[str, str]]:
-    """Python and the libraries that the numbers depend on, as installed where the report is written."""
-    found = [("Python", platform.python_version())]
-    for name in LIBRARIES:
-        try:
-            found.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            found.append((name, "not installed here"))
-    return found
 
 
 def curve_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -250,20 +233,6 @@ def entries(
             entry | {"ours": beside_claims(entry, tables["claims"])} for entry in published["applications"]["figures"]
         ]
     return sorted(drawn_here, key=lambda entry: int(entry["figure"].removeprefix("fig")))
-
-
-def render(template: Path, values: dict[str, Any]) -> str:
-    """The page; every value is escaped, and a name the template misspells is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, number=number, grouped=grouped)
-    environment.globals["interval"] = interval
-    return environment.get_template(template.name).render(values)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

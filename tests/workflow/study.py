@@ -141,7 +141,8 @@ def copy_project(folder: Path) -> Path:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / name)
-    shutil.copytree(ROOT / "resources" / "published", folder / "resources" / "published")
+    for name in ("published", "plan"):
+        shutil.copytree(ROOT / "resources" / name, folder / "resources" / name)
     return folder
 
 
@@ -199,7 +200,8 @@ def records(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted((folder / "results").rglob("*.*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and not name.startswith(("results/logs", "results/benchmarks")):
+        # what a run took is no result of the study
+        if path.is_file() and not name.startswith(("results/logs", "results/benchmarks", "results/provenance")):
             found[name] = READERS.get(path.suffix, Path.read_bytes)(path)
         if path.suffix == ".safetensors":
             found[f"{name} (metadata)"] = read_metadata(path)

@@ -16,7 +16,8 @@ from tests.workflow.study import dataset, jobs, read_tensors, rules, snakemake, 
 from workflow_scripts.lib.probes import PARAMETERS, load
 from workflow_scripts.lib.tensors import read_metadata
 
-CLAIMS = {"judge_claims": 1, "write_report": 1}
+REPORT = {"write_report": 1, "write_provenance": 1}
+CLAIMS = {"judge_claims": 1, **REPORT}
 END = {"tabulate_results": 1, "plot_pruning": 1, **CLAIMS}
 TRANSFER = {"list_neurons": 1, "compare_neurons": 1, "plot_transfer": 1, **CLAIMS}
 CONFIDENCE_END = {"tabulate_confidence": 1, "plot_reliability": 1, **CLAIMS}
@@ -177,12 +178,12 @@ def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
 
 PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliability": 1, "plot_trajectories": 1}
 MODULES = {
-    "lib/plotting.py": {**PLOTS, "write_report": 1},
+    "lib/plotting.py": {**PLOTS, **REPORT},
     "lib/claims.py": CLAIMS,
     "lib/step_scores.py": SEARCH,
     "lib/transfer.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
     "score.py": {},  # a tool of its own
-    "write_report.py": {"write_report": 1},
+    "write_report.py": REPORT,
     "lib/grading.py": FROM_ROLLOUTS,
     "lib/boundaries.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
     "lib/normalization.py": FROM_VALUES,
@@ -192,7 +193,9 @@ MODULES = {
     "lib/masked.py": {**MASKED_END, "tabulate_trajectories": 1, "tabulate_search": 1},
     "select_neurons.py": FROM_NEURONS,
     "estimate_values.py": {"estimate_values": 1, **FROM_VALUES},
-    "lib/check_config.py": {},
+    "lib/check_config.py": {"write_provenance": 1},
+    "lib/costs.py": {"write_provenance": 1},
+    "plan_costs.py": {},
     "lib/one_run.py": {},
 }
 
@@ -203,10 +206,16 @@ def test_an_edited_module_reruns_exactly_its_users(study: Path, name: str) -> No
     assert rules(study) == MODULES[name]
 
 
+def test_a_stated_size_of_a_model_reruns_nothing(study: Path) -> None:
+    size = {"parameters": 5000, "hidden_size": 16, "n_layers": 2, "vocabulary": 14, "key_width": 16}
+    edit(study, lambda config: [model.update(size=size) for model in config["models"].values()])
+    assert rules(study) == {}
+
+
 SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
-    "study": ("other", {"write_report": 1}),
-    "rollouts.batch_size": (32, {"write_report": 1}),
-    "activations.batch_tokens": (1000, {"write_report": 1}),
+    "study": ("other", REPORT),
+    "rollouts.batch_size": (32, REPORT),
+    "activations.batch_tokens": (1000, REPORT),
     "rollouts.temperature": (0.9, FROM_SAMPLES),
     "values.n_continuations": (6, FROM_CONTINUATIONS),
     "values.min_abs_delta": (0.2, {"estimate_values": 1, **FROM_VALUES}),
@@ -215,7 +224,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "dopamine_probes.epochs": (3, {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),
     "dopamine_probes.normalization": ("causal", DOPAMINE),
     "pruning.random_draws": (6, {"evaluate_value_pruning": 1, "evaluate_dopamine_pruning": 1, **END}),
-    "figures.fig1.layers": ([2], {"plot_pruning": 1, "write_report": 1}),
+    "figures.fig1.layers": ([2], {"plot_pruning": 1, **REPORT}),
     "ntp_probes.epochs": (2, {"train_ntp_probes": 1, **FROM_NEURONS}),
     "interventions.draws": (3, FROM_NEURONS),
     "interventions.dose_factors": ([2.0, 3.0], FROM_CONDITIONS),
@@ -225,10 +234,10 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "search.candidates": (3, SEARCH),
     "search.seeds": ([0, 1], SEARCH),  # the first seed stays
     "trajectories.draws": (3, ABLATED),
-    "trajectories.page_responses": (3, {"write_report": 1}),
+    "trajectories.page_responses": (3, REPORT),
     "transfer.families": ([["tiny", "other"]], {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS}),
-    "figures.fig2.layers": ([2], {"plot_transfer": 1, "write_report": 1}),
-    "vllm.eager": (True, {"write_report": 1}),
+    "figures.fig2.layers": ([2], {"plot_transfer": 1, **REPORT}),
+    "vllm.eager": (True, REPORT),
     "split.seed": (1, {"prepare_problems": 2, **FROM_SAMPLES}),
     "datasets.coins.template": ("{question} again", FROM_SAMPLES),
     "datasets.coins.instruction": ("Box it.", FROM_SAMPLES),
@@ -305,7 +314,7 @@ def test_new_versions_of_libraries_rerun_what_computes_with_them(study: Path) ->
     pinned = lock.read_text()
     for library, expected in {
         "tqdm": {},
-        "matplotlib": {**PLOTS, "write_report": 1},
+        "matplotlib": {**PLOTS, **REPORT},
         "math-verify": FROM_ROLLOUTS,
         "transformers": FROM_SAMPLES,
     }.items():

@@ -1,6 +1,7 @@
 """How long prompts, responses and continuations are: measured where shards of the study are finished, else assumed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,21 @@ def measured(results: Path, run: str) -> Lengths | None:
     rollouts = frame(shards(results, "rollouts", run), "prompt_ids", "response_ids")
     if rollouts is None or not len(rollouts):
         return None
-    prompt, response = mean(rollouts, tokens("prompt_ids")), mean(rollouts, tokens("response_ids"))
     where = f"measured on {len(rollouts)} finished responses of {run}"
+    found = Lengths(mean(rollouts, tokens("prompt_ids")), mean(rollouts, tokens("response_ids")), 0, where)
+    asked = frame(shards(results, "confidence", run), "tries")
+    if asked is not None and len(asked):
+        found = replace(found, unparsed=mean(asked, pl.col("tries") > 1))
     paragraphs = frame(shards(results, "paragraphs", run), "problem_id", "sample", "start")
     if paragraphs is None or not len(paragraphs):
-        return Lengths(prompt, response, 0, where)
+        return found
     each = len(paragraphs) / len(paragraphs.select("problem_id", "sample").unique())
-    before = mean(paragraphs, pl.col("start"))
+    found = replace(found, paragraphs=each, before=mean(paragraphs, pl.col("start")))
     drawn = frame(shards(results, "continuations", run), "problem_id", "sample", "boundary", "response_ids")
     if drawn is None or not len(drawn):
-        return Lengths(prompt, response, each, where, before)
+        return found
     boundaries = len(drawn.select("problem_id", "sample", "boundary").unique())
-    return Lengths(prompt, response, each, where, before, mean(drawn, tokens("response_ids")), len(drawn) / boundaries)
+    return replace(found, remaining=mean(drawn, tokens("response_ids")), n_continuations=len(drawn) / boundaries)
 
 
 def stated(entry: dict[str, Any], answer: str, end: int, longest: int) -> Lengths:
@@ -81,7 +85,7 @@ def expected(config: dict[str, Any], assumptions: dict[str, Any], results: Path 
         best = next((one for one in known if one), None)
         if best is not None and not best.paragraphs:
             source = f"{best.source}, paragraphs {assumed.source}"
-            best = Lengths(best.prompt, best.response, assumed.paragraphs, source)
+            best = replace(best, paragraphs=assumed.paragraphs, source=source)
         found[run] = best or assumed
     return found
 

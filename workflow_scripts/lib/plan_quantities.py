@@ -18,7 +18,8 @@ class Size:
 class Lengths:
     """Tokens of a mean prompt and response, its paragraphs; at a mean boundary the tokens before and behind it.
 
-    `n_continuations` is what a boundary takes, if that was measured; `source` says where the numbers come from.
+    `n_continuations` is what a boundary takes, `unparsed` the share of questions that are asked again for a confidence;
+    both None unless measured. `source` says where the numbers come from.
     """
 
     prompt: float
@@ -28,6 +29,7 @@ class Lengths:
     before: float | None = None
     remaining: float | None = None
     n_continuations: float | None = None
+    unparsed: float | None = None
 
     @property
     def offset(self) -> float:
@@ -57,7 +59,8 @@ class Shares:
 class Work:
     """What one rule does for one run, over all its shards. Tokens, floating-point operations, responses, bytes.
 
-    `sequences`: how many there are to decode side by side; `longest`: tokens that the last of a shard may take.
+    `fitted`: responses x layers x folds x neurons that confidence is fitted on. `sequences`: how many there are to
+    decode side by side; `longest`: tokens that the last of a shard may take.
     """
 
     rule: str
@@ -67,6 +70,7 @@ class Work:
     read: float = 0
     flops: float = 0
     graded: float = 0
+    fitted: float = 0
     moved: float = 0
     disk: float = 0
     sequences: float = 0

@@ -25,8 +25,9 @@ from workflow_scripts.lib.plan_work import WIDTHS
 class Device:
     """Peak operations a second in half and single precision, bytes a second and of memory; reached shares of them.
 
-    `step` is the least a decoding step takes, `states` the bytes of hidden states a second, `start` what a job takes
-    before it works: one that runs a language model, one that generates, any other; all in seconds.
+    `step` is the least a decoding step takes, `states` the bytes of hidden states a second, `fitted` what fitting
+    confidence takes, `start` what a job takes before it works: one that reads with a language model, one that
+    generates, any other; `graded` what grading a response takes, by answer type. All in seconds.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Device:
     training: float
     step: float
     states: float
+    fitted: float
     start: dict[str, float]
     graded: dict[str, float]
 
@@ -82,6 +84,7 @@ def device(assumptions: dict[str, Any], key: str, end: int) -> Device:
         **share,
         step=used["step"]["range"][end],
         states=assumptions["states_per_second"]["range"][1 - end],
+        fitted=seconds["fitted"]["range"][end],
         start={kind: seconds[name]["range"][end] for kind, name in kinds.items()},
         graded={answer: one["range"][end] for answer, one in seconds["graded"].items()},
     )
@@ -121,7 +124,7 @@ def seconds(work: Work, jobs: int, size: Size, device: Device, how: Setting, slo
             total += jobs * work.longest * step_seconds(1, size, device, how)
     total += work.read * 2 * size.parameters / (device.half * device.reading)
     total += work.flops / (device.single * device.training) + work.moved / device.states
-    return total + work.graded * device.graded[how.answer]
+    return total + work.fitted * device.fitted + work.graded * device.graded[how.answer]
 
 
 def sizes(models: dict[str, Any]) -> dict[str, Size]:

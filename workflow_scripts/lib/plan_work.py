@@ -207,16 +207,18 @@ class Run:
     def confidence(self) -> Iterator[Work]:
         """One token after each prompt, and spoken confidence: the other tries where the first names no number."""
         settings = self.config["confidence"]
-        tries = 1 + self.shares.unparsed * (settings["verbal_tries"] - 1)
+        again = self.shares.unparsed if self.lengths.unparsed is None else self.lengths.unparsed
+        tries = 1 + again * (settings["verbal_tries"] - 1)
         yield self.work(
             "ask_confidence",
             generated=self.problems * (1 + tries * settings["verbal_tokens"]),
-            read=self.problems * self.lengths.prompt * (2 + self.shares.unparsed),
+            read=self.problems * self.lengths.prompt * (2 + again),
             sequences=self.problems,
             longest=settings["verbal_tokens"],
         )
         layers = len(self.config["activations"]["layers"])
-        yield self.work("predict_confidence", moved=self.states * layers * self.state_bytes)
+        fitted = self.problems * self.samples * layers * (settings["folds"] + 1) * self.size.hidden_size
+        yield self.work("predict_confidence", moved=self.states * layers * self.state_bytes, fitted=fitted)
 
     def search(self) -> Work:
         """All methods and seeds. A guided method draws every paragraph `candidates` times and reads each to score it.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.findings import number
 
@@ -89,3 +91,17 @@ def p_value(value: float | None) -> str:
 def grouped(value: Any) -> str:
     """A whole number with thin spaces between thousands."""
     return "–" if value is None else f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def render(template: Path, values: dict[str, Any]) -> str:
+    """The page; every value is escaped, and a name the template misspells is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number, grouped=grouped)
+    environment.globals["interval"] = interval
+    return environment.get_template(template.name).render(values)
