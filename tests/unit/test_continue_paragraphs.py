@@ -81,14 +81,14 @@ def rollouts(tokenizer):
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def run(folder, model, problems, rollouts, shard_size=4, batch_size=256, n_problems=4):
+def run(folder, model, problems, rollouts, shard_size=4, batch_size=256, n_problems=4, adaptive=None):
     """Both rules through their entry points, shard by shard; the tables of all shards together."""
     folder.mkdir()
     write_parquet(problems, folder / "problems.parquet")
     halves = [folder / "first.parquet", folder / "second.parquet"]
     write_parquet(rollouts.head(2), halves[0])
     write_parquet(rollouts.slice(2), halves[1])
-    values = {"n_problems": n_problems, "shard_size": shard_size, "n_continuations": N, "seed": 0}
+    values = {"n_problems": n_problems, "shard_size": shard_size, "n_continuations": N, "adaptive": adaptive, "seed": 0}
     settings = {
         "engine": "transformers",
         "max_tokens": MAX_TOKENS,
@@ -172,7 +172,7 @@ def test_prefixes_are_the_token_ids_of_the_rollout(tables, rollouts, engine):
     row = rollouts.row(0, named=True)
     end = tables["paragraphs"].row(1, named=True)["end"]
     prefixes = continue_paragraphs.collect_prefixes(rollouts.head(1), tables["paragraphs"])
-    request = prefixes[2].request(N, MAX_TOKENS)
+    request = prefixes[2].request(range(N), MAX_TOKENS)
     assert request.token_ids == (*row["prompt_ids"], *row["response_ids"][:end])
     assert request.max_tokens == MAX_TOKENS - end
     ((_, completions),) = engine.generate([request], Sampling(1.0, 0.95, MAX_TOKENS), 0)
@@ -202,7 +202,9 @@ def test_one_response_more_leaves_the_others_alone(tmp_path, model, problems, ro
 def test_no_tokens_left_is_a_wrong_and_empty_continuation(rollouts, tables, engine, tokenizer):
     prefixes = continue_paragraphs.collect_prefixes(rollouts.head(1), tables["paragraphs"])
     sampling = Sampling(1.0, 0.95, max_tokens=len(prefixes[1].response_ids))
-    found = {id(p): done for p, done in continue_paragraphs.sample_continuations(prefixes, engine, sampling, 2, 0)}
+    found = {
+        id(p): done for p, done in continue_paragraphs.sample_continuations(prefixes, engine, sampling, range(2), 0)
+    }
     assert len(found) == 3
     assert all(done.token_ids for done in found[id(prefixes[0])])
     for prefix in prefixes[1:]:

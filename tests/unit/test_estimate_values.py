@@ -12,11 +12,12 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.kept_ceiling import kept_ceiling
 from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.sequential import Design
 from workflow_scripts.lib.statistics import noise_ceiling, pearson, spearman, wilson
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 GAMMA = 0.99999
-SETTINGS = {"n_continuations": 4, "gamma": GAMMA, "min_abs_delta": 0.3}
+SETTINGS = {"n_continuations": 4, "adaptive": None, "gamma": GAMMA, "min_abs_delta": 0.3}
 
 
 def by_hand() -> dict[str, pl.DataFrame]:
@@ -228,7 +229,7 @@ def test_the_kept_ceiling_is_what_the_true_td_error_reaches_among_kept_paragraph
     kept = found.filter("kept")
     reached = float(spearman(kept["true_delta"].to_numpy(), kept["delta"].to_numpy()))
     halves = noise_ceiling(kept["delta_half_a"].to_numpy(), kept["delta_half_b"].to_numpy()).ceiling
-    ceiling = kept_ceiling(found, GAMMA, 0.3, generator("ceiling")).value
+    ceiling = kept_ceiling(found, Design(n_continuations, n_continuations), GAMMA, 0.3, generator("ceiling")).value
     assert ceiling is not None and halves is not None
     assert abs(ceiling - reached) < 0.03
     assert abs(ceiling - reached) < abs(halves - reached)
@@ -252,10 +253,10 @@ def test_on_pure_noise_the_halves_of_kept_paragraphs_promise_what_the_kept_ceili
     kept = found.filter("kept")
     halves = noise_ceiling(kept["delta_half_a"].to_numpy(), kept["delta_half_b"].to_numpy()).ceiling
     assert halves is not None and halves > 0.8
-    ceiling = kept_ceiling(found, 1.0, 0.3, generator("ceiling"))
+    ceiling = kept_ceiling(found, Design(16, 16), 1.0, 0.3, generator("ceiling"))
     assert ceiling.value is None or ceiling.value < 0.45
 
 
 def test_no_kept_ceiling_without_kept_paragraphs():
     found = markov_values(20, 16).with_columns(kept=pl.col("delta").abs() > 2)
-    assert "too few" in str(kept_ceiling(found, GAMMA, 2, generator("none")).reason)
+    assert "too few" in str(kept_ceiling(found, Design(16, 16), GAMMA, 2, generator("none")).reason)
