@@ -94,6 +94,7 @@ def test_values_of_hand_made_responses() -> None:
     found = value_row(("grpo", "ledger"), pl.DataFrame(rows, infer_schema_length=None), splits, SETTINGS)
     assert (found["paragraphs"], found["kept"], found["kept_validation"], found["responses"]) == (8, 6, 3, 2)
     assert (found["continuations"], found["n_continuations"]) == (128, 16)
+    assert (found["n_fewest"], found["n_mean"]) == (16, 16)
     assert (found["share_kept"], found["share_positive"]) == pytest.approx((3 / 4, 2 / 3))
     assert found["noise_ceiling_all"] == pytest.approx(1.0)  # halves that agree wholly
     assert isinstance(found["noise_ceiling"], float)
