@@ -32,7 +32,7 @@ def serve(arguments: argparse.Namespace) -> None:
     known = paragraphs["problem_id"].unique(maintain_order=True).to_list()[: arguments.problems]
     rollouts = rollouts.filter(rollouts["problem_id"].is_in(known))
     paragraphs = paragraphs.filter(paragraphs["problem_id"].is_in(known))
-    wanted = [prefix.request(arguments.n, 256) for prefix in collect_prefixes(rollouts, paragraphs)]
+    wanted = [prefix.request(range(arguments.n), 256) for prefix in collect_prefixes(rollouts, paragraphs)]
     wanted = [request for request in wanted if request.max_tokens > 0]
     options = EngineOptions(arguments.batch_size, prefix_caching=not arguments.serve.endswith("cache"))
     engine = load_engine(

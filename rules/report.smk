@@ -59,7 +59,7 @@ rule tabulate_results:
         runtime=grows(20),
         gpu=0,
     params:
-        settings=section("pruning.confidence,bootstrap,seed values.gamma,min_abs_delta"),
+        settings=section("pruning.confidence,bootstrap,seed values.gamma,min_abs_delta,n_continuations,adaptive"),
     shell:
         """
         python -m workflow_scripts.tabulate_results --params {params.settings:q} \

@@ -62,7 +62,7 @@ rule continue_paragraphs:
     params:
         settings=section(
             "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop"
-            " values.n_problems,shard_size,n_continuations,seed"
+            " values.n_problems,shard_size,n_continuations,adaptive,seed"
         ),
         weights=weights,
         versions=f"{ENGINE_PINS} {GRADER_PINS}",
@@ -103,7 +103,7 @@ rule estimate_values:
         runtime=grows(20),
         gpu=0,
     params:
-        settings=section("values.gamma,min_abs_delta,n_continuations"),
+        settings=section("values.gamma,min_abs_delta,n_continuations,adaptive"),
     shell:
         """
         python -m workflow_scripts.estimate_values --params {params.settings:q} \

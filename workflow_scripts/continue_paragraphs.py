@@ -4,6 +4,8 @@ section 5).
 From the state at boundary k < K of a response (its prompt and first c_k tokens, as token ids) `n_continuations`
 completions are sampled with the rollouts' settings, each with the tokens that the response had left. A completion that
 reaches its limit is wrong. A response without tokens (K = 0) is continued from its prompt, so that it has a value too.
+With `values.adaptive` they are sampled and graded in rounds, each for the boundaries that are still uncertain
+(`lib.sequential`); the continuations are those that a fixed number would have begun with.
 
 The random stream of a continuation is named by its problem, its prefix and its number. So neither shards nor batches
 nor the order of the responses change it, and responses of one problem that share a prefix (s_0 above all) share its
@@ -12,8 +14,9 @@ completions: it is the same state.
 
 import argparse
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
 from workflow_scripts.lib.identity import agree, encoded, identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.sequential import Design, design_of
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 from workflow_scripts.segment_paragraphs import valued_rollouts
 
@@ -56,11 +60,11 @@ class Prefix:
     response_ids: tuple[int, ...]
     places: list[Place]
 
-    def request(self, n: int, max_tokens: int) -> Request:
-        """The request for `n` completions within what is left of `max_tokens`."""
+    def request(self, numbers: range, max_tokens: int) -> Request:
+        """The request for the completions of these numbers within what is left of `max_tokens`."""
         token_ids = self.prompt_ids + self.response_ids
         digest = hashlib.blake2b(np.asarray(token_ids, "<i8").tobytes(), digest_size=16).hexdigest()
-        keys = tuple(f"continuation/{self.problem_id}/{digest}/{number}" for number in range(n))
+        keys = tuple(f"continuation/{self.problem_id}/{digest}/{number}" for number in numbers)
         return Request(token_ids, keys, max_tokens - len(self.response_ids))
 
 
@@ -90,13 +94,13 @@ def collect_prefixes(rollouts: pl.DataFrame, paragraphs: pl.DataFrame) -> list[P
 
 
 def sample_continuations(
-    prefixes: Sequence[Prefix], engine: Engine, sampling: Sampling, n: int, seed: int
+    prefixes: Sequence[Prefix], engine: Engine, sampling: Sampling, numbers: range, seed: int
 ) -> Iterator[tuple[Prefix, list[Completion]]]:
-    """Yield each prefix with its `n` completions; where no token is left they are empty and cut off."""
-    requests = [prefix.request(n, sampling.max_tokens) for prefix in prefixes]
+    """Yield each prefix with its completions of these numbers; where no token is left they are empty and cut off."""
+    requests = [prefix.request(numbers, sampling.max_tokens) for prefix in prefixes]
     open_ = [index for index, request in enumerate(requests) if request.max_tokens > 0]
     for index in sorted(set(range(len(requests))) - set(open_)):
-        yield prefixes[index], [Completion([], [], "length") for _ in range(n)]
+        yield prefixes[index], [Completion([], [], "length") for _ in numbers]
     for index, completions in engine.generate([requests[index] for index in open_], sampling, seed):
         yield prefixes[open_[index]], completions
 
@@ -110,6 +114,52 @@ def answers(
         for one in completions
     )
     return [answer_to(problem, opening, text, one.finish_reason) for text, one in zip(texts, completions, strict=True)]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """All that drawing and grading continuations takes; `problems` by their ids, answers begin with `opening`."""
+
+    engine: Engine
+    sampling: Sampling
+    seed: int
+    tokenizer: Any
+    problems: dict[str, dict[str, Any]]
+    opening: str
+    grader: Grader
+    workers: int
+
+    def draw(self, prefixes: Sequence[Prefix], numbers: range) -> Iterator[tuple[Prefix, list[Graded]]]:
+        """Yield each prefix with its continuations of these numbers."""
+        which = f" that need more than {numbers.start}" if numbers.start else ""
+        progress = Progress(len(prefixes), f"boundaries{which}", "continue_paragraphs")
+        sampled: list[tuple[Prefix, list[Completion]]] = []
+        asked: list[Answer] = []
+        for prefix, found in sample_continuations(prefixes, self.engine, self.sampling, numbers, self.seed):
+            sampled.append((prefix, found))
+            asked += answers(prefix, found, self.tokenizer, self.problems[prefix.problem_id], self.opening)
+            progress.advance()
+        grades = grade_all(asked, self.grader, self.workers)
+        for prefix, found in sampled:
+            yield prefix, [(one.token_ids, one.finish_reason, next(grades).reward) for one in found]
+
+
+Draw = Callable[[Sequence[Prefix], range], Iterable[tuple[Prefix, list[Graded]]]]
+
+
+def continue_all(prefixes: Sequence[Prefix], design: Design, draw: Draw) -> dict[Place, list[Graded]]:
+    """The continuations of every boundary by their numbers: a round for all, then where the design goes on.
+
+    `draw` gives prefixes, in any order, with their continuations of some numbers.
+    """
+    graded: dict[Place, list[Graded]] = {prefix.places[0]: [] for prefix in prefixes}
+    unsettled = list(prefixes)
+    for numbers in design.rounds:
+        for prefix, rows in draw(unsettled, numbers):
+            graded[prefix.places[0]].extend(rows)
+        n_right = [sum(reward for *_, reward in graded[prefix.places[0]]) for prefix in unsettled]
+        unsettled = list(compress(unsettled, design.goes_on(numbers.stop, np.array(n_right, int))))
+    return {place: graded[prefix.places[0]] for prefix in prefixes for place in prefix.places}
 
 
 def tabulate(graded: dict[Place, list[Graded]], problem_ids: Sequence[str]) -> pl.DataFrame:
@@ -143,18 +193,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(model)
     engine = load_engine(settings.engine, model, options_of(arguments))
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop, logprobs=False)
-    progress = Progress(len(prefixes), "boundaries", "continue_paragraphs")
-    sampled: list[tuple[Prefix, list[Completion]]] = []
-    asked: list[Answer] = []
-    for prefix, found in sample_continuations(prefixes, engine, sampling, values.n_continuations, values.seed):
-        sampled.append((prefix, found))
-        asked += answers(prefix, found, tokenizer, known[prefix.problem_id], params.dataset.response_prefix)
-        progress.advance()
-    grades = grade_all(asked, Grader(params.dataset.answer, params.grading.allow_unsandboxed), arguments.workers)
-    graded: dict[Place, list[Graded]] = {}
-    for prefix, found in sampled:
-        rows: list[Graded] = [(one.token_ids, one.finish_reason, next(grades).reward) for one in found]
-        graded.update(dict.fromkeys(prefix.places, rows))
+    grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
+    opening, workers = params.dataset.response_prefix, arguments.workers
+    sampler = Sampler(engine, sampling, values.seed, tokenizer, known, opening, grader, workers)
+    graded = continue_all(prefixes, design_of(values), sampler.draw)
     table = tabulate(graded, rollouts["problem_id"].to_list())
     write_parquet(table, arguments.output, encoded("continuations", identity, shard=arguments.shard))
 

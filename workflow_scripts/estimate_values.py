@@ -4,17 +4,24 @@ V(s_k) for k < K is the share of right answers among the continuations from boun
 r is exact. delta_k = gamma V(s_k) - V(s_{k-1}) has Newcombe's interval. Even and odd continuations give two half
 estimates whose errors are independent, for the noise ceiling. A response without tokens has s_0 only: a value and no TD
 error.
+
+Where the number of continuations was decided while they were drawn (`values.adaptive`), V is the unbiased estimate of
+`lib.sequential`, so delta_k is unbiased too. The interval is Wilson's of the counts, widened to V where that lies
+outside; it covers as often as with a fixed number (95 % on average over the true values). The halves are the even and
+odd ones of the first round, which every boundary has: their errors are as independent, but larger.
 """
 
 import argparse
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.identity import agree, encoded
 from workflow_scripts.lib.sections import Values
+from workflow_scripts.lib.sequential import Design, design_of, estimates
 from workflow_scripts.lib.statistics import newcombe, wilson
 from workflow_scripts.lib.tables import check_once, read_parquet, write_parquet
 
@@ -25,22 +32,24 @@ TD_ERRORS = ["delta", "delta_low", "delta_high", "delta_half_a", "delta_half_b",
 COLUMNS = [*STATE, "offset", "n", "n_right", *VALUES, *TD_ERRORS]
 
 
-def count_continuations(continuations: pl.DataFrame) -> pl.DataFrame:
-    """One row a boundary: n, n_right, value and its two halves (even and odd continuations)."""
-    reward = pl.col("reward").cast(pl.Float64)
-    even = pl.col("continuation") % 2 == 0
-    return continuations.group_by(STATE, maintain_order=True).agg(
+def count_continuations(continuations: pl.DataFrame, design: Design) -> pl.DataFrame:
+    """One row a boundary: n, n_right, value and its two halves (even and odd continuations of the first round)."""
+    reward, number = pl.col("reward").cast(pl.Float64), pl.col("continuation")
+    counted = continuations.group_by(STATE, maintain_order=True).agg(
         n=pl.len().cast(pl.Int64),
         n_right=pl.col("reward").cast(pl.Int64).sum(),
-        value=reward.mean(),
-        value_half_a=reward.filter(even).mean(),
-        value_half_b=reward.filter(~even).mean(),
+        value_half_a=reward.filter(number % 2 == 0, number < design.first).mean(),
+        value_half_b=reward.filter(number % 2 == 1, number < design.first).mean(),
     )
+    found = estimates(design)[counted["n"].to_numpy(), counted["n_right"].to_numpy()]
+    return counted.with_columns(value=pl.Series(found, dtype=pl.Float64))
 
 
-def states(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame) -> pl.DataFrame:
+def states(
+    rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, design: Design
+) -> pl.DataFrame:
     """One row a state k = 0..K with its value, by response in the order of `continuations`, then k."""
-    counted = count_continuations(continuations)
+    counted = count_continuations(continuations, design)
     offsets = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1, offset="start")
     sampled = counted.join(offsets, on=STATE, how="left").with_columns(pl.col("offset").fill_null(0))
     last = paragraphs.group_by(RESPONSE).agg(boundary=pl.col("paragraph").max(), offset=pl.col("end").max())
@@ -60,10 +69,11 @@ def states(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.D
 
 
 def add_intervals(found: pl.DataFrame, confidence: float = 0.95) -> pl.DataFrame:
-    """Add ci_low and ci_high: Wilson's interval, or twice the value where it is exact (n = 0)."""
+    """Add ci_low and ci_high: Wilson's interval and the value, or twice the value where it is exact (n = 0)."""
     low, high = wilson(found["n_right"].to_numpy(), found["n"].to_numpy(), confidence)
-    exact = pl.col("n") == 0
-    return found.with_columns(ci_low=pl.Series(low), ci_high=pl.Series(high)).with_columns(
+    value, exact = found["value"].to_numpy(), pl.col("n") == 0
+    limits = {"ci_low": np.minimum(low, value), "ci_high": np.maximum(high, value)}
+    return found.with_columns(pl.Series(name, limit) for name, limit in limits.items()).with_columns(
         pl.when(exact).then("value").otherwise(name).alias(name) for name in ("ci_low", "ci_high")
     )
 
@@ -85,7 +95,23 @@ def add_td_errors(found: pl.DataFrame, gamma: float, min_abs_delta: float) -> pl
     return added.with_columns(pl.when(~first).then(name).alias(name) for name in TD_ERRORS)
 
 
-def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, n_continuations: int) -> None:
+def miscounted(continuations: pl.DataFrame, design: Design) -> pl.DataFrame:
+    """The boundaries that do not have just the continuations of the design, once each."""
+    number, right = pl.col("continuation"), pl.col("reward").cast(pl.Int64)
+    counted = continuations.group_by(STATE).agg(
+        pl.len().alias("n"),
+        number.n_unique().alias("different"),
+        number.max().alias("last"),
+        *(right.filter(number < look).sum().alias(f"right_{look}") for look in design.looks),
+    )
+    wanted = np.full(len(counted), design.budget)
+    for look in reversed(design.looks):
+        wanted[~design.goes_on(look, counted[f"right_{look}"].to_numpy())] = look
+    agrees = (pl.col("n") == pl.Series(wanted)) & (pl.col("different") == pl.col("n")) & (pl.col("last") < pl.col("n"))
+    return counted.filter(~agrees)
+
+
+def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, design: Design) -> None:
     """See that paragraphs end where their responses do, and that every boundary k < K of the problems that have any
     has its continuations, once each.
 
@@ -96,19 +122,21 @@ def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.Da
         check_once(frame, keys, name)
     length = rollouts.select(*RESPONSE, length=pl.col("response_ids").list.len().cast(pl.Int64))
     ends = paragraphs.group_by(RESPONSE).agg(boundary=pl.col("paragraph").max(), end=pl.col("end").max())
-    counted = continuations.group_by(STATE).agg(n=pl.len(), different=pl.col("continuation").n_unique())
+    counted = continuations.select(STATE).unique()
     wanted = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1)
     valued = length.join(pl.concat([t.select("problem_id") for t in (paragraphs, continuations)]), "problem_id", "semi")
     bare = valued.filter(pl.col("length") == 0).select(*RESPONSE, boundary=pl.lit(0, pl.Int64))
     silent = valued.filter(pl.col("length") > 0).join(ends, on=RESPONSE, how="anti").with_columns(boundary=pl.lit(0))
-    short = (pl.col("n") != n_continuations) | (pl.col("different") != n_continuations)
     unlike = ends.join(length, on=RESPONSE, how="left").filter(pl.col("end").ne_missing(pl.col("length")))
     for wrong, what in (
         (unlike, "another length"),
         (silent, "no paragraph"),
         (pl.concat([wanted, bare]).join(counted, on=STATE, how="anti"), "no continuations"),
         (counted.join(pl.concat([wanted, bare]), on=STATE, how="anti"), "continuations but no paragraph"),
-        (counted.filter(short), f"not {n_continuations} continuations"),
+        (
+            miscounted(continuations, design),
+            "not the continuations of values.adaptive" if design.adaptive else f"not {design.budget} continuations",
+        ),
     ):
         if len(wrong):
             problem_id, sample, boundary = wrong.select(STATE).sort(STATE).row(0)
@@ -126,15 +154,16 @@ def estimate_values(
     Raises:
         UserError: the three tables do not belong together.
     """
-    check(rollouts, paragraphs, continuations, settings.n_continuations)
-    found = add_intervals(states(rollouts, paragraphs, continuations))
+    design = design_of(settings)
+    check(rollouts, paragraphs, continuations, design)
+    found = add_intervals(states(rollouts, paragraphs, continuations, design))
     return add_td_errors(found, settings.gamma, settings.min_abs_delta).select(COLUMNS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="JSON: values (n_continuations, gamma, min_abs_delta)")
+    parser.add_argument("--params", required=True, help="JSON: values (what was drawn, gamma, min_abs_delta)")
     for name in ("rollouts", "paragraphs", "continuations"):
         parser.add_argument(f"--{name}", required=True, nargs="+", help="all shards")
     parser.add_argument("--output", required=True)

@@ -16,6 +16,7 @@ from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.kept_ceiling import kept_ceiling
 from workflow_scripts.lib.result_tables import Resampling, Run, accuracy, group_by_run, with_columns, write_table
 from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.sequential import Design, design_of
 from workflow_scripts.lib.statistics import noise_ceiling
 from workflow_scripts.lib.tables import read_parquet
 
@@ -25,7 +26,8 @@ ROLLOUT_COLUMNS = [
 ]
 VALUE_COLUMNS = [
     *("model", "dataset", "paragraphs", "share_kept", "share_positive", "n_continuations", "noise_ceiling"),
-    *("noise_ceiling_all", "reliability", "kept", "responses", "continuations", "kept_validation", "reason"),
+    *("noise_ceiling_all", "reliability", "kept", "responses", "continuations", "n_fewest", "n_mean"),
+    *("kept_validation", "reason"),
 ]
 CONTROLS = "ci_low ci_high random_mean random_low random_high shuffled"
 TAIL = "n_seeds n_shuffled retrained reason"
@@ -45,6 +47,8 @@ class Settings(Resampling):
     """Discount of the TD errors."""
     min_abs_delta: float
     """The threshold that kept paragraphs pass."""
+    design: Design
+    """How many continuations a boundary got."""
 
 
 def rollout_row(run: Run, rollouts: pl.DataFrame, splits: pl.DataFrame, settings: Settings) -> dict[str, object]:
@@ -77,9 +81,10 @@ def one_class_reason(validation: pl.DataFrame) -> str | None:
 def value_row(run: Run, values: pl.DataFrame, splits: pl.DataFrame, settings: Settings) -> dict[str, object]:
     """One row of the values table.
 
-    `noise_ceiling` is that of the paragraphs the dopamine probe is scored on: kept ones of validation problems, with
-    the picking by their own noisy TD errors simulated. `noise_ceiling_all` is the split-half ceiling of all validation
-    paragraphs, and `reliability` its square.
+    Of the continuations of a boundary, `n_continuations` is the largest number, `n_fewest` the smallest, `n_mean` the
+    mean; they differ where the design is adaptive. `noise_ceiling` is that of the paragraphs the dopamine probe is
+    scored on: kept ones of validation problems, with the picking by their own noisy TD errors simulated.
+    `noise_ceiling_all` is the split-half ceiling of all validation paragraphs, and `reliability` its square.
     """
     joined = values.join(splits, on="problem_id", how="left", maintain_order="left")
     deltas = joined.filter(pl.col("delta").is_not_null())
@@ -88,17 +93,19 @@ def value_row(run: Run, values: pl.DataFrame, splits: pl.DataFrame, settings: Se
     row: dict[str, object] = {"model": run[0], "dataset": run[1], "paragraphs": len(deltas), "kept": len(kept)}
     row["share_kept"] = len(kept) / len(deltas) if len(deltas) else None
     row["share_positive"] = float((kept["delta"] > 0).mean()) if len(kept) else None  # type: ignore[arg-type]
-    row["n_continuations"] = values["n"].max()
+    numbers = values.filter(pl.col("n") > 0)["n"]  # the end of a response has its reward
+    row |= {"n_continuations": values["n"].max(), "n_fewest": numbers.min(), "n_mean": numbers.mean()}
     row["responses"] = values.select("problem_id", "sample").n_unique()
     row["continuations"] = values["n"].sum()
     row["kept_validation"] = int(validation["kept"].sum())
-    everything = noise_ceiling(validation["delta_half_a"].to_numpy(), validation["delta_half_b"].to_numpy())
+    half_a, half_b, delta = (validation[name].to_numpy() for name in ("delta_half_a", "delta_half_b", "delta"))
+    everything = noise_ceiling(half_a, half_b, delta=delta if settings.design.adaptive else None)
     row |= {"noise_ceiling_all": everything.ceiling, "reliability": everything.reliability}
     row["reason"] = value_reason(row)
     if row["reason"] is None:
         part = joined.filter(pl.col("split") == "validation")
         rng = generator(settings.seed, "ceiling", *run)
-        found = kept_ceiling(part, settings.gamma, settings.min_abs_delta, rng)
+        found = kept_ceiling(part, settings.design, settings.gamma, settings.min_abs_delta, rng)
         row["noise_ceiling"] = found.value
         row["reason"] = f"no noise ceiling: {found.reason}" if found.reason else None
     return row
@@ -182,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--params",
         required=True,
-        help="canonical JSON: pruning (bootstrap, confidence, seed), values (gamma, min_abs_delta)",
+        help="canonical JSON: pruning (bootstrap, confidence, seed), values (what was drawn, gamma, min_abs_delta)",
     )
     for name in ("problems", "rollouts", "values", "value-pruning", "dopamine-pruning"):
         parser.add_argument(f"--{name}", nargs="*", type=Path, default=[])
@@ -190,7 +197,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     pruning, values = params.pruning, params.values
-    settings = Settings(pruning.confidence, pruning.bootstrap, pruning.seed, values.gamma, values.min_abs_delta)
+    resampling = pruning.confidence, pruning.bootstrap, pruning.seed
+    settings = Settings(*resampling, values.gamma, values.min_abs_delta, design_of(values))
     for name, frame in tabulate(arguments, settings).items():
         write_table(frame, name, arguments.output_dir)
 

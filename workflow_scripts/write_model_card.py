@@ -120,6 +120,12 @@ def by_layer(layers: pl.DataFrame, key: str) -> Iterator[list[str]]:
         yield [str(model), str(dataset), *cells]
 
 
+def number_drawn(values: dict[str, Any]) -> str:
+    """How many continuations a state got."""
+    how = values["adaptive"]
+    return f"{how['first']} to {how['budget']}" if how else str(values["n_continuations"])
+
+
 def card(runs: list[dict[str, Any]], value: pl.DataFrame, dopamine: pl.DataFrame, recipes: dict, study: dict) -> str:
     """The whole card as Markdown."""
     bases = {run["dataset"]: run for run in runs if run["model"] == "base"}
@@ -141,7 +147,7 @@ def card(runs: list[dict[str, Any]], value: pl.DataFrame, dopamine: pl.DataFrame
     parts = [
         INTRODUCTION,
         f"## Measured on held-out problems\n\nTemperature {study['rollouts']['temperature']}, top_p "
-        f"{study['rollouts']['top_p']}, {study['values']['n_continuations']} continuations a state.\n",
+        f"{study['rollouts']['top_p']}, {number_drawn(study['values'])} continuations a state.\n",
         table(measured, header),
         "## Required of the fine-tuned models\n",
         table(

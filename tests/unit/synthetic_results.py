@@ -160,7 +160,7 @@ def tabulate_arguments(folder: Path, threshold: float = 0.3) -> list[str]:
     }
     sections = {
         "pruning": {"bootstrap": 200, "confidence": 0.95, "seed": 0},
-        "values": {"gamma": 1.0, "min_abs_delta": threshold},
+        "values": {"gamma": 1.0, "min_abs_delta": threshold, "n_continuations": 16, "adaptive": None},
     }
     arguments = ["--params", json.dumps(sections)]
     for flag, pattern in patterns.items():

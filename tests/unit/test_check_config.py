@@ -71,6 +71,13 @@ FAULTS = [
     ("rollouts.runs", ["m/d", "m/d"], "rollouts.runs: lists something twice; take one away"),
     ("rollouts.top_p", 0, "rollouts.top_p: 0 is out of range; it must be more than 0"),
     ("rollouts.engine", "vlm", "rollouts.engine: vlm is not known; did you mean vllm?"),
+    (
+        "values.adaptive",
+        {"first": 8, "budget": 6},
+        "values.adaptive.first: 8 is above values.adaptive.budget, 6; lower it, or raise the budget",
+    ),
+    ("values.adaptive", {"first": 3}, "values.adaptive.first: 3 is out of range; it must be a multiple of 2"),
+    ("values.adaptive", {"widths": 1}, "values.adaptive.widths: unknown key; did you mean half_width?"),
     ("values.n_continuations", 3, "values.n_continuations: 3 is out of range; it must be a multiple of 2"),
     ("value_probes.learning_rate", "1e-4", "'1e-4' is not a number (YAML reads 1e-4 as text: write 1.0e-4)"),
     ("value_probes.hidden", True, "value_probes.hidden: True is not a whole number"),

@@ -17,6 +17,7 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading import Answer
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.sections import Values
+from workflow_scripts.lib.sequential import Design
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 MAX_TOKENS, N = 60, 4
@@ -81,14 +82,14 @@ def rollouts(tokenizer):
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def run(folder, model, problems, rollouts, shard_size=4, batch_size=256, n_problems=4):
+def run(folder, model, problems, rollouts, shard_size=4, batch_size=256, n_problems=4, adaptive=None):
     """Both rules through their entry points, shard by shard; the tables of all shards together."""
     folder.mkdir()
     write_parquet(problems, folder / "problems.parquet")
     halves = [folder / "first.parquet", folder / "second.parquet"]
     write_parquet(rollouts.head(2), halves[0])
     write_parquet(rollouts.slice(2), halves[1])
-    values = {"n_problems": n_problems, "shard_size": shard_size, "n_continuations": N, "seed": 0}
+    values = {"n_problems": n_problems, "shard_size": shard_size, "n_continuations": N, "adaptive": adaptive, "seed": 0}
     settings = {
         "engine": "transformers",
         "max_tokens": MAX_TOKENS,
@@ -172,7 +173,7 @@ def test_prefixes_are_the_token_ids_of_the_rollout(tables, rollouts, engine):
     row = rollouts.row(0, named=True)
     end = tables["paragraphs"].row(1, named=True)["end"]
     prefixes = continue_paragraphs.collect_prefixes(rollouts.head(1), tables["paragraphs"])
-    request = prefixes[2].request(N, MAX_TOKENS)
+    request = prefixes[2].request(range(N), MAX_TOKENS)
     assert request.token_ids == (*row["prompt_ids"], *row["response_ids"][:end])
     assert request.max_tokens == MAX_TOKENS - end
     ((_, completions),) = engine.generate([request], Sampling(1.0, 0.95, MAX_TOKENS), 0)
@@ -202,7 +203,9 @@ def test_one_response_more_leaves_the_others_alone(tmp_path, model, problems, ro
 def test_no_tokens_left_is_a_wrong_and_empty_continuation(rollouts, tables, engine, tokenizer):
     prefixes = continue_paragraphs.collect_prefixes(rollouts.head(1), tables["paragraphs"])
     sampling = Sampling(1.0, 0.95, max_tokens=len(prefixes[1].response_ids))
-    found = {id(p): done for p, done in continue_paragraphs.sample_continuations(prefixes, engine, sampling, 2, 0)}
+    found = {
+        id(p): done for p, done in continue_paragraphs.sample_continuations(prefixes, engine, sampling, range(2), 0)
+    }
     assert len(found) == 3
     assert all(done.token_ids for done in found[id(prefixes[0])])
     for prefix in prefixes[1:]:
@@ -210,6 +213,55 @@ def test_no_tokens_left_is_a_wrong_and_empty_continuation(rollouts, tables, engi
         answers = continue_paragraphs.answers(prefix, found[id(prefix)], tokenizer, problem, "")
         assert answers == [Answer("", "12", None, truncated=True)] * 2
         assert [one.token_ids for one in found[id(prefix)]] == [[], []]
+
+
+ADAPTIVE = {"first": 4, "budget": 12, "half_width": 0.3}
+LOOKS = (4, 6, 9, 12)
+
+
+@pytest.fixture(scope="module")
+def adaptive(tmp_path_factory, model, problems, rollouts):
+    return run(tmp_path_factory.mktemp("adaptive") / "run", model, problems, rollouts, adaptive=ADAPTIVE)
+
+
+def test_adaptive_continuations_are_the_first_ones_of_a_fixed_number(
+    tmp_path, monkeypatch, model, problems, rollouts, adaptive
+):
+    monkeypatch.setitem(globals(), "N", 12)
+    fixed = run(tmp_path / "run", model, problems, rollouts)["continuations"]
+    drawn = adaptive["continuations"]
+    place = ["problem_id", "sample", "boundary", "continuation"]
+    assert drawn.equals(fixed.join(drawn.select(place), on=place, how="semi", maintain_order="left"))
+    numbers = drawn.group_by(place[:3], maintain_order=True).agg("continuation", "reward")
+    assert all(found.to_list() == list(range(len(found))) for found in numbers["continuation"])
+    assert len({len(found) for found in numbers["continuation"]}) > 1
+    for rewards in numbers["reward"].to_list():
+        assert len(rewards) == next(n for n in LOOKS if not Design(**ADAPTIVE).goes_on(n, sum(rewards[:n])))
+
+
+@pytest.mark.parametrize(("shard_size", "batch_size"), [(1, 256), (3, 5)])
+def test_shards_and_batches_change_nothing_in_rounds(
+    tmp_path, model, problems, rollouts, adaptive, shard_size, batch_size
+):
+    found = run(tmp_path / "run", model, problems, rollouts, shard_size, batch_size, adaptive=ADAPTIVE)
+    assert found["continuations"].equals(adaptive["continuations"])
+
+
+def test_a_round_asks_only_for_what_is_open(rollouts, tables):
+    """Boundaries by the number of right answers among the first four: the uncertain ones are asked for again."""
+    prefixes = continue_paragraphs.collect_prefixes(rollouts.head(2), tables["paragraphs"])
+    right = {prefix.places[0]: number for number, prefix in enumerate(prefixes)}
+    asked: list[tuple[list[int], range]] = []
+
+    def draw(which, numbers):
+        asked.append(([right[prefix.places[0]] for prefix in which], numbers))
+        for prefix in reversed(which):
+            yield prefix, [([], "stop", int(number < right[prefix.places[0]])) for number in numbers]
+
+    graded = continue_paragraphs.continue_all(prefixes, Design(4, 8, 0.3), draw)
+    assert asked == [([0, 1, 2, 3], range(4)), ([1, 2, 3], range(4, 6)), ([2, 3], range(6, 8))]
+    assert [len(graded[prefix.places[0]]) for prefix in prefixes] == [4, 6, 8, 8]
+    assert graded["a", 1, 0] is graded["a", 0, 0]  # a shared prefix
 
 
 def test_only_the_first_problems_are_valued(tmp_path, model, problems, rollouts):

@@ -12,11 +12,12 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.kept_ceiling import kept_ceiling
 from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.sequential import Design
 from workflow_scripts.lib.statistics import noise_ceiling, pearson, spearman, wilson
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 
 GAMMA = 0.99999
-SETTINGS = {"n_continuations": 4, "gamma": GAMMA, "min_abs_delta": 0.3}
+SETTINGS = {"n_continuations": 4, "adaptive": None, "gamma": GAMMA, "min_abs_delta": 0.3}
 
 
 def by_hand() -> dict[str, pl.DataFrame]:
@@ -152,6 +153,44 @@ def test_tables_that_do_not_belong_together_are_refused(spoil, message):
         estimate_values.estimate_values(**tables, settings=build(Values, SETTINGS))
 
 
+def draw_one_too_many(tables):
+    """One boundary goes on after it was decided."""
+    more = tables["continuations"].filter(pl.col("n") == pl.col("n").min(), pl.col("continuation") == 0).head(1)
+    more = more.with_columns(continuation=pl.col("n").cast(pl.Int64))
+    tables["continuations"] = pl.concat([tables["continuations"], more])
+
+
+def stop_too_early(tables):
+    """One boundary stops before it was decided."""
+    is_long = pl.col("n") > DESIGN.first
+    long = tables["continuations"].filter(is_long).row(0, named=True)
+    same = pl.all_horizontal(pl.col(name) == long[name] for name in estimate_values.STATE)
+    tables["continuations"] = tables["continuations"].filter(~(same & (pl.col("continuation") >= DESIGN.first)))
+
+
+@pytest.mark.parametrize("spoil", [draw_one_too_many, stop_too_early])
+def test_boundaries_that_stop_where_the_design_does_not_are_refused(spoil):
+    tables, _ = markov_tables(5, DESIGN.budget)
+    drawn = stop_adaptively(tables["continuations"])
+    tables["continuations"] = drawn.with_columns(n=pl.len().over(estimate_values.STATE))
+    settings = build(Values, SETTINGS | {"adaptive": ADAPTIVE})
+    found = estimate_values.estimate_values(**tables, settings=settings)
+    assert found.filter(pl.col("n") > 0)["n"].n_unique() > 2
+    spoil(tables)
+    with pytest.raises(UserError, match=r"not the continuations of values\.adaptive"):
+        estimate_values.estimate_values(**tables, settings=settings)
+
+
+def test_adaptive_values_are_unbiased_where_plain_shares_are_not():
+    found = markov_values(3000, None).filter(pl.col("n") > 0)
+    side = pl.when(pl.col("truth") < 0.5).then(1).otherwise(-1)
+    error = found.select(((pl.col("value") - pl.col("truth")) * side).alias("e"))["e"]
+    plain = found.select(((pl.col("n_right") / pl.col("n") - pl.col("truth")) * side).alias("e"))["e"]
+    noise = error.std() / np.sqrt(len(error))
+    assert abs(error.mean()) < 3 * noise < abs(plain.mean())
+    assert found.select(pl.col("value").is_between("ci_low", "ci_high").all()).item()
+
+
 def test_no_responses_give_an_empty_table():
     tables = {name: table.clear() for name, table in by_hand().items()}
     found = estimate_values.estimate_values(**tables, settings=build(Values, SETTINGS))
@@ -210,15 +249,31 @@ def markov_tables(n_responses: int, n_continuations: int) -> tuple[dict[str, pl.
     return tables, np.concatenate(truth)
 
 
-def markov_values(n_responses: int, n_continuations: int) -> pl.DataFrame:
-    """The values table of the chain with the true TD errors beside the measured ones."""
-    tables, truth = markov_tables(n_responses, n_continuations)
+ADAPTIVE = {"first": 8, "budget": 32, "half_width": 0.2}
+DESIGN = Design(**ADAPTIVE)
+
+
+def stop_adaptively(continuations: pl.DataFrame) -> pl.DataFrame:
+    """Of `DESIGN.budget` continuations at each boundary, those that the design would have drawn."""
+    rewards = continuations["reward"].to_numpy().reshape(-1, DESIGN.budget)
+    n = np.full(len(rewards), DESIGN.budget)
+    for look in reversed(DESIGN.looks):
+        n[~DESIGN.goes_on(look, rewards[:, :look].sum(1))] = look
+    return continuations.filter(continuations["continuation"] < pl.Series(np.repeat(n, DESIGN.budget)))
+
+
+def markov_values(n_responses: int, n_continuations: int | None) -> pl.DataFrame:
+    """The values table of the chain with the true TD errors beside the measured ones; with None, drawn adaptively."""
+    tables, truth = markov_tables(n_responses, n_continuations or DESIGN.budget)
     settings = build(Values, SETTINGS | {"n_continuations": n_continuations})
+    if n_continuations is None:
+        tables["continuations"] = stop_adaptively(tables["continuations"])
+        settings = build(Values, SETTINGS | {"adaptive": ADAPTIVE})
     found = estimate_values.estimate_values(**tables, settings=settings).with_columns(truth=pl.Series(truth))
     return found.with_columns(true_delta=GAMMA * pl.col("truth") - pl.col("truth").shift(1))
 
 
-@pytest.mark.parametrize("n_continuations", [8, 16, 64])
+@pytest.mark.parametrize("n_continuations", [8, 16, 64, None])
 def test_intervals_cover_the_known_values_of_a_markov_chain(n_continuations):
     found = markov_values(600, n_continuations)
     estimated = found.filter(pl.col("n") > 0)
@@ -231,22 +286,27 @@ def test_intervals_cover_the_known_values_of_a_markov_chain(n_continuations):
     assert found.filter(pl.col("n") == 0).select((pl.col("truth") == pl.col("value")).all()).item()
 
 
-def test_the_noise_ceiling_is_what_the_true_td_error_reaches():
-    """Over all paragraphs of the chain, with 8 continuations: the halves tell how well a perfect predictor does."""
-    found = markov_values(1500, 8).drop_nulls("delta")
-    reached = pearson(found["true_delta"].to_numpy(), found["delta"].to_numpy())
-    ceiling = noise_ceiling(found["delta_half_a"].to_numpy(), found["delta_half_b"].to_numpy(), rank=False).ceiling
+@pytest.mark.parametrize("n_continuations", [8, None])
+def test_the_noise_ceiling_is_what_the_true_td_error_reaches(n_continuations):
+    """Over all paragraphs of the chain: the halves tell how well a perfect predictor does."""
+    found = markov_values(1500, n_continuations).drop_nulls("delta")
+    half_a, half_b, delta, truth = (
+        found[name].to_numpy() for name in ("delta_half_a", "delta_half_b", "delta", "true_delta")
+    )
+    reached = pearson(truth, delta)
+    ceiling = noise_ceiling(half_a, half_b, rank=False, delta=None if n_continuations else delta).ceiling
     assert ceiling == pytest.approx(reached, abs=0.02)
     assert 0.7 < reached < 0.97
 
 
-@pytest.mark.parametrize("n_continuations", [16, 64])
+@pytest.mark.parametrize("n_continuations", [16, 64, None])
 def test_the_kept_ceiling_is_what_the_true_td_error_reaches_among_kept_paragraphs(n_continuations):
     found = markov_values(1500, n_continuations)
     kept = found.filter("kept")
     reached = float(spearman(kept["true_delta"].to_numpy(), kept["delta"].to_numpy()))
     halves = noise_ceiling(kept["delta_half_a"].to_numpy(), kept["delta_half_b"].to_numpy()).ceiling
-    ceiling = kept_ceiling(found, GAMMA, 0.3, generator("ceiling")).value
+    design = Design(n_continuations, n_continuations) if n_continuations else DESIGN
+    ceiling = kept_ceiling(found, design, GAMMA, 0.3, generator("ceiling")).value
     assert ceiling is not None and halves is not None
     assert abs(ceiling - reached) < 0.03
     assert abs(ceiling - reached) < abs(halves - reached)
@@ -270,10 +330,10 @@ def test_on_pure_noise_the_halves_of_kept_paragraphs_promise_what_the_kept_ceili
     kept = found.filter("kept")
     halves = noise_ceiling(kept["delta_half_a"].to_numpy(), kept["delta_half_b"].to_numpy()).ceiling
     assert halves is not None and halves > 0.8
-    ceiling = kept_ceiling(found, 1.0, 0.3, generator("ceiling"))
+    ceiling = kept_ceiling(found, Design(16, 16), 1.0, 0.3, generator("ceiling"))
     assert ceiling.value is None or ceiling.value < 0.45
 
 
 def test_no_kept_ceiling_without_kept_paragraphs():
     found = markov_values(20, 16).with_columns(kept=pl.col("delta").abs() > 2)
-    assert "too few" in str(kept_ceiling(found, GAMMA, 2, generator("none")).reason)
+    assert "too few" in str(kept_ceiling(found, Design(16, 16), GAMMA, 2, generator("none")).reason)

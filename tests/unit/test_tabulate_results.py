@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 
 from workflow_scripts.lib.curves import summarise_curves
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.sequential import Design
 from workflow_scripts.lib.statistics import wilson
 from workflow_scripts.lib.tables import write_parquet
 from workflow_scripts.tabulate_results import Settings, accuracy, main, rollout_row, value_row
@@ -20,7 +21,7 @@ WANTED = {
     "pruning_dopamine": "model dataset layer prune_ratio n_kept spearman ci_low ci_high random_mean random_low "
     "random_high shuffled noise_ceiling",
 }
-SETTINGS = Settings(confidence=0.95, resamples=200, seed=0, gamma=1.0, min_abs_delta=0.3)
+SETTINGS = Settings(confidence=0.95, resamples=200, seed=0, gamma=1.0, min_abs_delta=0.3, design=Design(16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def test_values_of_hand_made_responses() -> None:
     found = value_row(("grpo", "ledger"), pl.DataFrame(rows, infer_schema_length=None), splits, SETTINGS)
     assert (found["paragraphs"], found["kept"], found["kept_validation"], found["responses"]) == (8, 6, 3, 2)
     assert (found["continuations"], found["n_continuations"]) == (128, 16)
+    assert (found["n_fewest"], found["n_mean"]) == (16, 16)
     assert (found["share_kept"], found["share_positive"]) == pytest.approx((3 / 4, 2 / 3))
     assert found["noise_ceiling_all"] == pytest.approx(1.0)  # halves that agree wholly
     assert isinstance(found["noise_ceiling"], float)

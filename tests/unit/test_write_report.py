@@ -1,11 +1,13 @@
 import json
 import re
+import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import synthetic_results as synthetic
 from browser import chromium
@@ -174,6 +176,18 @@ def test_the_printed_level_is_compared(report: Path) -> None:
 def test_writing_twice_gives_the_same_bytes(report: Path) -> None:
     before = report.read_bytes()
     assert make_report(report.parent).read_bytes() == before
+
+
+def test_adaptive_continuations_are_told(report: Path, tmp_path: Path) -> None:
+    assert "Continuations were drawn until" not in flat(page_of(report))
+    folder = shutil.copytree(report.parent, tmp_path / "study")
+    table = folder / "tables" / "values.parquet"
+    drawn = pl.read_parquet(table).with_columns(n_fewest=pl.lit(8), n_continuations=pl.lit(64), n_mean=pl.lit(21.26))
+    drawn.write_parquet(table)
+    write_report.main(report_arguments(folder, CONFIG))
+    text = flat(page_of(folder / "report.html"))
+    assert "8 to 64, mean 21.3" in text
+    assert text.count("Continuations were drawn until the interval of a value was narrow enough") == 1
 
 
 def test_a_study_without_a_single_number_says_so(tmp_path: Path) -> None:

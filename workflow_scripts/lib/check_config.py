@@ -122,6 +122,7 @@ def depth(data: Any, path: KeyPath) -> int:
 def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
     """Faults that a schema cannot see; `config` is filled."""
     yield from run_faults(config)
+    yield from value_faults(config)
     yield from intervention_faults(config)
     yield from application_faults(config)
     used = {pair(run) for run in config["rollouts"]["runs"]}
@@ -147,6 +148,14 @@ def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
         for number, layer in enumerate(config["figures"][figure]["layers"] or []):
             if layer not in dumped:
                 yield ("figures", figure, "layers", number), f"layer {layer} is not in activations.layers; add it there"
+
+
+def value_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """A first round of continuations that is above the budget of a boundary."""
+    how = config["values"]["adaptive"]
+    if how and how["first"] > how["budget"]:
+        fault = f"{how['first']} is above values.adaptive.budget, {how['budget']}; lower it, or raise the budget"
+        yield ("values", "adaptive", "first"), fault
 
 
 def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:

@@ -5,6 +5,9 @@ they helped to pick them. Split halves then promise too much: on pure noise, wit
 0.3, a ceiling of 0.85. So the picking is simulated instead: the joint distribution of the true values at the two ends
 of a paragraph is estimated from the counts (a mixture over a grid, by maximum likelihood), and what is measured, and
 kept, is drawn from it.
+
+How many continuations were drawn may have depended on them (`lib.sequential`). The likelihood of the true values is the
+same for that: it knows the counts alone. What would be measured is drawn as it was drawn, round by round.
 """
 
 import numpy as np
@@ -12,6 +15,7 @@ import polars as pl
 from jaxtyping import Float, Int
 from scipy.stats import binom
 
+from workflow_scripts.lib.sequential import Design, draw_estimates
 from workflow_scripts.lib.statistics import Estimate, spearman
 
 Array = np.ndarray
@@ -19,26 +23,30 @@ GRID = np.linspace(0, 1, 33)
 STEPS = 500
 DRAWS = 50_000
 RESPONSE = ["problem_id", "sample"]
+COUNTS = ["n_right", "n"]
 
 
-def kept_ceiling(values: pl.DataFrame, gamma: float, min_abs_delta: float, rng: np.random.Generator) -> Estimate:
+def kept_ceiling(
+    values: pl.DataFrame, design: Design, gamma: float, min_abs_delta: float, rng: np.random.Generator
+) -> Estimate:
     """Spearman correlation of true and measured TD errors among paragraphs with a large measured one.
 
     No predictor can do better. `values` is a values table, whole or of some problems. An estimate without interval,
     somewhat too high rather than too low where continuations are few: the mixture takes part of the noise for truth.
     """
-    before = pl.col("n_right").shift(1).over(RESPONSE).alias("before")
+    before = [pl.col(name).shift(1).over(RESPONSE).alias(f"{name}_before") for name in COUNTS]
     ends = values.sort(*RESPONSE, "boundary").with_columns(before).filter(pl.col("delta").is_not_null())
     if ends["kept"].sum() < 3:
         return Estimate(None, None, None, f"{ends['kept'].sum()} kept paragraphs: too few for a correlation")
-    n = int(values["n"].max())  # type: ignore[arg-type]
     parts = []
     for exact in (False, True):
         part = ends.filter((pl.col("n") == 0) == exact)
-        after = part["value"].cast(pl.Int64) if exact else part["n_right"]
         if len(part):
+            first = part.select("n_right_before", "n_before")
+            last = part.select(pl.col("value").cast(pl.Int64), "n") if exact else part.select(COUNTS)
+            counts = np.hstack([first.to_numpy(), last.to_numpy()])
             draws = round(DRAWS * len(part) / len(ends))
-            parts.append(draw_td_errors(part["before"].to_numpy(), after.to_numpy(), n, exact, gamma, draws, rng))
+            parts.append(draw_td_errors(counts, design, exact, gamma, draws, rng))
     true, measured = np.concatenate(parts, axis=1)
     picked = np.abs(measured) > min_abs_delta
     reached = float(spearman(true[picked], measured[picked]))
@@ -48,9 +56,8 @@ def kept_ceiling(values: pl.DataFrame, gamma: float, min_abs_delta: float, rng: 
 
 
 def draw_td_errors(
-    before: Int[Array, " paragraphs"],
-    after: Int[Array, " paragraphs"],
-    n: int,
+    counts: Int[Array, "paragraphs 4"],
+    design: Design,
     exact: bool,
     gamma: float,
     draws: int,
@@ -58,17 +65,19 @@ def draw_td_errors(
 ) -> Float[Array, "2 draws"]:
     """True and measured TD errors of paragraphs like the observed ones.
 
-    The ends of those had `before` and `after` of `n` continuations right. With `exact`, `after` is the reward of the
-    response, which ends there.
+    `counts` are the right continuations, and all, at the start and the end of those. With `exact` the response ends
+    there, and its reward stands for the right ones.
     """
-    trials = np.asarray(binom.pmf(np.arange(n + 1)[:, None], n, GRID))  # probability of each count at each true value
-    kinds, counts = np.unique(np.stack([before, after]), axis=1, return_counts=True)
-    ends, end_values = (np.eye(2), np.array([0.0, 1.0])) if exact else (trials, GRID)
-    likelihood = (trials[kinds[0]][:, :, None] * ends[kinds[1]][:, None, :]).reshape(len(counts), -1)
-    cells = rng.choice(likelihood.shape[1], size=draws, p=mixture(likelihood, counts))
+    kinds, often = np.unique(counts, axis=0, return_counts=True)
+    right, n, end_right, end_n = kinds.T[:, :, None]
+    end_values = np.array([0.0, 1.0]) if exact else GRID
+    starts = np.asarray(binom.pmf(right, n, GRID))
+    ends = np.asarray((end_right == end_values) if exact else binom.pmf(end_right, end_n, GRID))
+    likelihood = (starts[:, :, None] * ends[:, None, :]).reshape(len(often), -1)
+    cells = rng.choice(likelihood.shape[1], size=draws, p=mixture(likelihood, often))
     first, second = GRID[cells // len(end_values)], end_values[cells % len(end_values)]
-    measured_end = second if exact else rng.binomial(n, second) / n
-    return np.stack([gamma * second - first, gamma * measured_end - rng.binomial(n, first) / n])
+    measured_end = second if exact else draw_estimates(design, second, rng)
+    return np.stack([gamma * second - first, gamma * measured_end - draw_estimates(design, first, rng)])
 
 
 def mixture(likelihood: Float[Array, "kinds cells"], counts: Int[Array, " kinds"]) -> Float[Array, " cells"]:

@@ -74,6 +74,7 @@ class Values(Section):
     n_problems: int
     shard_size: int
     n_continuations: int
+    adaptive: dict[str, Any] | None
     gamma: float
     min_abs_delta: float
     seed: int

@@ -246,7 +246,12 @@ class NoiseCeiling:
     reason: str | None = None
 
 
-def noise_ceiling(delta_a: Float[Array, " n"], delta_b: Float[Array, " n"], rank: bool = True) -> NoiseCeiling:
+def noise_ceiling(
+    delta_a: Float[Array, " n"],
+    delta_b: Float[Array, " n"],
+    rank: bool = True,
+    delta: Float[Array, " n"] | None = None,
+) -> NoiseCeiling:
     """The largest correlation that a predictor of the true TD error can have with the measured one (method, section 5).
 
     The two halves of the continuations give two measurements with independent errors, so their correlation is the
@@ -254,6 +259,9 @@ def noise_ceiling(delta_a: Float[Array, " n"], delta_b: Float[Array, " n"], rank
     lengthens it to N. A perfect predictor then correlates by the square root of that with what is measured, because
     corr(true, measured) = sd(true) / sd(measured) = sqrt(reliability). `rank` takes Spearman's correlation of the
     halves, for a ceiling beside Spearman's correlations; the formulas are exact for Pearson's, approximate for it.
+
+    `delta` is what is measured, where that rests on more than the two halves; how much longer it is than one of them
+    then follows from how far they lie apart (`lengthening`).
 
     Pairs with a NaN are left out. Give it all paragraphs: picking those with a large measured |delta| picks those where
     the errors of both halves point the same way, and even pure noise then looks reliable. `lib.kept_ceiling` is for
@@ -268,5 +276,22 @@ def noise_ceiling(delta_a: Float[Array, " n"], delta_b: Float[Array, " n"], rank
         return NoiseCeiling(None, None, None, "one half gives the same TD error everywhere")
     if half <= 0:
         return NoiseCeiling(half, None, None, "the halves do not agree: the TD errors cannot be told from noise")
-    reliability = spearman_brown(half)
+    longer = (
+        2.0 if delta is None else lengthening(delta_a[present], delta_b[present], np.asarray(delta, float)[present])
+    )
+    if np.isnan(longer):
+        return NoiseCeiling(half, None, None, "the halves lie no further apart than what is measured from all")
+    reliability = spearman_brown(half, longer)
     return NoiseCeiling(half, reliability, float(np.sqrt(reliability)))
+
+
+def lengthening(half_a: Float[Array, " n"], half_b: Float[Array, " n"], whole: Float[Array, " n"]) -> float:
+    """Mean squared error of the halves, in units of that of `whole`; 2 where `whole` is their mean, NaN if undefined.
+
+    Both halves are unbiased with independent errors, so the first is half their mean squared difference. `whole` is
+    what either half is expected to be, given all that was sampled (Rao and Blackwell), so its own error is what is left
+    of that without the halves' mean squared distance from it.
+    """
+    of_halves = float(np.mean((half_a - half_b) ** 2)) / 2
+    of_whole = of_halves - float(np.mean((half_a - whole) ** 2 + (half_b - whole) ** 2)) / 2
+    return of_halves / of_whole if of_whole > 0 else float("nan")
