@@ -45,7 +45,7 @@ def read_safetensors(
         sums = metadata.pop("checksums")
         if damaged := [name for name, tensor in tensors.items() if checksum(tensor) != sums[name]]:
             raise OSError(f"tensor {damaged[0]} is damaged")
-    except (OSError, SafetensorError) as error:
+    except (OSError, OverflowError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = one_line(error)
         raise UserError(f"{path}: not a readable safetensors file ({reason}); delete it and run again") from error
     return tensors, metadata
