@@ -146,6 +146,7 @@ MODULES = {
     "estimate_values.py": {"estimate_values": 1, **FROM_VALUES},
     "lib/check_config.py": {},
     "lib/one_run.py": {},
+    "lib/job_surroundings.py": {},
 }
 
 
