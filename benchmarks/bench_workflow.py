@@ -70,7 +70,7 @@ def run(copy: Path, *arguments: str) -> tuple[float, str]:
 def dry_run(copy: Path, study: str) -> None:
     """Time a dry run and print it beside its number of jobs."""
     seconds, printed = run(copy, "--dry-run", "--configfile", "config.yaml", study)
-    (jobs,) = re.findall(r"^total +(\d+)$", printed, flags=re.MULTILINE)
+    (jobs,) = set(re.findall(r"^total +(\d+)$", printed, flags=re.MULTILINE))  # said at the start and at the end
     print(f"dry run of {study}: {jobs} jobs, {seconds:.1f} s")
 
 
