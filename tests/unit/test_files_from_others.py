@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.unit.tiny_models import save_tiny_model
+from workflow_scripts.lib.checksums import PLACEHOLDER, fill
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
 from workflow_scripts.lib.prompts import build_prompt
 from workflow_scripts.lib.records import file_records, hub_records
 from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.tensors import read_safetensors
+from workflow_scripts.lib.tensors import header_length, read_safetensors
 
 
 class Trap:
@@ -107,10 +109,23 @@ HOSTILE = {
     "offsets beyond the file": header(json.dumps({"x": {**TENSOR, "data_offsets": [0, 10**12]}}).encode()),
     "offsets that disagree with the shape": header(json.dumps({"x": {**TENSOR, "shape": [2**40, 2**40]}}).encode()),
     "negative offsets": header(json.dumps({"x": {**TENSOR, "data_offsets": [-16, 0]}}).encode()),
-    "metadata that is no JSON": header(json.dumps({"__metadata__": {"model": "!!python"}, "x": TENSOR}).encode())[:-48],
-    "metadata without a bottom": header(json.dumps({"__metadata__": {"m": "[" * 10**5}, "x": TENSOR}).encode())[:-48],
     "a pickle": pickle.dumps(Trap()),
 }
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"model": "!!python"}, {"model": "[" * 10**5}, {"checksums": "[]"}, {"checksums": '{"x": 1}'}, {}]
+)
+def test_hostile_metadata_under_a_right_checksum_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("x.safetensors")
+    save_file({"x": torch.zeros(4)}, path, metadata=metadata | {"checksum": PLACEHOLDER})
+    fill(path, header_length(path))
+    with pytest.raises(UserError, match=r"^x\.safetensors: not a readable safetensors file \(") as caught:
+        read_safetensors(path)
+    assert "\n" not in str(caught.value) and "no checksum" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -39,7 +39,7 @@ def read_safetensors(
         if not (whole := intact(path, header_length(path))):
             raise OSError("has no checksum" if whole is None else "damaged or cut off")
         with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in file.metadata().items()}
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
         del metadata["checksum"]
         sums = metadata.pop("checksums")
