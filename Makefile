@@ -9,6 +9,8 @@ IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(IS_311)' 2>/dev/null && echo $$p && break; done)
 SUBMITS := $(if $(PROFILE),$(shell grep -l '^executor: *slurm' profiles/$(PROFILE)/profile.yaml 2>/dev/null))
 SNAKEMAKE := $(if $(SUBMITS),.venv-slurm,.venv)/bin/snakemake $(if $(PROFILE),--workflow-profile profiles/$(PROFILE)) $(if $(STUDY),--configfile config.yaml $(STUDY))
+# Snakemake evaluates expressions in a study that asks for it; the check reads studies as data and refuses that.
+LOOK := .venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY) > /dev/null
 LINTED := workflow_scripts tests benchmarks envs
 RULES := Snakefile rules/*.smk
 
@@ -22,9 +24,11 @@ help: ## List these commands
 	@echo 'PROFILE=slurm runs, or dry-runs, on a cluster.'
 
 run: env $(if $(SUBMITS),slurm) ## Run the study up to results/report.html
+	@$(LOOK)
 	@$(SNAKEMAKE) $(ARGS)
 
 dry-run: env $(if $(SUBMITS),slurm) ## List the jobs that `make run` would run, and why
+	@$(LOOK)
 	@$(SNAKEMAKE) --dry-run $(ARGS)
 
 plan: env ## Say what the study will cost and run nothing: jobs, tokens, hours, disk; GPU=h100 or another, or GPU=here

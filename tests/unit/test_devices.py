@@ -71,6 +71,7 @@ def test_several_devices_are_taken_together_or_not_at_all(start: Start) -> None:
     got(one)
     assert said(both) == said(other) == "waits for 2 of 2 GPUs: other jobs hold them"
     one.kill()
+    assert both.stdout is not None and other.stdout is not None
     (ready,), _, _ = select.select([both.stdout, other.stdout], [], [], 30)
     done, waiting = (both, other) if ready is both.stdout else (other, both)
     assert got(done) == "0,1" and waiting.poll() is None

@@ -17,8 +17,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     done = folder.with_suffix(".done")
     with FileLock(folder.with_suffix(".lock")):
         if not done.exists():
-            snakemake(make_study(folder), "--cores", "2")
-            done.touch()
+            printed = snakemake(make_study(folder), "--cores", "2")
+            done.write_text(printed.stdout + printed.stderr)
     return folder
 
 

@@ -29,6 +29,15 @@ SPECIAL = ["<unk>", "<pad>", "<eos>", "<user>", "<assistant>"]
 WORDS = ["\n\n", "one\n\n", "two\n\n", "\\boxed{1}", "\\boxed{2}", "one", "two", "plus", " "]
 CHAT = "{% for m in messages %}<user>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 N_PROBLEMS, N_VALUED, N_MASKED = 96, 64, 64
+SECRETS = {
+    "HF_TOKEN": "hf_SentinelOfTheHubToken0123456789",
+    "HUGGING_FACE_HUB_TOKEN": "hf_SentinelOfTheOldHubToken0123456",
+    "WANDB_API_KEY": "sentinel-of-wandb-0123456789",
+    "AWS_SECRET_ACCESS_KEY": "sentinel/of+aws/0123456789",
+    "http_proxy": "http://sentinel-user:sentinel-word@127.0.0.1:9",
+    "https_proxy": "http://sentinel-user:sentinel-word@127.0.0.1:9",
+}
+"""What no run may leave anywhere; every run has them in its environment. Each part of them has the word `sentinel`."""
 
 
 def write_model(folder: Path, seed: int = 0) -> None:
@@ -163,7 +172,7 @@ def make_study(folder: Path, model: Path | None = None) -> Path:
 def environment() -> dict[str, str]:
     """The environment of a run: no network, and no trace of the run that the tests may themselves be part of."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("REWARD_SUBSYSTEM_")}
-    return {**kept, "HF_HUB_OFFLINE": "1"}
+    return {"HF_HUB_OFFLINE": "1", **kept, **SECRETS}
 
 
 def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

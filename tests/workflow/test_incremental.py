@@ -197,6 +197,7 @@ MODULES = {
     "lib/costs.py": {"write_provenance": 1},
     "plan_costs.py": {},
     "lib/one_run.py": {},
+    "lib/job_surroundings.py": {},
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.errors import UserError, redact
 from workflow_scripts.lib.models import read_architecture
 from workflow_scripts.lib.records import ENDINGS, file_records, url_ending
 from workflow_scripts.lib.schema import Path as KeyPath
@@ -90,16 +90,19 @@ def read_yaml(path: str | Path) -> Any:
     """Parse a YAML file.
 
     Raises:
-        UserError: it does not exist or is not YAML.
+        UserError: it does not exist, is not YAML, or wants to be executed.
     """
     try:
-        return yaml.safe_load(Path(path).read_text())
+        data = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
         raise UserError(f"{path}: {line}not YAML ({getattr(error, 'problem', error)}); mend the line") from error
+    if isinstance(data, dict) and "__use_yte__" in data:  # Snakemake would evaluate expressions in it as Python
+        raise UserError(f"{path}: __use_yte__: a configuration is data and may not compute; write its values out")
+    return data
 
 
 def fault_at(path: KeyPath, fault: str, sources: Sequence[tuple[str, Any]]) -> UserError:
@@ -121,6 +124,7 @@ def depth(data: Any, path: KeyPath) -> int:
 
 def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
     """Faults that a schema cannot see; `config` is filled."""
+    yield from secret_faults(config)
     yield from run_faults(config)
     yield from value_faults(config)
     yield from intervention_faults(config)
@@ -131,6 +135,17 @@ def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
         yield from found or layer_faults(name, config["models"][name], config)
     for name in sorted({dataset for _, dataset in used}):
         yield from dataset_faults(name, config["datasets"][name])
+
+
+def secret_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
+    """Addresses with a password or a token inside: what is configured stands in results and logs."""
+    for kind in ("models", "datasets"):
+        for name, entry in config[kind].items():
+            for key in ("path", "url"):
+                if redact(entry.get(key) or "") != (entry.get(key) or ""):
+                    advice = "set HF_TOKEN for the hub, or fetch the file yourself and give its path"
+                    fault = f"holds a password or a token, which would get into results and logs; {advice}"
+                    yield (kind, name, key), fault
 
 
 def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:

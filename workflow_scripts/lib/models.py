@@ -153,6 +153,7 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
         "revision": config.revision,
         "dtype": getattr(torch, config.dtype),
         "trust_remote_code": config.trust_remote_code,
+        "use_safetensors": True,  # the other format is a pickle
         "output_loading_info": True,
     }
     options = {k: v for k, v in options.items() if v is not None}

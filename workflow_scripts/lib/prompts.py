@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workflow_scripts.lib.errors import UserError
+from jinja2 import TemplateError
+
+from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.models import INSTRUCTION, ModelConfig
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def build_prompt(
     line break, for base models without a template.
 
     Raises:
-        UserError: an unknown kind of prompt, or `chat` for a model without a template.
+        UserError: an unknown kind of prompt, or `chat` for a model without a template that works.
     """
     turn = wording.turn(question, INSTRUCTION if config.prompt == "qwen-boxed" else config.instruction)
     opening = wording.response_prefix
@@ -59,5 +61,8 @@ def build_prompt(
     if not tokenizer.chat_template:
         raise UserError(f"{config.path}: its tokenizer has no chat template; set models.{config.key}.prompt to plain")
     messages = [{"role": "user", "content": turn}]
-    prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    try:  # templates come with the model and run in Jinja's sandbox
+        prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    except TemplateError as error:
+        raise UserError(f"{config.path}: its chat template fails ({one_line(error)}); mend it or set prompt") from error
     return prompt + (list(tokenizer(opening, add_special_tokens=False)["input_ids"]) if opening else [])

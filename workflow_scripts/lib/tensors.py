@@ -39,13 +39,13 @@ def read_safetensors(
         if not (whole := intact(path, header_length(path))):
             raise OSError("has no checksum" if whole is None else "damaged or cut off")
         with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in file.metadata().items()}
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             tensors = {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
         del metadata["checksum"]
         sums = metadata.pop("checksums")
         if damaged := [name for name, tensor in tensors.items() if checksum(tensor) != sums[name]]:
             raise OSError(f"tensor {damaged[0]} is damaged")
-    except (OSError, SafetensorError) as error:
+    except (OSError, OverflowError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = one_line(error)
         raise UserError(f"{path}: not a readable safetensors file ({reason}); delete it and run again") from error
     return tensors, metadata

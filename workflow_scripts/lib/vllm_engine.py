@@ -77,6 +77,7 @@ class VllmEngine:
             "revision": model.revision,
             "dtype": model.dtype,
             "trust_remote_code": model.trust_remote_code,
+            "load_format": "safetensors",  # the other formats are pickles
             "tensor_parallel_size": max(1, options.gpus),
             "enforce_eager": options.eager if options.eager is not None else not on_gpu,
             "max_num_seqs": options.batch_size,

@@ -84,7 +84,7 @@ class MaskedLoader(DefaultModelLoader):
     """
 
     def __init__(self, load_config: LoadConfig) -> None:
-        load_config.load_format = "auto"
+        load_config.load_format = "safetensors"
         super().__init__(load_config)
 
     def load_model(self, vllm_config: VllmConfig, model_config: ModelConfig, prefix: str = "") -> nn.Module:
