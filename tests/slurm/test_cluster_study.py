@@ -20,7 +20,7 @@ def test_the_study_on_the_cluster_gives_the_records_of_a_local_run(
     assert rules(folder) == {}
     jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(folder)]
     assert {job["JobState"] for job in jobs} == {"COMPLETED"} and len(jobs) == expected.total()
-    holding = {rule_of(job["Comment"]) for job in jobs if "gres/gpu" in job["TRES"]}
+    holding = {rule_of(job["Comment"]) for job in jobs if "gpu" in job.get("TresPerJob", "")}
     wanting = rules_with_a_gpu(folder) & set(expected)
     assert holding == wanting and {job["Partition"] for job in jobs if rule_of(job["Comment"]) in holding} == {"gpu"}
     assert {job["Partition"] for job in jobs if rule_of(job["Comment"]) not in holding} == {"cpu"}
