@@ -52,7 +52,7 @@ def small_disk(study: Path) -> Iterator[Path]:
     results.rename(kept)
     results.mkdir()
     size = sum(path.stat().st_size // 4096 + 1 for path in kept.rglob("*")) * 4096
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size * 2}", "tmpfs", results]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size * 2}", "tmpfs", str(results)]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
