@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if dataset.answer == "instructions":
         check_instructions(problems)
     start = arguments.shard * dataset.shard_size
-    about = encoded("problems", {"dataset": dataset.key})
+    about = encoded("problems", {"dataset": dataset.key}, shard=arguments.shard)
     recorded = about | {"content": content(problems[start : dataset.n_problems])}
     write_parquet(tabulate(problems[: dataset.n_problems], params.split)[start:], arguments.output, recorded)
 
