@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.timing import machine
-from workflow_scripts.continue_paragraphs import Sampler, collect_prefixes
+from workflow_scripts.continue_paragraphs import Place, Sampler, collect_prefixes
 from workflow_scripts.lib.check_config import read_yaml, with_defaults
 from workflow_scripts.lib.engine import EngineOptions, Sampling
 from workflow_scripts.lib.engines import load_engine
@@ -46,7 +46,7 @@ def sample(run: str, folder: Path, responses: int, counts: Sequence[int], batch_
     engine = load_engine(how["engine"], model, EngineOptions(batch_size))
     sampling = Sampling(how["temperature"], how["top_p"], how["max_tokens"], how["stop"], logprobs=False)
     prefixes = collect_prefixes(rollouts, paragraphs)
-    columns: dict[str, dict[object, list[int]]] = {}
+    columns: dict[str, dict[Place, list[int]]] = {}
     for seed, (kind, count) in enumerate(zip(("truth", "own"), counts, strict=True), start=1):
         grader = Grader(entry["answer"])
         opening = entry["response_prefix"]

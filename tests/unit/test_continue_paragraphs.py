@@ -215,7 +215,7 @@ def test_no_tokens_left_is_a_wrong_and_empty_continuation(rollouts, tables, engi
         assert [one.token_ids for one in found[id(prefix)]] == [[], []]
 
 
-ADAPTIVE = {"first": 4, "budget": 12, "half_width": 0.3}
+ADAPTIVE: dict[str, Any] = {"first": 4, "budget": 12, "half_width": 0.3}
 LOOKS = (4, 6, 9, 12)
 
 

@@ -1,6 +1,7 @@
 """Values and TD errors by hand, and on a Markov chain of paragraphs whose state values are known."""
 
 import json
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -184,8 +185,8 @@ def test_boundaries_that_stop_where_the_design_does_not_are_refused(spoil):
 def test_adaptive_values_are_unbiased_where_plain_shares_are_not():
     found = markov_values(3000, None).filter(pl.col("n") > 0)
     side = pl.when(pl.col("truth") < 0.5).then(1).otherwise(-1)
-    error = found.select(((pl.col("value") - pl.col("truth")) * side).alias("e"))["e"]
-    plain = found.select(((pl.col("n_right") / pl.col("n") - pl.col("truth")) * side).alias("e"))["e"]
+    error = found.select((pl.col("value") - pl.col("truth")) * side).to_series().to_numpy()
+    plain = found.select((pl.col("n_right") / pl.col("n") - pl.col("truth")) * side).to_series().to_numpy()
     noise = error.std() / np.sqrt(len(error))
     assert abs(error.mean()) < 3 * noise < abs(plain.mean())
     assert found.select(pl.col("value").is_between("ci_low", "ci_high").all()).item()
@@ -249,7 +250,7 @@ def markov_tables(n_responses: int, n_continuations: int) -> tuple[dict[str, pl.
     return tables, np.concatenate(truth)
 
 
-ADAPTIVE = {"first": 8, "budget": 32, "half_width": 0.2}
+ADAPTIVE: dict[str, Any] = {"first": 8, "budget": 32, "half_width": 0.2}
 DESIGN = Design(**ADAPTIVE)
 
 
