@@ -108,7 +108,7 @@ def context(arguments: argparse.Namespace, config: dict[str, Any], table: pl.Dat
     here = machine()
     models = {name: config["models"][name] for name in used_models(config)}
     datasets = {pair(run)[1] for run in config["rollouts"]["runs"]}
-    problems = [path for path in arguments.problems if path.stem in datasets]
+    problems = [path for path in arguments.problems if path.parent.name in datasets]
     public = without_secrets(config)
     return {
         "study": config["study"],

@@ -116,6 +116,7 @@ def test_the_file_says_what_it_holds(trained: tuple[dict[str, torch.Tensor], dic
     assert 0 in lengths
     assert metadata == IDENTITY | {
         "losses": metadata["losses"],
+        "origins": metadata["origins"],
         "kind": "ntp",
         "config": SECTION,
         "layers": [PLANTED, NOISE],
@@ -124,6 +125,7 @@ def test_the_file_says_what_it_holds(trained: tuple[dict[str, torch.Tensor], dic
         "n_validation": sum(lengths[::5]),
     }
     assert [entry["layer"] for entry in metadata["losses"]] == [PLANTED, NOISE]
+    assert len(set(metadata["origins"])) == 2
 
 
 def test_planted_tokens_are_learned_and_noise_is_not(trained: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> None:

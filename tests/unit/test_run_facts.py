@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from workflow_scripts import write_provenance
 from workflow_scripts.lib import costs
 from workflow_scripts.lib.check_config import with_defaults
 from workflow_scripts.lib.plan_jobs import Job
+from workflow_scripts.lib.problems import Problem, content
 from workflow_scripts.lib.run_facts import commit, seeds, without_secrets
+from workflow_scripts.lib.tables import write_parquet
 
 PASSWORD = "hf_neverToBeSeen"
 
@@ -70,6 +73,9 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+PROBLEMS = [Problem(name, f"What is {name}?", "1", None, "x.jsonl: line 1") for name in "pq"]
+
+
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page of a study of one rule, whose name and addresses are meant to do harm."""
@@ -90,9 +96,10 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table = costs.costs(config, [job], "h100", holds_gpus=True)
     (row,) = table.to_dicts()
     assert (row["generated"], row["read"], row["gpu_hours"], row["recorded"]) == (5, 3, 2.0, 1)
-    (tmp_path / "d.parquet").touch()
-    pl.DataFrame({"problem_id": ["p"]}).write_parquet(tmp_path / "d.parquet", metadata={"content": "c0ffee"})
-    arguments: dict[str, Any] = {"problems": [tmp_path / "d.parquet"], "probes": [], "tables": [], "report": samples}
+    shards = [tmp_path / "d" / f"{shard}.parquet" for shard in (0, 1)]
+    for one, path in zip(PROBLEMS, shards, strict=True):
+        write_parquet(pl.DataFrame([asdict(one)], schema_overrides={"spec": pl.String}), path)
+    arguments: dict[str, Any] = {"problems": shards, "probes": [], "tables": [], "report": samples}
     monkeypatch.setenv("HF_TOKEN", PASSWORD)
     values = write_provenance.context(write_provenance.argparse.Namespace(**arguments), config, table, "NVIDIA H100")
     path = tmp_path / "provenance.html"
@@ -106,7 +113,7 @@ def test_the_page_is_sound_loads_nothing_and_tells_no_secret(page: Path) -> None
     assert found.open == [] and all(target.startswith("data:") for target in found.loaded)
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "default-src &#39;none&#39;" not in text
     assert PASSWORD not in text and "[left out]@host/x.jsonl" in text
-    for told in ("abc123", "c0ffee", "2.0 h", "1 of 1", "2\N{NARROW NO-BREAK SPACE}048 MiB", "NVIDIA H100"):
+    for told in ("abc123", content(PROBLEMS), "2.0 h", "1 of 1", "2\N{NARROW NO-BREAK SPACE}048 MiB", "NVIDIA H100"):
         assert told in text, told
 
 

@@ -180,6 +180,7 @@ PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliabilit
 MODULES = {
     "lib/plotting.py": {**PLOTS, **REPORT},
     "lib/claims.py": CLAIMS,
+    "lib/reuse.py": {"measure_neurons": 1, **FROM_ACTIVATIONS},
     "lib/step_scores.py": SEARCH,
     "lib/transfer.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
     "score.py": {},  # a tool of its own

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from workflow_scripts.lib.files import sha256
+from workflow_scripts.lib.problems import Problem, content
+from workflow_scripts.lib.tables import read_parquet
 from workflow_scripts.lib.tensors import read_metadata
 
 SECRET = re.compile(
@@ -62,18 +62,22 @@ def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str
 
 
 def dataset_facts(datasets: dict[str, Any], problems: Iterable[Path]) -> list[dict[str, Any]]:
-    """Source and revision of the used data sets, with the SHA-256 of the problems that were read."""
+    """Source and revision of the used data sets, with the SHA-256 of their problems, from all shards."""
     found = []
+    shards: dict[str, list[Path]] = {}
     for path in problems:
-        entry = datasets[path.stem]
+        shards.setdefault(path.parent.name, []).append(path)
+    for name, paths in shards.items():
+        entry, table = datasets[name], read_parquet(paths)
+        used = table.select("problem_id", "question", "gold", "spec", "place").iter_rows()
         found.append(
             {
-                "name": path.stem,
+                "name": name,
                 "source": entry["source"],
                 "place": entry["path"] or entry["url"] or entry["task"] or "",
                 "revision": entry["revision"] or "",
                 "n_problems": entry["n_problems"],
-                "content": pl.read_parquet_metadata(path).get("content", ""),
+                "content": content(Problem(*row) for row in used),
             }
         )
     return found
