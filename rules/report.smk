@@ -278,8 +278,8 @@ rule write_provenance:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
         gpu=0,
         sizes=canonical(SIZES),
     params:
