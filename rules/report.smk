@@ -257,9 +257,8 @@ rule write_provenance:
             *of_runs("results/probes/{model}/{dataset}/value.safetensors", "value_probes"),
             *of_runs("results/probes/{model}/{dataset}/dopamine.safetensors", "dopamine_probes"),
         ],
-        problems=expand(
-            "results/problems/{dataset}.parquet",
-            dataset=dict.fromkeys(dataset for _, dataset in runs("rollouts")),
+        problems=list(
+            dict.fromkeys(every_shard("results/problems/{dataset}/{shard}.parquet", "rollouts", dataset_shards))
         ),
         records=[*RECORDS, *FIGURES],
         template="report/provenance.html",

@@ -1,5 +1,6 @@
 """What the provenance page tells, and what it must not."""
 
+import hashlib
 import json
 import subprocess
 from html.parser import HTMLParser
@@ -90,9 +91,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table = costs.costs(config, [job], "h100", holds_gpus=True)
     (row,) = table.to_dicts()
     assert (row["generated"], row["read"], row["gpu_hours"], row["recorded"]) == (5, 3, 2.0, 1)
-    (tmp_path / "d.parquet").touch()
-    pl.DataFrame({"problem_id": ["p"]}).write_parquet(tmp_path / "d.parquet", metadata={"content": "c0ffee"})
-    arguments: dict[str, Any] = {"problems": [tmp_path / "d.parquet"], "probes": [], "tables": [], "report": samples}
+    (tmp_path / "d").mkdir()
+    for shard, content in (("0", "c0ffee"), ("1", "other")):
+        pl.DataFrame({"problem_id": ["p"]}).write_parquet(
+            tmp_path / f"d/{shard}.parquet", metadata={"content": content}
+        )
+    problems = [tmp_path / "d/0.parquet", tmp_path / "d/1.parquet"]
+    arguments: dict[str, Any] = {"problems": problems, "probes": [], "tables": [], "report": samples}
     monkeypatch.setenv("HF_TOKEN", PASSWORD)
     values = write_provenance.context(write_provenance.argparse.Namespace(**arguments), config, table, "NVIDIA H100")
     path = tmp_path / "provenance.html"
@@ -106,7 +111,14 @@ def test_the_page_is_sound_loads_nothing_and_tells_no_secret(page: Path) -> None
     assert found.open == [] and all(target.startswith("data:") for target in found.loaded)
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "default-src &#39;none&#39;" not in text
     assert PASSWORD not in text and "[left out]@host/x.jsonl" in text
-    for told in ("abc123", "c0ffee", "2.0 h", "1 of 1", "2\N{NARROW NO-BREAK SPACE}048 MiB", "NVIDIA H100"):
+    for told in (
+        "abc123",
+        hashlib.sha256(b"c0ffee\nother").hexdigest(),
+        "2.0 h",
+        "1 of 1",
+        "2\N{NARROW NO-BREAK SPACE}048 MiB",
+        "NVIDIA H100",
+    ):
         assert told in text, told
 
 

@@ -1,5 +1,6 @@
 """What a study was run with: versions, the project's own commit, models and data sets as the results name them."""
 
+import hashlib
 import re
 import subprocess
 from collections.abc import Iterable
@@ -62,21 +63,21 @@ def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str
 
 
 def dataset_facts(datasets: dict[str, Any], problems: Iterable[Path]) -> list[dict[str, Any]]:
-    """Source and revision of the used data sets, with the SHA-256 of the problems that were read."""
-    found = []
+    """Source and revision of the used data sets, with one hash over those that the shards of their problems bear."""
+    contents: dict[str, list[str]] = {}
     for path in problems:
-        entry = datasets[path.stem]
-        found.append(
-            {
-                "name": path.stem,
-                "source": entry["source"],
-                "place": entry["path"] or entry["url"] or entry["task"] or "",
-                "revision": entry["revision"] or "",
-                "n_problems": entry["n_problems"],
-                "content": pl.read_parquet_metadata(path).get("content", ""),
-            }
-        )
-    return found
+        contents.setdefault(path.parent.name, []).append(pl.read_parquet_metadata(path).get("content", ""))
+    return [
+        {
+            "name": name,
+            "source": datasets[name]["source"],
+            "place": datasets[name]["path"] or datasets[name]["url"] or datasets[name]["task"] or "",
+            "revision": datasets[name]["revision"] or "",
+            "n_problems": datasets[name]["n_problems"],
+            "content": hashlib.sha256("\n".join(found).encode()).hexdigest() if all(found) else "",
+        }
+        for name, found in contents.items()
+    ]
 
 
 def seeds(config: dict[str, Any]) -> list[tuple[str, str]]:
