@@ -120,6 +120,7 @@ def test_the_page_is_sound_loads_nothing_and_tells_no_secret(page: Path) -> None
         "NVIDIA H100",
     ):
         assert told in text, told
+    assert hashlib.sha256(b"c0ffee\nother").hexdigest() in text
 
 
 @pytest.mark.parametrize("size", ["1100,900", "500,900"])
