@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.lib.check_config import pair, read_yaml
+from workflow_scripts.lib.check_config import read_yaml
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.costs import costs, on_a_cluster
 from workflow_scripts.lib.errors import run_main
@@ -107,8 +107,6 @@ def context(arguments: argparse.Namespace, config: dict[str, Any], table: pl.Dat
     """Everything that the template reads."""
     here = machine()
     models = {name: config["models"][name] for name in used_models(config)}
-    datasets = {pair(run)[1] for run in config["rollouts"]["runs"]}
-    problems = [path for path in arguments.problems if path.parent.name in datasets]
     public = without_secrets(config)
     return {
         "study": config["study"],
@@ -125,7 +123,7 @@ def context(arguments: argparse.Namespace, config: dict[str, Any], table: pl.Dat
             "disk": short(table["disk"].sum()),
         },
         "models": model_facts({name: public["models"][name] for name in models}, arguments.probes),
-        "datasets": dataset_facts(public["datasets"], problems),
+        "datasets": dataset_facts(public["datasets"], arguments.problems),
         "seeds": seeds(config),
         "hashes": hashes([*arguments.tables, *arguments.probes, arguments.report]),
         "config": yaml.safe_dump(public, sort_keys=False, allow_unicode=True, width=100),

@@ -1,20 +1,15 @@
 """What a study was run with: versions, the project's own commit, models and data sets as the results name them."""
 
-import re
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.lib.errors import redact
 from workflow_scripts.lib.files import sha256
 from workflow_scripts.lib.problems import Problem, content
 from workflow_scripts.lib.tables import read_parquet
 from workflow_scripts.lib.tensors import read_metadata
-
-SECRET = re.compile(
-    r"(://)[^/@\s]+(@)|([?&][^=&\s]*(?:key|token|secret|signature|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE
-)
-"""What may hide in an address: a name and password before the host, a key among its arguments."""
 
 
 def commit(folder: Path) -> str | None:
@@ -35,12 +30,12 @@ def commit(folder: Path) -> str | None:
 
 
 def without_secrets(value: Any) -> Any:
-    """A configuration whose addresses are without passwords and keys."""
+    """A configuration whose texts are without secrets, by `lib.errors.redact`."""
     if isinstance(value, dict):
         return {key: without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [without_secrets(inner) for inner in value]
-    return SECRET.sub(r"\1\3[left out]\2", value) if isinstance(value, str) else value
+    return redact(value) if isinstance(value, str) else value
 
 
 def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str, str]]:
