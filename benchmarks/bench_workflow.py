@@ -53,7 +53,7 @@ def many_data_sets(folder: Path, count: int) -> tuple[dict[str, Any], list[str]]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         entry = {"source": "file", "url": path.as_uri(), "sha256": digest, "fields": fields}
         entries[f"set{number}"] = {**entry, "n_problems": 10, "answer": "math"}
-    return {"datasets": entries}, [f"results/problems/{name}.parquet" for name in entries]
+    return {"datasets": entries}, [f"results/problems/{name}/0.parquet" for name in entries]
 
 
 def run(copy: Path, *arguments: str) -> tuple[float, str]:

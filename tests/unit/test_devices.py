@@ -67,8 +67,9 @@ def test_processes_get_disjoint_devices_and_wait_for_more(start: Start) -> None:
 
 
 def test_several_devices_are_taken_together_or_not_at_all(start: Start) -> None:
-    one, both, other = start(1), start(2), start(2)
+    one = start(1)
     got(one)
+    both, other = start(2), start(2)
     assert said(both) == said(other) == "waits for 2 of 2 GPUs: other jobs hold them"
     one.kill()
     assert both.stdout is not None and other.stdout is not None

@@ -15,7 +15,7 @@ import pytest
 from tests.workflow.study import SECRETS, configuration, environment, snakemake, write_config
 
 TAG = '!!python/object/apply:os.mkdir ["sprung"]'
-NASTY = 'it\'s; mkdir sprung $(mkdir sprung) `mkdir sprung` "&" * {x} %s'
+NASTY = 'it\'s; mkdir sprung $(mkdir sprung) `mkdir sprung` "&" * %s'
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_failing_download_does_not_tell(unrun: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        done = snakemake(unrun, "--cores", "1", "results/problems/coins.parquet", check=False)
+        done = snakemake(unrun, "--cores", "1", "results/problems/coins/0.parquet", check=False)
         server.shutdown()
     assert any(SECRETS["HF_TOKEN"] in told for told in Echo.heard)
     assert done.returncode != 0 and "error: owner/data: part test" in done.stderr
