@@ -102,7 +102,7 @@ def write(rows: pl.DataFrame, output: Path) -> None:
     Raises:
         UserError: it names none.
     """
-    writers = {".csv": rows.write_csv, ".json": rows.write_json, ".parquet": rows.write_parquet}
+    writers: dict[str, Any] = {".csv": rows.write_csv, ".json": rows.write_json, ".parquet": rows.write_parquet}
     if output.suffix not in writers:
         raise UserError(f"--output {output}: the name must end in {', '.join(writers)}")
     with atomic_path(output) as path:

@@ -108,6 +108,7 @@ def context(arguments: argparse.Namespace, config: dict[str, Any], table: pl.Dat
     here = machine()
     models = {name: config["models"][name] for name in used_models(config)}
     public = without_secrets(config)
+    total = table.select("recorded", "seconds", "gpu_hours", "disk").sum().row(0, named=True)
     return {
         "study": config["study"],
         "commit": commit(Path.cwd()),
@@ -117,10 +118,10 @@ def context(arguments: argparse.Namespace, config: dict[str, Any], table: pl.Dat
         "device": device,
         "costs": cost_rows(table),
         "totals": {
-            "jobs": table["recorded"].sum(),
-            "seconds": duration(table["seconds"].sum()),
-            "gpu_hours": tenths(table["gpu_hours"].sum()),
-            "disk": short(table["disk"].sum()),
+            "jobs": total["recorded"],
+            "seconds": duration(total["seconds"]),
+            "gpu_hours": tenths(total["gpu_hours"]),
+            "disk": short(total["disk"]),
         },
         "models": model_facts({name: public["models"][name] for name in models}, arguments.probes),
         "datasets": dataset_facts(public["datasets"], arguments.problems),

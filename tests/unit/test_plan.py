@@ -151,7 +151,7 @@ def test_a_local_model_says_its_size_itself() -> None:
     assert (found.hidden_size, found.n_layers) == (192, 6)
     weights = Path("resources/models/grpo/model.safetensors").stat().st_size
     assert 0.99 * weights < 2 * found.parameters < weights
-    stated = {"parameters": 2.0, "hidden_size": 1, "n_layers": 1, "vocabulary": 1, "key_width": 1}
+    stated: dict[str, Any] = {"parameters": 2.0, "hidden_size": 1, "n_layers": 1, "vocabulary": 1, "key_width": 1}
     assert sizes({"a": {"path": "o/a", "size": stated}, "b": {"path": "o/b", "size": None}}) == {"a": Size(**stated)}
 
 

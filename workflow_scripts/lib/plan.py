@@ -94,7 +94,7 @@ def plan(
         ranges = [planned(config, key, jobs, gpus[key], at, end) for end, at in enumerate(ends)]
         both = [value for name in QUANTITIES for value in (ranges[0][name], ranges[1][name])]
         rows.append((stage[key[0]], *key, jobs, left[key], *both))
-    order = {name: number for number, name in enumerate(stage)}
+    order: dict[Any, int] = {name: number for number, name in enumerate(stage)}
     rows.sort(key=lambda row: (order[row[1]], *row[2:4]))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 

@@ -93,8 +93,11 @@ def expected(config: dict[str, Any], assumptions: dict[str, Any], results: Path 
 def shares(assumptions: dict[str, Any], end: int) -> Shares:
     """Assumed shares and bytes at one end of their ranges."""
     several, each = assumptions["shares"], assumptions["bytes_per_token"]
+    kept, unparsed, reread = (several[name]["range"][end] for name in ("kept_paragraphs", "unparsed", "reread"))
     return Shares(
-        *(several[name]["range"][end] for name in ("kept_paragraphs", "unparsed", "reread")),
+        kept,
+        unparsed,
+        reread,
         each["rollouts"]["range"][end],
         each["responses"]["range"][end],
         end,
