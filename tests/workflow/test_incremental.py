@@ -289,7 +289,7 @@ def test_an_added_layer_or_seed_is_all_that_is_trained(study: Path, finished: Pa
         """Logs of a run up to the value probes."""
         edit(study, lambda config: config["activations"].update(layers=layers))
         edit(study, lambda config: config["value_probes"].update(seeds=seeds))
-        assert rules(study, VALUE_PROBES) == {"dump_activations": 2, "train_value_probes": 1}
+        assert rules(study, "--", VALUE_PROBES) == {"dump_activations": 2, "train_value_probes": 1}
         snakemake(study, "--cores", "2", VALUE_PROBES)
         logs = {"probes": "train_value_probes/tiny/coins", "0": "dump_activations/tiny/coins/0"}
         logs |= {"1": "dump_activations/tiny/coins/1"}
