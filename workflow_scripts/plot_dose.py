@@ -1,12 +1,9 @@
 """Rule `plot_dose`: accuracy against how many neurons are held, and how strongly, as pdf, svg and png."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib import pyplot as plt
@@ -17,12 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from workflow_scripts.lib import plotting
-from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.intervention_words import SELECTIONS, is_random
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.plot_table import plot_table
 
-NAME = "dose"
 WIDTH, HEIGHT = 7.4, 2.6
 WRAP = 40
 UNMASKED: dict[str, Any] = {"color": "#000000", "linestyle": (0, (1, 2)), "linewidth": 1.1}
@@ -199,16 +194,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the table and write the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="canonical JSON with figures.dose")
-    parser.add_argument("--table", required=True, type=Path, help="dose_response.parquet")
-    parser.add_argument("--output-dir", required=True, type=Path)
-    arguments = parser.parse_args(argv)
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(plotting.STYLE)
-    figure = draw(read_parquet(arguments.table), load(arguments.params).figures[NAME])
-    plotting.save(figure, arguments.output_dir, NAME)
-    plt.close(figure)
+    plot_table(argv, __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
 """Rule `plot_reliability`: share of right answers against the calibrated probability of one, as pdf, svg and png."""
 
-import argparse
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -16,11 +13,9 @@ from matplotlib.lines import Line2D
 
 from workflow_scripts.lib import plotting
 from workflow_scripts.lib.confidence_methods import METHODS
-from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.plot_table import plot_table
 
-NAME = "reliability"
 WIDTH, HEIGHT = 7.4, 4.6
 COLUMNS = 2
 WRAP = 40
@@ -151,16 +146,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the table and write the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="canonical JSON with figures.reliability")
-    parser.add_argument("--table", required=True, type=Path, help="reliability.parquet")
-    parser.add_argument("--output-dir", required=True, type=Path)
-    arguments = parser.parse_args(argv)
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(plotting.STYLE)
-    figure = draw(read_parquet(arguments.table), load(arguments.params).figures[NAME])
-    plotting.save(figure, arguments.output_dir, NAME)
-    plt.close(figure)
+    plot_table(argv, __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,9 @@
 """Rule `plot_transfer`: Figures 2 and 8 as pdf, svg and png, from the table `transfer` alone."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -15,12 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from workflow_scripts.lib import plotting
-from workflow_scripts.lib.config import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.plot_table import plot_table
 from workflow_scripts.lib.transfer import DATASETS, MODELS, ONE_SEED
 
-NAMES = ("fig2", "fig8")
 PER_ROW = 4
 WIDTH, HEIGHT = 2.5, 2.1
 WRAP = 30
@@ -200,18 +195,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the table and write both figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--params", required=True, help="canonical JSON with figures.fig2 and figures.fig8")
-    parser.add_argument("--table", required=True, type=Path, help="transfer.parquet")
-    parser.add_argument("--output-dir", required=True, type=Path)
-    arguments = parser.parse_args(argv)
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(plotting.STYLE)
-    table, sections = read_parquet(arguments.table), load(arguments.params).figures
-    for name in [name for name in NAMES if name in sections]:
-        figure = draw(table, sections[name])
-        plotting.save(figure, arguments.output_dir, name)
-        plt.close(figure)
+    plot_table(argv, __doc__, draw)
 
 
 if __name__ == "__main__":
