@@ -73,7 +73,10 @@ def write(folder: Path, rewards: np.ndarray = REWARDS, n: int = N, shard_size: i
 
 
 def files(folder: Path, *names: str) -> list[str]:
-    return [part for name in names for part in (f"--{name}", *sorted(map(str, folder.glob(f"{name}*"))))]
+    found = {
+        name: [str(path) for path in sorted(folder.glob(f"{name}*")) if ".kept." not in path.name] for name in names
+    }
+    return [part for name in names for part in (f"--{name}", *found[name])]
 
 
 def predict(

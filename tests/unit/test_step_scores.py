@@ -85,9 +85,9 @@ def test_a_pass_ends_with_the_layer_that_is_read_and_the_model_is_left_as_it_was
     for depth, block in enumerate(blocks):
         block.register_forward_hook(lambda *_, depth=depth: deepest.append(depth))
     states = read_states(PAIRS, Reading(model, layer, torch.float32, 10_000)).layers[layer]
-    assert max(deepest) == max(layer, 1) - 1
-    named = [Response(str(i), 0, *pair) for i, pair in enumerate(PAIRS)]
-    torch.testing.assert_close(states, dump(model, named, [layer], torch.float32, 10_000).layers[layer])
+    assert max(deepest, default=-1) == layer - 1
+    named, every = [Response(str(i), 0, *pair) for i, pair in enumerate(PAIRS)], [layer, len(blocks)]
+    torch.testing.assert_close(states, dump(model, named, every, torch.float32, 10_000).layers[layer])
     assert max(deepest) == len(blocks) - 1
 
 

@@ -4,10 +4,9 @@ A `Step` is a candidate paragraph in its place. Everything here works on lists o
 through a model together, and steps that are the same tokens get the same score, whatever batch they meet in.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor
 from workflow_scripts.lib.activations import Response, States, dump
 from workflow_scripts.lib.engine import Engine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import decoder_blocks
 from workflow_scripts.lib.normalization import paragraph_means, zscore_causal
 from workflow_scripts.lib.probes import Probes, outputs
 from workflow_scripts.lib.seeds import Part, generator
@@ -57,48 +55,10 @@ def distinct(items: Sequence[T]) -> tuple[list[T], list[int]]:
     return list(places), index
 
 
-class _FarEnough(Exception):
-    """The layer that is read has been computed."""
-
-
-class _Shallow:
-    """A model whose passes may end early, by `_FarEnough`."""
-
-    def __init__(self, model: "PreTrainedModel") -> None:
-        self.model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.model, name)
-
-    def base_model(self, **inputs: Any) -> None:
-        """A pass of which only what hooks have seen is left."""
-        with suppress(_FarEnough):
-            self.model.base_model(**inputs)
-
-
-@contextmanager
-def up_to(model: "PreTrainedModel", layer: int) -> Iterator[Any]:
-    """The model, its passes ended once `layer` is known: the layers of value and dopamine neurons are early ones."""
-    blocks = decoder_blocks(model)
-    if layer >= len(blocks):
-        yield model
-        return
-
-    def stop(*_: Any) -> None:
-        raise _FarEnough
-
-    handle = blocks[max(layer, 1)].register_forward_pre_hook(stop)  # layer 0 is what enters the first block
-    try:
-        yield _Shallow(model)
-    finally:
-        handle.remove()
-
-
 def read_states(responses: Sequence[tuple[Sequence[int], Sequence[int]]], reading: Reading) -> States:
     """States s_0..s_T of (prompt, response) pairs at the layer that is read."""
     named = [Response(str(place), 0, *pair) for place, pair in enumerate(responses)]
-    with up_to(reading.model, reading.layer) as shallow:
-        return dump(shallow, named, [reading.layer], reading.dtype, reading.batch_tokens)
+    return dump(reading.model, named, [reading.layer], reading.dtype, reading.batch_tokens)
 
 
 def paragraph_features(
