@@ -117,5 +117,5 @@ def test_other_errors_keep_their_traceback() -> None:
     def fail() -> None:
         raise OSError(5, "Input/output error")
 
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(SystemExit, match=r"(?s)^Traceback .*, in fail\n.*OSError: .*Input/output error$"):
         run_main(fail)

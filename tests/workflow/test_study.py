@@ -145,9 +145,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(finished: Path, study: Path) -> None:
-    for path in (study / "results" / "pruning").rglob("*.parquet"):
-        path.unlink()
-    first = start(study)
+    first = start(study, "--forcerun", "evaluate_value_pruning")
     refused = snakemake(study, "--cores", "1", check=False)
     assert first.poll() is None, "the first run ended before the second began"
     assert refused.returncode != 0
