@@ -41,7 +41,7 @@ def sample(run: str, folder: Path, responses: int, counts: Sequence[int], batch_
     how, entry = config["rollouts"], config["datasets"][dataset]
     rollouts = read_parquet(sorted((folder / "rollouts" / run).glob("*.parquet"))).head(responses)
     paragraphs = read_parquet(sorted((folder / "paragraphs" / run).glob("*.parquet")))
-    problems = read_parquet(folder / "problems" / f"{dataset}.parquet")
+    problems = read_parquet(sorted((folder / "problems" / dataset).glob("*.parquet")))
     known = {row["problem_id"]: row for row in problems.select("problem_id", "gold", "spec").to_dicts()}
     engine = load_engine(how["engine"], model, EngineOptions(batch_size))
     sampling = Sampling(how["temperature"], how["top_p"], how["max_tokens"], how["stop"], logprobs=False)

@@ -2,7 +2,7 @@
 
 By hand, for a table of responses with the columns problem_id, text and finish_reason ("stop" or "length"):
 
-    python -m workflow_scripts.grade_rollouts --problems results/problems/gsm8k.parquet --samples mine.parquet \\
+    python -m workflow_scripts.grade_rollouts --problems results/problems/gsm8k/*.parquet --samples mine.parquet \\
         --params '{"dataset": {"answer": "math", "response_prefix": ""}, "grading": {"allow_unsandboxed": false}}' \\
         --workers 2 --output graded.parquet
 """

@@ -51,7 +51,9 @@ def basis(config: dict[str, Any], device_key: str, results: Path | None, end: in
 
 def used_models(config: dict[str, Any]) -> list[str]:
     """The models that runs name, and the reference that a search scores against."""
-    return sorted({pair(run)[0] for run in config["rollouts"]["runs"]})
+    search = config["search"]
+    reference = {search["reference"]} - {None} if search["runs"] and "implicit_prm" in search["methods"] else set()
+    return sorted({pair(run)[0] for run in config["rollouts"]["runs"]} | reference)
 
 
 def setting(config: dict[str, Any], model: str, dataset: str, lengths: Lengths | None) -> Setting:
