@@ -17,15 +17,13 @@ from torch import Tensor
 from workflow_scripts.lib import normalization
 from workflow_scripts.lib.activations import Response, States, batches, dump
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.identity import VERSION
 from workflow_scripts.lib.probes import Probes, load, outputs, ranking
 from workflow_scripts.lib.pruning import pruned_outputs
 from workflow_scripts.lib.selections import selected_count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-IDENTITY = ("model", "revision", "fingerprint")
-"""What a probe and the model whose states it reads must agree on; the data set may be another."""
 
 NORMALIZATIONS = {"response": normalization.zscore_response, "causal": normalization.zscore_causal}
 """Those that need nothing but the answer itself."""
@@ -84,7 +82,7 @@ def open_probes(path: Path, kind: str, model: Mapping[str, Any], layer: int | No
     found = str(metadata.get("kind"))
     if found.partition("_")[0] != kind:
         raise UserError(f"{path}: holds {found} probes; name a file of {kind} probes with --{kind}")
-    for key in IDENTITY:
+    for key in VERSION:  # the data set may be another
         if metadata.get(key) != model[key]:
             told = f"its probes read a model whose {key} is {metadata.get(key)!r}, not {model[key]!r}"
             raise UserError(f"{path}: {told}; name probes of this very model with --{kind}, or another --run")
