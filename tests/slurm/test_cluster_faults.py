@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.runs import command, settings, submit
-from tests.workflow.study import differences, records, rules
+from tests.workflow.study import differences, inject, records, replace, rules
 
 SAMPLES = [f"results/samples/tiny/coins/{shard}.parquet" for shard in (0, 1)]
 ROLLOUTS = "results/rollouts/tiny/coins/0.parquet"
@@ -24,21 +24,6 @@ ENDED = {
     "grade_rollouts": "exceeded memory limit",
 }
 ONCE = "mkdir .{0} 2> /dev/null && sleep 300"
-
-
-def inject(folder: Path, **shell: str) -> None:
-    """Have the jobs of the named modules do something before their work. It is no part of a rule: it reruns nothing."""
-    # The shell looks at its own command, of which this is a part: the brackets keep the pattern from matching itself.
-    cases = "".join(f"*workflow_scripts[.]{module}*) {words};; " for module, words in shell.items())
-    prefix = f"case $BASH_EXECUTION_STRING in {cases}esac; "
-    replace(folder / "Snakefile", "shell.prefix(LAST_WORDS)", f"shell.prefix(LAST_WORDS + {prefix!r})")
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    """Change one place of a file."""
-    text = path.read_text()
-    assert text.count(old) == 1, (path, old)
-    path.write_text(text.replace(old, new))
 
 
 @contextmanager

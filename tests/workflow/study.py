@@ -169,6 +169,21 @@ def make_study(folder: Path, model: Path | None = None) -> Path:
     return folder
 
 
+def inject(folder: Path, **shell: str) -> None:
+    """Have the jobs of the named modules do something before their work. It is no part of a rule: it reruns nothing."""
+    # The shell looks at its own command, of which this is a part: the brackets keep the pattern from matching itself.
+    cases = "".join(f"*workflow_scripts[.]{module}*) {words};; " for module, words in shell.items())
+    prefix = f"case $BASH_EXECUTION_STRING in {cases}esac; "
+    replace(folder / "Snakefile", "shell.prefix(LAST_WORDS)", f"shell.prefix(LAST_WORDS + {prefix!r})")
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Change one place of a file."""
+    text = path.read_text()
+    assert text.count(old) == 1, (path, old)
+    path.write_text(text.replace(old, new))
+
+
 def environment() -> dict[str, str]:
     """The environment of a run: no network, and no trace of the run that the tests may themselves be part of."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("REWARD_SUBSYSTEM_")}

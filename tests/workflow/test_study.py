@@ -21,6 +21,7 @@ from tests.workflow.study import (
     N_VALUED,
     differences,
     environment,
+    inject,
     make_study,
     records,
     rules,
@@ -134,32 +135,34 @@ def test_make_run_says_that_nothing_is_to_be_done(study: Path) -> None:
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a run and wait until it holds the folder and a job of it is at work."""
-    begin, logs = time.time(), folder / "results" / "logs"
+    """Start a run that lacks its report, and return when it is about to write it; that job waits for a file `.go`."""
+    (folder / "results" / "report.html").unlink()
+    inject(folder, write_report="touch .begun; until [ -e .go ]; do sleep 0.1; done")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
     run = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
-    while not any(log.stat().st_mtime > begin for log in logs.rglob("*.log")):
-        assert run.poll() is None and time.time() < begin + 300
+    end = time.time() + 300
+    while not (folder / ".begun").exists():
+        assert run.poll() is None and time.time() < end
         time.sleep(0.02)
     return run
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(finished: Path, study: Path) -> None:
-    first = start(study, "--forcerun", "evaluate_value_pruning")
+    first = start(study)
     refused = snakemake(study, "--cores", "1", check=False)
-    assert first.poll() is None, "the first run ended before the second began"
     assert refused.returncode != 0
     assert "another run is at work in this folder; wait for it or stop it" in refused.stderr
+    (study / ".go").touch()
     assert first.wait(timeout=600) == 0
     assert differences(records(finished), records(study)) == []
 
 
 def test_a_stale_lock_of_snakemake_itself_stops_nobody(finished: Path, study: Path) -> None:
-    (study / "results" / "report.html").unlink()
     killed = start(study, "--workflow-profile", "none")
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert list((study / ".snakemake" / "locks").iterdir())
+    (study / ".go").touch()
     snakemake(study, "--cores", "1")
     assert differences(records(finished), records(study)) == []
 
