@@ -15,9 +15,10 @@ import polars as pl
 from workflow_scripts.check_config import merge
 from workflow_scripts.lib.benchmarks import read_all
 from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
+from workflow_scripts.lib.devices import gpus
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.machine import device_key, gpus
+from workflow_scripts.lib.machine import device_key
 from workflow_scripts.lib.numbers import short, spread, tenths
 from workflow_scripts.lib.plan import ASSUMPTIONS, Basis, at_measured_rates, basis, by, plan, to_do_part, used_models
 from workflow_scripts.lib.plan_jobs import dry_run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts.lib.devices import SHARED, VISIBLE, devices, installed, lock_folder
+from workflow_scripts.lib.devices import SHARED, VISIBLE, devices, gpus, installed, lock_folder
 from workflow_scripts.lib.errors import UserError
 
 CLAIM = (
@@ -130,8 +130,9 @@ def test_devices_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VISIBLE, raising=False)
     slices = [f"MIG-{letter * 4}1111-0000-1111-2222-333344445555" for letter in "ab"]
     assert devices() == [*slices, "1"]
+    assert gpus() == ("NVIDIA A100-SXM4-40GB",) * 2
     monkeypatch.setenv("PATH", "/nowhere")
-    assert devices() == [] and installed() == {}
+    assert devices() == [] and installed() == {} and gpus() == ()
 
 
 @pytest.mark.usefixtures("listed")

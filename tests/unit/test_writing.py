@@ -12,6 +12,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from tests.small_disk import small_disk
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.files import atomic_path
 from workflow_scripts.lib.plotting import save
@@ -36,32 +37,25 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of half the size that the files want."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE // 2}", "tmpfs", folder], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path / "small", SIZE // 2):
+        yield tmp_path / "small"
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_on_a_full_disk_one_line_says_so_and_nothing_stays(small_disk: Path, name: str) -> None:
-    said = rf"^{small_disk / name}: not written: No space left on device; \d+\.\d MB are free there: make room"
+def test_on_a_full_disk_one_line_says_so_and_nothing_stays(small: Path, name: str) -> None:
+    said = rf"^{small / name}: not written: No space left on device; \d+\.\d MB are free there: make room"
     with pytest.raises(UserError, match=said):
-        WRITERS[name](small_disk)
-    assert list(small_disk.iterdir()) == []
-    subprocess.run(["mount", "-o", f"remount,size={4 * SIZE}", small_disk], check=True)
-    WRITERS[name](small_disk)
-    assert [path.name for path in small_disk.iterdir()] == [name]
+        WRITERS[name](small)
+    assert list(small.iterdir()) == []
+    subprocess.run(["mount", "-o", f"remount,size={4 * SIZE}", small], check=True)
+    WRITERS[name](small)
+    assert [path.name for path in small.iterdir()] == [name]
     if name == "table.parquet":
-        assert read_parquet(small_disk / name).equals(FRAME)
+        assert read_parquet(small / name).equals(FRAME)
     if name == "states.safetensors":
-        assert read_safetensors(small_disk / name)[0]["x"].equal(TENSOR)
+        assert read_safetensors(small / name)[0]["x"].equal(TENSOR)
 
 
 def test_beyond_the_allowed_size_a_figure_is_not_written_either(tmp_path: Path) -> None:

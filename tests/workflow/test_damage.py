@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.small_disk import small_disk
 from tests.workflow.study import differences, records, snakemake
 
 RUN = "tiny/coins"
@@ -46,38 +46,33 @@ def test_damaged_and_foreign_files_are_named_and_made_again(finished: Path, stud
 
 
 @pytest.fixture
-def small_disk(study: Path) -> Iterator[Path]:
+def full_soon(study: Path) -> Iterator[Path]:
     """The study with its results on a file system of their own, which has some 20 kB left."""
     results, kept = study / "results", study / "kept"
     results.rename(kept)
-    results.mkdir()
     size = sum(path.stat().st_size // 4096 + 1 for path in kept.rglob("*")) * 4096
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size * 2}", "tmpfs", str(results)]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
-    shutil.copytree(kept, results, dirs_exist_ok=True)
-    shutil.rmtree(kept)
-    yield study
-    subprocess.run(["umount", "--lazy", results], check=True)
+    with small_disk(results, size * 2):
+        shutil.copytree(kept, results, dirs_exist_ok=True)
+        shutil.rmtree(kept)
+        yield study
 
 
 def test_on_a_full_disk_a_run_stops_with_one_line_and_goes_on_when_there_is_room(
-    finished: Path, small_disk: Path
+    finished: Path, full_soon: Path
 ) -> None:
-    results = small_disk / "results"
+    results = full_soon / "results"
     table, ballast = results / "search" / RUN / "0.candidates.parquet", results / "ballast"
     wanted = table.stat().st_size
     table.unlink()
     (table.with_name("0.parquet")).unlink()
     free = shutil.disk_usage(results).free
     ballast.write_bytes(bytes(max(free - wanted // 2 - 8192, 0)))
-    stopped = snakemake(small_disk, "--cores", "1", check=False)
+    stopped = snakemake(full_soon, "--cores", "1", check=False)
     assert stopped.returncode == 1
-    where = table.parent.relative_to(small_disk)
+    where = table.parent.relative_to(full_soon)
     said = rf"^error: {where}/0\..*parquet: not written: No space left on device; .* make room"
     assert len(re.findall(said, stopped.stderr, flags=re.MULTILINE)) == 1, stopped.stderr
     assert not [*results.glob("search/**/*.parquet"), *results.rglob(".*")]
     ballast.unlink()
-    snakemake(small_disk, "--cores", "1")
-    assert differences(records(finished), records(small_disk)) == []
+    snakemake(full_soon, "--cores", "1")
+    assert differences(records(finished), records(full_soon)) == []

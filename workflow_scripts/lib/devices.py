@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SHARED = "REWARD_SUBSYSTEM_SHARES_DEVICES"
 """Set by a run whose jobs share one computer's devices (`job_surroundings`): the SLURM job that it is in, if any."""
-LISTED = re.compile(r"^(?P<indent> *)(GPU (?P<number>\d+)|MIG .*?): .*\(UUID: (?P<uuid>[\w-]+)\)")
+LISTED = re.compile(r"^(?P<indent> *)(GPU (?P<number>\d+)|MIG .*?): (?P<name>.*?) *\(UUID: (?P<uuid>[\w-]+)\)")
 EVERY = 1.0
 """Seconds between two looks at devices that others hold."""
 CLAIMED: list[int] = []  # closing these files would release the locks
@@ -44,15 +44,25 @@ def devices() -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def listed() -> list[re.Match[str]]:
+    """What the driver lists: each GPU, after it the parts that it is divided into; nothing without a driver."""
+    try:
+        lines = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line for line in map(LISTED.match, lines.splitlines()) if line]
+
+
+def gpus() -> tuple[str, ...]:
+    """The names of the GPUs that are installed."""
+    return tuple(line["name"] for line in listed() if line["number"] is not None)
+
+
 def installed() -> dict[str, str]:
     """What is installed, by the names that CUDA_VISIBLE_DEVICES takes; the values tell a device from all others."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
     found: dict[str, str] = {}
     whole = None
-    for line in filter(None, map(LISTED.match, listed.splitlines())):
+    for line in listed():
         if line["number"] is not None:
             whole = line["number"]
             found[whole] = line["uuid"]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from workflow_scripts.lib.errors import UserError, no_room
 
+MODEL_FILES = (".json", ".safetensors", ".model", ".txt", ".jinja", ".py")
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -66,3 +68,8 @@ def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_files(folder: str | Path) -> list[Path]:
+    """The files of a model's folder that make the model: settings, weights, tokenizer, template, code; by name."""
+    return sorted(file for file in Path(folder).iterdir() if file.suffix in MODEL_FILES and file.is_file())

@@ -3,11 +3,12 @@
 import os
 import platform
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from workflow_scripts.lib.devices import gpus
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,6 @@ def processor(info: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         named = None
     return named.group(1).strip() if named else platform.processor() or platform.machine()
-
-
-def gpus() -> tuple[str, ...]:
-    """Names of the GPUs that the driver lists; none without a driver."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ()
 
 
 def device_key(names: tuple[str, ...], known: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.lib.devices import compute_device
 from workflow_scripts.lib.errors import UserError, one_line
-from workflow_scripts.lib.files import sha256
+from workflow_scripts.lib.files import model_files, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 DTYPES = ("float32", "bfloat16", "float16")
-MODEL_FILES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py")
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim")
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
@@ -127,7 +126,7 @@ def fingerprint(path: str, revision: str | None = None) -> str:
     """
     if not is_local(path):
         return f"{path}@{revision or 'main'}"
-    files = sorted(file for file in Path(path).iterdir() if file.suffix in MODEL_FILES and file.is_file())
+    files = model_files(path)
     if not files:
         raise UserError(f"{path}: holds no model files; correct models.<name>.path")
     lines = "".join(f"{file.name} {sha256(file)}\n" for file in files)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from workflow_scripts.lib.files import model_files
+
 PACKAGE = "workflow_scripts"
-MODEL_FILES = {".json", ".safetensors", ".model", ".txt", ".jinja", ".py"}
 BLOCK, BLOCKS = 2**16, 256
 
 
@@ -73,14 +74,12 @@ def model_identity(path: str) -> str:
     256 evenly spaced blocks of 64 KiB), so that a start of Snakemake stays quick: training changes weights everywhere.
     Whoever edits single weights of a large model by hand sets another `revision`.
     """
-    folder = Path(path)
-    if not folder.is_dir():
+    if not Path(path).is_dir():
         return path
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in MODEL_FILES and file.is_file():
-            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-            digest.update(sampled(file))
+    for file in model_files(path):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        digest.update(sampled(file))
     return digest.hexdigest()
 
 
