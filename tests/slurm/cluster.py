@@ -1,4 +1,4 @@
-"""A real SLURM of one node for the tests: controller, node daemon and munge, all of it in one folder.
+"""A real SLURM of one node for the tests: controller, node daemon, accounting and munge, all of it in one folder.
 
 It stands beside whatever SLURM a machine may have: own configuration, own key, free ports. The node says that it has
 four CPUs, two GPUs and all the memory that one may ask for; the GPUs are character devices without a use. Memory is
@@ -20,7 +20,8 @@ from typing import TypeVar
 import psutil
 
 T = TypeVar("T")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "setpriv")
+DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
+PROGRAMS = (*DAEMONS, "mariadb-install-db", "sbatch", "srun", "squeue", "sacct", "scancel", "scontrol", "setpriv")
 SEARCHED = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
 
 CONFIGURATION = """
@@ -43,14 +44,18 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounting_port}
+AccountingStoragePass={folder}/munge/socket
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=2,bf_interval=2
 # squeue, which is asked for the state of jobs, knows ended ones for so long.
 MinJobAge=3600
 KillWait=2
-ReturnToService=2
+# A node comes back by itself after silence alone, not within seconds of being set down by hand.
+ReturnToService=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
@@ -60,6 +65,21 @@ PartitionName=cpu Nodes=ALL Default=YES PriorityTier=1
 PartitionName=gpu Nodes=ALL PriorityTier=1
 PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF
 """
+ACCOUNTING = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={accounting_port}
+SlurmUser={user}
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=slurm
+StoragePass=slurm
+PidFile={folder}/slurmdbd.pid
+"""
+DATABASE_USER = "GRANT ALL ON *.* TO slurm@127.0.0.1 IDENTIFIED BY 'slurm';\n"
 # The node daemon wants a cgroup plugin whatever else is said; version 1 starts everywhere.
 CGROUPS = "CgroupPlugin=cgroup/v1\n"
 # Only with a character device behind them do jobs get CUDA_VISIBLE_DEVICES.
@@ -86,9 +106,11 @@ class Cluster:
         for name in ("bin", "munge", "state", "spool"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "munge").chmod(0o700)
-        ports = dict(zip(("controller_port", "node_port"), free_ports(2), strict=True))
-        text = CONFIGURATION.format(host=self.host, user=getpass.getuser(), folder=self.folder, **ports)
-        (self.folder / "slurm.conf").write_text(text)
+        ports = free_ports("controller_port", "node_port", "accounting_port", "database_port")
+        words = {"host": self.host, "user": getpass.getuser(), "folder": self.folder, **ports}
+        (self.folder / "slurm.conf").write_text(CONFIGURATION.format(**words))
+        (self.folder / "slurmdbd.conf").write_text(ACCOUNTING.format(**words))
+        (self.folder / "slurmdbd.conf").chmod(0o600)
         (self.folder / "cgroup.conf").write_text(CGROUPS)
         (self.folder / "gres.conf").write_text(GPUS)
         # Within a job the plugin takes SLURM_CONF out of the environment before it calls srun.
@@ -102,9 +124,22 @@ class Cluster:
         files = [f"--{name}-file={munge / name}" for name in ("key", "pid", "log", "seed")]
         self.daemon("munged", "--foreground", "--force", f"--socket={munge / 'socket'}", *files)
         wait_for(lambda: (munge / "socket").exists(), "munged", 20)
+        self.database(ports["database_port"])
+        self.daemon("slurmdbd", "-D")
+        wait_for(lambda: self.answers("sacctmgr", "show", "cluster"), "the accounting daemon", 60)
         self.daemon("slurmctld", "-D", "-c")
         self.daemon("slurmd", "-D", "-c")
         wait_for(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%t", check=False), "an idle node", 60)
+
+    def database(self, port: int) -> None:
+        """Start the database behind the accounting."""
+        data, orders = self.folder / "data", self.folder / "user.sql"
+        orders.write_text(DATABASE_USER)
+        own = ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={data}"]
+        self.run("mariadb-install-db", *own, "--skip-test-db")
+        listening = [f"--port={port}", "--bind-address=127.0.0.1", "--skip-name-resolve", f"--socket={data / 'socket'}"]
+        self.daemon("mariadbd", *own, *listening, f"--pid-file={data / 'pid'}", f"--init-file={orders}")
+        wait_for(lambda: (data / "socket").exists(), "the database", 60)
 
     def daemon(self, *command: str) -> None:
         """Start a daemon that ends with this process, however it ends."""
@@ -136,6 +171,10 @@ class Cluster:
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
 
+    def answers(self, *command: str) -> bool:
+        """Whether a SLURM command succeeds."""
+        return bool(self.run(*command, check=False))
+
     def jobs(self, state: str = "all") -> list[dict[str, str]]:
         """Jobs as `scontrol show job` tells of them."""
         shown = self.run("scontrol", "show", "job", "--oneliner", check=False)
@@ -162,15 +201,15 @@ def wait_for(found: Callable[[], T | None], what: str, seconds: float) -> T:
     return result
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(*names: str) -> dict[str, int]:
     """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
+    sockets = [socket.socket() for _ in names]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
         each.close()
-    return ports
+    return dict(zip(names, ports, strict=True))
 
 
 @contextmanager

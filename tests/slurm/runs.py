@@ -9,9 +9,8 @@ from tests.slurm.cluster import Cluster
 from tests.workflow.study import ROOT, environment
 
 SUBMITTING = ROOT / ".venv-slurm"
-# Where there is no accounting; and polls follow each other quickly, for jobs here last seconds.
+# Polls follow each other quickly, for jobs here last seconds.
 OPTIONS = [
-    "--slurm-status-command=squeue",
     "--slurm-init-seconds-before-status-checks=1",
     "--max-status-checks-per-second=1",
     "--latency-wait=5",
@@ -32,7 +31,7 @@ def settings(cluster: Cluster) -> dict[str, str]:
 def submit(cluster: Cluster, folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the study in `folder` on the cluster."""
     full = command(*arguments)
-    done = subprocess.run(full, cwd=folder, env=settings(cluster), capture_output=True, text=True, timeout=900)
+    done = subprocess.run(full, cwd=folder, env=settings(cluster), capture_output=True, text=True, timeout=1800)
     assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done
 

@@ -6,9 +6,11 @@ Each test takes some files out of a finished study, has them made again on the c
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.slurm.cluster import Cluster, wait_for
 from tests.slurm.runs import command, settings, submit
@@ -27,11 +29,13 @@ ONCE = "mkdir .{0} 2> /dev/null && sleep 300"
 
 
 @contextmanager
-def started(cluster: Cluster, folder: Path, *targets: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    cluster: Cluster, folder: Path, *targets: str, options: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """A run that makes files again which are taken out; it prints into `printed.txt`, and is killed at the end."""
     for target in targets:
         (folder / target).unlink(missing_ok=True)
-    full, environment = command(*targets), settings(cluster)
+    full, environment = command(*options, *targets), settings(cluster)
     with (folder / "printed.txt").open("w") as file:
         run = subprocess.Popen(full, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True)
     try:
@@ -109,11 +113,12 @@ def test_jobs_that_are_cancelled_or_outgrow_time_or_memory_are_submitted_again_w
     assert rules(study) == {}
 
 
+@pytest.mark.parametrize("asked", ["sacct", "squeue"])
 def test_a_job_that_is_preempted_and_then_loses_its_node_is_begun_anew(
-    cluster: Cluster, finished: Path, study: Path
+    cluster: Cluster, finished: Path, study: Path, asked: str
 ) -> None:
     inject(study, segment_paragraphs=f"{ONCE.format('first')}; {ONCE.format('second')}; true")
-    with started(cluster, study, PARAGRAPHS[0]) as run:
+    with started(cluster, study, PARAGRAPHS[0], options=[f"--slurm-status-command={asked}"]) as run:
         wait_for((study / ".first").exists, "the job at work", 90)
         cluster.run("sbatch", "--partition=urgent", "--exclusive", "--mem=10", "--output=/dev/null", "--wrap=sleep 1")
         wait_for((study / ".second").exists, "the preempted job at work again", 120)

@@ -20,7 +20,7 @@ import psutil
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.job_errors import print_job_errors
-from workflow_scripts.lib.slurm_jobs import cancel_orphans, print_notices
+from workflow_scripts.lib.slurm_jobs import cancel_orphans, know_cancelled_jobs, print_notices
 
 LOCK = Path(".snakemake/run.lock")
 MARK = "REWARD_SUBSYSTEM_RUN"
@@ -46,6 +46,7 @@ def hold(slurm: bool = False) -> None:
     HELD.append(handle)
     if slurm:
         print_job_errors()
+        know_cancelled_jobs()
     handle.truncate(0)
     print(socket.gethostname(), os.getpid(), "slurm" if slurm else "local", file=handle, flush=True)
     atexit.register(let_go)

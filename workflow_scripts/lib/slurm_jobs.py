@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts.lib.errors import UserError, one_line
 
@@ -50,6 +51,24 @@ def cancel_orphans(folder: Path, patience: float = PATIENCE) -> int:
         time.sleep(1)
         remaining = unfinished_jobs(folder)
     return len(orphans)
+
+
+def know_cancelled_jobs() -> None:
+    """Have the plugin take a job that was cancelled for an ended one, if sacct is asked.
+
+    sacct's word is `CANCELLED by 1000`, with the user's number. snakemake-executor-plugin-slurm 2.8.0 knows `CANCELLED`
+    alone, and would wait for such a job for ever.
+    """
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    query = getattr(plugin, "query_job_status", None)
+    if query is None:
+        return
+
+    async def first_words(*arguments: Any) -> tuple[dict[str, str] | None, float | None]:
+        states, seconds = await query(*arguments)
+        return states and {job: state.partition(" ")[0] for job, state in states.items()}, seconds
+
+    vars(plugin)["query_job_status"] = first_words
 
 
 def ask(*command: str) -> str:
