@@ -3,10 +3,12 @@
 `dopamine`, `implicit_prm` and `random` choose among candidate paragraphs, `best_of_n` and `majority` among whole
 responses that cost as many tokens as `dopamine` spent on the same problem (without it: as many responses as there are
 candidates), `greedy` takes the most likely tokens. What else was drawn for a problem beyond that budget is not kept.
+A search that an earlier run made of the same things is taken over.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,21 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.boundaries import response_text
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config import Params, load
 from workflow_scripts.lib.engine import Completion, Sampling
-from workflow_scripts.lib.engines import add_options, load_engine, options_of
+from workflow_scripts.lib.engines import LIBRARIES, add_options, load_engine, options_of
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.grading import Answer, Grade, Grader, answer_to, grade_all
-from workflow_scripts.lib.identity import agree, encoded, identity_of
+from workflow_scripts.lib.identity import VERSION, agree, encoded, identity_of
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.probes import load as load_probes
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.prompts import Wording
+from workflow_scripts.lib.reuse import digest, earlier, environment, keep, kept_path
 from workflow_scripts.lib.search import Draws, Found, Prompt, greedy, guided
 from workflow_scripts.lib.search_methods import GUIDED, METHODS
 from workflow_scripts.lib.search_scoring import Scoring, prepare, scorer
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.tables import read_about, read_parquet, write_parquet
 from workflow_scripts.lib.whole_responses import GradeWhole, best_of_n, draw_whole, majority
 from workflow_scripts.sample_rollouts import build_requests
 
@@ -55,6 +59,9 @@ CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
     "chosen": pl.Boolean,
     "finish_reason": pl.String,
 }
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+"""The responses and the candidates."""
 
 
 def search(
@@ -87,9 +94,7 @@ def search(
     return found
 
 
-def tabulate(
-    found: dict[str, Found], rewards: dict[str, list[int]], seed: int, tokenizer: Any
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def tabulate(found: dict[str, Found], rewards: dict[str, list[int]], seed: int, tokenizer: Any) -> Tables:
     """The responses and the candidates of all methods, by problem."""
     rows, drawn = [], []
     for method, result in found.items():
@@ -139,6 +144,28 @@ def rewards_of(result: Found, grade: GradeWhole) -> list[int]:
     return [graded[0].reward for graded in grade([one.problem_id for one in result.answers], responses)]
 
 
+def origin_of(arguments: argparse.Namespace, params: Params, identity: dict[str, Any], problems: pl.DataFrame) -> str:
+    """A hash of all that the search comes from: code, versions, settings, models, problems, the layer's probes."""
+    reference = ModelConfig.from_entry(arguments.reference) if arguments.reference else None
+    versions = environment("guide_search", *LIBRARIES[params.rollouts.engine])
+    parts: list[Any] = [versions, params.raw, identity, reference and identity_of(reference), arguments.seed]
+    parts.append(problems.select("problem_id", "question", "gold", "spec").rows())
+    for path in filter(None, (arguments.dopamine_probes, arguments.value_probes)):
+        probes, about = load_probes(path)
+        read = probes.of(layer=params.search.layer, labels="true")
+        told = [about.get(key) for key in ("kind", "dataset", *VERSION)]
+        parts += [told, about.get("config", {}).get("normalization"), read.w1, read.b1, read.w2, read.b2]
+        parts += [read.mean, read.scale]
+    return digest(*parts)
+
+
+def stored(answers: Path, candidates: Path, origin: str) -> Tables | None:
+    """The tables of an earlier run, if both are of this origin."""
+    if any(read_about(path, ["origin"]) != {"origin": origin} for path in (answers, candidates)):
+        return None
+    return read_parquet(answers), read_parquet(candidates)
+
+
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,18 +178,14 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens read at a time; changes no result")
     add_options(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--candidates", required=True, help="where all candidates and their scores go")
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--candidates", required=True, type=Path, help="where all candidates and their scores go")
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
-    arguments = read_arguments(argv)
-    params = load(arguments.params)
-    model, settings, dataset = ModelConfig.from_entry(params.model), params.rollouts, params.dataset
-    identity = agree(identity_of(model), problems=arguments.problems)
-    problems = chosen_problems(read_parquet(arguments.problems), params.search.n_problems)
+def search_all(arguments: argparse.Namespace, params: Params, model: ModelConfig, problems: pl.DataFrame) -> Tables:
+    """Load what is needed and search by all methods."""
+    settings, dataset = params.rollouts, params.dataset
     tokenizer = load_tokenizer(model)
     wording = Wording(dataset.template, dataset.instruction, dataset.response_prefix)
     asked = build_requests(problems, model, tokenizer, 1, settings.max_tokens, wording)
@@ -175,9 +198,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     n = params.search.candidates
     found = search(params.search.methods, Draws(engine, arguments.seed), prompts, scoring, n, sampling, grade)
     rewards = {method: rewards_of(result, grade) for method, result in found.items()}
-    answers, candidates = tabulate(found, rewards, arguments.seed, tokenizer)
-    write_parquet(candidates, arguments.candidates, encoded("candidates", identity, seed=arguments.seed))
-    write_parquet(answers, arguments.output, encoded("search", identity, seed=arguments.seed))
+    return tabulate(found, rewards, arguments.seed, tokenizer)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    arguments = read_arguments(argv)
+    params = load(arguments.params)
+    model = ModelConfig.from_entry(params.model)
+    identity = agree(identity_of(model), problems=arguments.problems)
+    problems = chosen_problems(read_parquet(arguments.problems), params.search.n_problems)
+    origin = origin_of(arguments, params, identity, problems)
+    held: Tables | None = earlier(
+        arguments.output, lambda path: stored(path, kept_path(arguments.candidates), origin), None
+    )
+    if held:
+        print("kept the search of an earlier run, which was made of the same things", file=sys.stderr)
+    answers, candidates = held or search_all(arguments, params, model, problems)
+    about = {"seed": arguments.seed, "origin": origin}
+    write_parquet(candidates, arguments.candidates, encoded("candidates", identity, **about))
+    write_parquet(answers, arguments.output, encoded("search", identity, **about))
+    keep(arguments.candidates)
+    keep(arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Rule `mask_neurons`: responses of one shard, sampled again with neurons of one layer held (method, section 6).
 
 Every condition answers the same problems from the same random streams as the unmasked rollouts, so that responses pair
-up; one start of the engine serves all conditions. A condition whose mask is not proven to have held ends the job.
+up; one start of the engine serves all conditions that no earlier run has generated already. A condition whose mask is
+not proven to have held ends the job.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -14,7 +17,7 @@ import polars as pl
 from workflow_scripts.lib.boundaries import response_text
 from workflow_scripts.lib.config import load
 from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import add_options, load_engine, options_of
+from workflow_scripts.lib.engines import LIBRARIES, add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading import Grader, answer_to, grade_all
 from workflow_scripts.lib.identity import agree, check, encoded, identity_of
@@ -22,6 +25,7 @@ from workflow_scripts.lib.interventions import Intervention
 from workflow_scripts.lib.models import ModelConfig, load_tokenizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.proof import Proof
+from workflow_scripts.lib.reuse import digest, earlier, environment, keep, kept_path
 from workflow_scripts.lib.sections import Interventions
 from workflow_scripts.lib.tables import read_parquet, write_parquet
 from workflow_scripts.lib.tensors import read_safetensors
@@ -46,7 +50,9 @@ KEYS: dict[str, Any] = {
     "share": pl.Float64,
     "mode": pl.String,
     "factor": pl.Float64,
+    "origin": pl.String,
 }
+"""The condition, and what its responses come from (`lib.reuse`)."""
 SCHEMA: dict[str, Any] = KEYS | {
     "n_neurons": pl.Int64,
     "problem_id": pl.String,
@@ -57,6 +63,8 @@ SCHEMA: dict[str, Any] = KEYS | {
     "truncated": pl.Boolean,
 }
 PROOFS: dict[str, Any] = KEYS | {"processed": pl.Int64, "changed": pl.Int64, "largest_miss": pl.Float64}
+Generated = tuple[list[tuple[Any, ...]], tuple[Any, ...]]
+"""Under one condition: the rows of its responses, up to the finish reason, and the row of its proof."""
 
 
 def conditions(neurons: pl.DataFrame, layer: int, wanted: Interventions) -> dict[Condition, list[int]]:
@@ -102,6 +110,26 @@ def intervention(condition: Condition, neurons: Sequence[int], means: Any) -> In
     return replace(what, means=tuple(float(means[i]) for i in neurons)) if condition.mode == "mean" else what
 
 
+def origins_of(
+    wanted: dict[Condition, list[int]], means: Any, generation: dict[str, Any], requests: Sequence[Request]
+) -> dict[Condition, str]:
+    """Condition -> hash of all that its responses come from; `generation`: engine, model, weights, sampling."""
+    libraries = LIBRARIES[generation["engine"]]
+    common = digest(environment("mask_neurons", *libraries), generation, [astuple(one) for one in requests])
+    return {one: digest(common, astuple(one), asdict(intervention(one, wanted[one], means))) for one in wanted}
+
+
+def stored(responses: Path, proofs: Path, origins: dict[Condition, str]) -> dict[Condition, Generated]:
+    """What the files of an earlier run hold of the wanted origins."""
+    rows = read_parquet(responses).drop("reward", "truncated").partition_by("origin", as_dict=True)
+    proven = {row["origin"]: tuple(row.values()) for row in read_parquet(proofs).to_dicts()}
+    return {
+        condition: (rows[origin,].rows(), proven[origin])
+        for condition, origin in origins.items()
+        if origin in proven and (origin,) in rows
+    }
+
+
 def generate_masked(
     engine: Engine, requests: Sequence[Request], what: Intervention, sampling: Sampling, seed: int
 ) -> tuple[list[list[Completion]], Proof]:
@@ -125,27 +153,23 @@ def generate_masked(
 def sample_conditions(
     engine: Engine,
     requests: Sequence[Request],
+    names: Sequence[Sequence[tuple[str, int]]],
     wanted: dict[Condition, list[int]],
     means: Any,
     sampling: Sampling,
     seed: int,
-) -> Iterator[tuple[Condition, list[list[Completion]], Proof]]:
-    """Yield every condition with its completions and its proof."""
+    origins: dict[Condition, str],
+) -> Iterator[tuple[Condition, Generated]]:
+    """Yield every condition with what was generated under it."""
     progress = Progress(len(wanted), "conditions", "mask_neurons")
     for condition, neurons in wanted.items():
-        yield condition, *generate_masked(engine, requests, intervention(condition, neurons, means), sampling, seed)
+        what = intervention(condition, neurons, means)
+        found, proof = generate_masked(engine, requests, what, sampling, seed)
+        named = zip([name for own in names for name in own], [one for ones in found for one in ones], strict=True)
+        held = (*astuple(condition), origins[condition])
+        rows = [(*held, len(neurons), *name, one.token_ids, one.finish_reason) for name, one in named]
+        yield condition, (rows, (*held, *astuple(proof)))
         progress.advance()
-
-
-def response_rows(
-    condition: Condition,
-    n_neurons: int,
-    names: Sequence[Sequence[tuple[str, int]]],
-    found: Sequence[Sequence[Completion]],
-) -> list[tuple[Any, ...]]:
-    """The rows of one condition, up to the finish reason."""
-    named = zip([name for own in names for name in own], [one for ones in found for one in ones], strict=True)
-    return [(*astuple(condition), n_neurons, *name, one.token_ids, one.finish_reason) for name, one in named]
 
 
 def add_rewards(
@@ -173,8 +197,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--neurons", required=True)
     parser.add_argument("--measures", required=True, help="what `mean` holds neurons at")
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--proofs", required=True)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--proofs", required=True, type=Path)
     add_options(parser)
     return parser.parse_args(argv)
 
@@ -195,19 +219,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     check(arguments.measures, metadata, identity)
     means = measures[f"layer_{arguments.layer}.mean"]
     tokenizer = load_tokenizer(model)
-    engine = load_engine(settings.engine, model, options_of(arguments), masked_layers=[arguments.layer])
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop, logprobs=False)
-    rows: list[tuple[Any, ...]] = []
-    proofs = []
-    for condition, found, proof in sample_conditions(engine, requests, sets, means, sampling, settings.seed):
-        proofs.append((*astuple(condition), *astuple(proof)))
-        rows += response_rows(condition, len(sets[condition]), names, found)
+    generation = {"engine": settings.engine, "model": params.raw["model"], "weights": identity["fingerprint"]}
+    generation |= {"sampling": asdict(sampling), "seed": settings.seed}
+    origins = origins_of(sets, means, generation, requests)
+    done: dict[Condition, Generated] = earlier(
+        arguments.output, lambda path: stored(path, kept_path(arguments.proofs), origins), {}
+    )
+    new = {condition: neurons for condition, neurons in sets.items() if condition not in done}
+    print(f"kept {len(done)} of {len(sets)} conditions, generates {len(new)}", file=sys.stderr, flush=True)
+    if new:
+        engine = load_engine(settings.engine, model, options_of(arguments), masked_layers=[arguments.layer])
+        done |= sample_conditions(engine, requests, names, new, means, sampling, settings.seed, origins)
+    rows = [row for condition in sets for row in done[condition][0]]
+    proofs = [done[condition][1] for condition in sets]
     grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
     table = add_rewards(rows, problems, params.dataset.response_prefix, tokenizer, grader, arguments.workers)
     held = told | {"layer": arguments.layer}
     proven = pl.DataFrame(proofs, schema=PROOFS, orient="row")
     write_parquet(proven, arguments.proofs, encoded("proofs", identity, **held))
     write_parquet(table, arguments.output, encoded("masked", identity, **held))
+    keep(arguments.proofs)
+    keep(arguments.output)
 
 
 if __name__ == "__main__":

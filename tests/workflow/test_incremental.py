@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 import yaml
@@ -310,6 +311,16 @@ def test_an_added_layer_or_seed_is_all_that_is_trained(study: Path, finished: Pa
     both = [new.specs.index(spec) for spec in old.specs]
     assert all(torch.equal(getattr(new.select(both), name), getattr(old, name)) for name in PARAMETERS)
     assert [new_about["origins"][i] for i in both] == old_about["origins"]
+
+
+def test_an_added_masked_layer_is_all_that_is_generated(study: Path, finished: Path) -> None:
+    masked = [f"results/masked/tiny/coins/{layer}/0.parquet" for layer in (1, 2)]
+    edit(study, lambda config: config["interventions"].update(layers=[1, 2]))
+    snakemake(study, "--cores", "2", *masked)
+    logs = [(study / f"results/logs/mask_neurons/tiny/coins/{layer}/0.log").read_text() for layer in (1, 2)]
+    n = pl.read_parquet(finished / masked[0].replace(".parquet", ".proofs.parquet")).height
+    assert f"kept {n} of {n} conditions, generates 0" in logs[0] and "kept 0 of " in logs[1]
+    assert pl.read_parquet(study / masked[0]).equals(pl.read_parquet(finished / masked[0]))
 
 
 def test_new_versions_of_libraries_rerun_what_computes_with_them(study: Path) -> None:

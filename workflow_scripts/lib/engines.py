@@ -10,6 +10,8 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models import ModelConfig
 
 ENGINES = ("transformers", "vllm")
+LIBRARIES = {"transformers": ("transformers",), "vllm": ("vllm", "transformers")}
+"""What the text of an engine depends on besides torch."""
 
 
 def load_engine(

@@ -1,10 +1,11 @@
 """What an earlier run of a job made and a later one may take over: bit for bit what it would make itself.
 
 Snakemake removes the output of a job before it runs it again. A job that makes several things into one file (the layers
-of a shard, the probes of a run) therefore gives the file a second name, a hard link that takes no room, and looks
-there first. Each thing carries its origin, a hash of all that it was made from: code, versions, settings, data.
-What has the wanted origin is taken over; a file that is missing, damaged, older or of something else gives nothing. So
-a result never depends on what was there before, only the time it takes does.
+of a shard, the probes of a run, the conditions of masked generation), or one thing out of a part of a file (a search),
+therefore gives the file a second name, a hard link that takes no room, and looks there first. Each thing carries its
+origin, a hash of all that it was made from: code, versions, settings, data. What has the wanted origin is taken over; a
+file that is missing, damaged, older or of something else gives nothing. So a result never depends on what was there
+before, only the time it takes does.
 
 (Snakemake's own `update()` leaves the old output in place, but a job that then fails counts as done with it.)
 """
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from workflow_scripts.lib.devices import devices, gpus
 from workflow_scripts.lib.files import atomic_path, sha256
 from workflow_scripts.lib.provenance import modules
 
@@ -43,10 +45,11 @@ def digest(*parts: Any) -> str:
 
 
 def environment(rule: str, *libraries: str) -> str:
-    """A hash of the rule's code, of the libraries as installed, and of the device that computes."""
+    """A hash of the rule's code, of the libraries as installed, and of the devices that compute."""
     with chdir(PROJECT):
         code = [(path, sha256(path)) for path in modules(rule)]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    # Asked of the driver: in the process that starts vLLM, CUDA must not have begun.
+    device = sorted(set(gpus())) if devices() else "cpu"
     return digest(code, [(name, version(name)) for name in ("torch", "numpy", *libraries)], device)
 
 
