@@ -22,6 +22,7 @@ from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
 SIZE = 300_000
 TENSOR = torch.randn(SIZE // 4)
 FRAME = pl.DataFrame({"x": TENSOR.numpy()})
+WIDE = pl.DataFrame({f"column {i}": [i] for i in range(3000)})  # nearly all of the file is its footer
 
 
 def write_csv(folder: Path) -> None:
@@ -31,15 +32,16 @@ def write_csv(folder: Path) -> None:
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "table.parquet": lambda folder: write_parquet(FRAME, folder / "table.parquet"),
+    "wide.parquet": lambda folder: write_parquet(WIDE, folder / "wide.parquet"),
     "states.safetensors": lambda folder: write_safetensors({"x": TENSOR}, {}, folder / "states.safetensors"),
     "table.csv": write_csv,
 }
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half the size that the files want."""
-    with small_disk(tmp_path / "small", SIZE // 2):
+@pytest.fixture(params=[4096, 8192, SIZE // 2, SIZE * 4 // 5])
+def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system smaller than the files want: full at their beginning, in their middle, or near their end."""
+    with small_disk(tmp_path / "small", request.param):
         yield tmp_path / "small"
 
 

@@ -34,12 +34,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         flush(path.parent)
     except Exception as error:
-        if reason := no_room(error):
+        if reason := no_room(error) or refused(temporary):
             free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free there"
             raise UserError(f"{path}: not written: {reason}; {free}: make room and run again") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refused(path: Path) -> str | None:
+    """Why the system takes no more bytes there, found by writing some: not every library hands on what it was told."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(2**20))
+    except OSError as error:
+        return no_room(error)
+    return None
 
 
 def remove_leftovers(path: Path) -> None:

@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import chdir, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ import torch
 from workflow_scripts.lib.devices import devices, gpus
 from workflow_scripts.lib.files import atomic_path, sha256
 from workflow_scripts.lib.provenance import modules
+from workflow_scripts.lib.versions import versions
 
 PROJECT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def environment(rule: str, *libraries: str) -> str:
         code = [(path, sha256(path)) for path in modules(rule)]
     # Asked of the driver: in the process that starts vLLM, CUDA must not have begun.
     device = sorted(set(gpus())) if devices() else "cpu"
-    return digest(code, [(name, version(name)) for name in ("torch", "numpy", *libraries)], device)
+    return digest(code, versions(("torch", "numpy", *libraries)), device)
 
 
 def kept_path(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 
 LIBRARIES = [
@@ -12,10 +13,12 @@ LIBRARIES = [
 
 def versions(libraries: Iterable[str] = LIBRARIES) -> list[tuple[str, str]]:
     """Python and the libraries that the numbers depend on, as installed where this is called."""
-    found = [("Python", platform.python_version())]
-    for name in libraries:
-        try:
-            found.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            found.append((name, "not installed here"))
-    return found
+    return [("Python", platform.python_version()), *((name, installed(name)) for name in libraries)]
+
+
+def installed(name: str) -> str:
+    """The version of a library, or of its build for CPUs, which has a name of its own in the case of vLLM."""
+    for build in (name, f"{name}-cpu"):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(build)
+    return "not installed here"
