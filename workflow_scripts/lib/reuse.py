@@ -49,7 +49,7 @@ def environment(rule: str, *libraries: str) -> str:
     with chdir(PROJECT):
         code = [(path, sha256(path)) for path in modules(rule)]
     # Asked of the driver: in the process that starts vLLM, CUDA must not have begun.
-    device = sorted(set(gpus())) if devices() else "cpu"
+    device = sorted(set(gpus())) if devices() else []
     return digest(code, versions(("torch", "numpy", *libraries)), device)
 
 
