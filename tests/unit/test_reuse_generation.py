@@ -147,7 +147,7 @@ def add_layer(path: Path) -> None:
 
 def test_a_search_is_kept_when_its_files_of_probes_gain_a_layer(tmp_path: Path, capsys: Capsys) -> None:
     folder = prepare(tmp_path)
-    methods: dict[str, Any] = {"methods": ["dopamine", "best_of_n", "greedy"]}
+    methods: dict[str, Any] = {"methods": ["dopamine", "best_of_n"], "max_tokens": 48}
     first = answer(folder, **methods)
     assert "kept" not in capsys.readouterr().err
     for kind in ("dopamine", "value"):
@@ -166,7 +166,7 @@ def test_a_search_is_kept_when_its_files_of_probes_gain_a_layer(tmp_path: Path, 
 
 
 def test_probes_that_see_the_future_are_refused_also_beside_a_kept_search(tmp_path: Path) -> None:
-    methods: dict[str, Any] = {"methods": ["dopamine"]}
+    methods: dict[str, Any] = {"methods": ["dopamine"], "max_tokens": 48}
     answer(prepare(tmp_path), **methods)
     probes, about = load(tmp_path / "dopamine.safetensors")
     save(probes, about | {"config": {"normalization": "response"}}, tmp_path / "dopamine.safetensors")

@@ -56,17 +56,17 @@ def full_soon(study: Path, tmp_path: Path) -> Iterator[Path]:
 def test_on_a_full_disk_a_run_stops_with_one_line_and_goes_on_when_there_is_room(
     finished: Path, full_soon: Path
 ) -> None:
-    results = full_soon / "results"
-    found, ballast = results / "search" / RUN, full_soon / "ballast"
-    wanted = (found / "0.candidates.parquet").stat().st_size
-    shutil.rmtree(found)
-    free = shutil.disk_usage(results).free
-    ballast.write_bytes(bytes(max(free - wanted // 2 - 8192, 0)))
+    results, ballast = full_soon / "results", full_soon / "ballast"
+    figures = [path for name in ("fig3", "fig9", "fig10") for path in (results / "figures").glob(f"{name}.*")]
+    wanted = sum(path.stat().st_size for path in figures)
+    for path in figures:
+        path.unlink()
+    ballast.write_bytes(bytes(shutil.disk_usage(results).free - wanted // 2))
     stopped = snakemake(full_soon, "--cores", "1", check=False)
     assert stopped.returncode == 1
-    said = r"^error: results/search/\S+: not written: No space left on device; .* make room"
+    said = r"^error: results/figures/\S+: not written: No space left on device; .* make room"
     assert len(re.findall(said, stopped.stderr, flags=re.MULTILINE)) == 1, stopped.stderr
-    assert not [*found.glob("*.parquet"), *results.rglob(".*")]
+    assert not [*figures[0].parent.glob("fig3.*"), *results.rglob(".*")]
     ballast.unlink()
     snakemake(full_soon, "--cores", "1")
     assert differences(records(finished), records(full_soon)) == []
