@@ -73,9 +73,7 @@ def write(folder: Path, rewards: np.ndarray = REWARDS, n: int = N, shard_size: i
 
 
 def files(folder: Path, *names: str) -> list[str]:
-    found = {
-        name: [str(path) for path in sorted(folder.glob(f"{name}*")) if ".kept." not in path.name] for name in names
-    }
+    found = {name: [str(path) for path in sorted(folder.glob(f"{name}*")) if path.suffix != ".kept"] for name in names}
     return [part for name in names for part in (f"--{name}", *found[name])]
 
 

@@ -189,13 +189,13 @@ def test_without_hard_links_all_is_made_anew(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "link", refuse)
     assert content(train_value(folder)) == content(train_value(folder))
     assert capsys.readouterr().err.count("kept 0 of 3") == 2
-    assert not list(folder.glob("*.kept.*")) and not list(folder.glob(".*"))
+    assert not list(folder.glob("*.kept")) and not list(folder.glob(".*"))
 
 
 def test_a_kept_file_takes_no_room(folder: Path) -> None:
     path = train_value(folder)
     assert path.samefile(kept_path(path))
-    assert kept_path(path).name == "value.kept.safetensors" and not list(folder.glob(".*"))
+    assert kept_path(path).name == "value.safetensors.kept" and not list(folder.glob(".*"))
 
 
 def test_next_token_probes_are_trained_for_new_layers_alone(folder: Path, tmp_path: Path, capsys: Capsys) -> None:

@@ -224,6 +224,8 @@ def records(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted((folder / "results").rglob("*.*")):
         name = str(path.relative_to(folder))
+        if path.suffix == ".kept":  # the same file under a second name
+            continue
         # what a run took is no result of the study
         if path.is_file() and not name.startswith(("results/logs", "results/benchmarks", "results/provenance")):
             found[name] = READERS.get(path.suffix, Path.read_bytes)(path)

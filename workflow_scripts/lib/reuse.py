@@ -54,8 +54,8 @@ def environment(rule: str, *libraries: str) -> str:
 
 
 def kept_path(path: Path) -> Path:
-    """The second name of an output, such as `value.kept.safetensors`."""
-    return path.with_name(f"{path.stem}.kept{path.suffix}")
+    """The second name of an output, such as `value.safetensors.kept`: no pattern for results takes it for one."""
+    return path.with_name(f"{path.name}.kept")
 
 
 def keep(path: Path) -> None:
