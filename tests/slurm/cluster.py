@@ -172,7 +172,7 @@ class Cluster:
         return done.stdout
 
     def answers(self, *command: str) -> bool:
-        """Whether a SLURM command succeeds."""
+        """Whether a SLURM command has something to say."""
         return bool(self.run(*command, check=False))
 
     def jobs(self, state: str = "all") -> list[dict[str, str]]:
