@@ -2,10 +2,11 @@
 
 from snakemake.utils import min_version
 
-from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.study import read_yaml, with_defaults
 from workflow_scripts.lib.errors import LAST_WORDS, run_main
-from workflow_scripts.lib.job_surroundings import surround_jobs
-from workflow_scripts.lib.one_run import hold
+from workflow_scripts.lib.runtime.job_environment import surround_jobs
+from workflow_scripts.lib.runtime.run_lock import hold
 
 min_version("9.19")
 

@@ -17,14 +17,14 @@ import polars as pl
 
 from benchmarks.timing import machine
 from workflow_scripts.continue_paragraphs import Place, Sampler, collect_prefixes
-from workflow_scripts.lib.check_config import read_yaml, with_defaults
-from workflow_scripts.lib.engine import EngineOptions, Sampling
-from workflow_scripts.lib.engines import load_engine
-from workflow_scripts.lib.grading import Grader
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.sequential import Design, estimates
-from workflow_scripts.lib.statistics import problem_weights
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.config.study import read_yaml, with_defaults
+from workflow_scripts.lib.engines.interface import EngineOptions, Sampling
+from workflow_scripts.lib.engines.start import load_engine
+from workflow_scripts.lib.grading.grade import Grader
+from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.statistics.bootstrap import problem_weights
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values.adaptive import Design, estimates
 
 FIXED = (8, 16, 24, 32, 48)
 ADAPTIVE = (Design(8, 20, 0.17), Design(8, 32, 0.12), Design(8, 64, 0.12), Design(8, 64, 0.1), Design(8, 64, 0.08))

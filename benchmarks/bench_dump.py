@@ -12,10 +12,10 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.timing import machine, side_by_side
-from workflow_scripts.dump_activations import read_responses
-from workflow_scripts.lib.activations import Response, batches, dump, write_activations
-from workflow_scripts.lib.models import ModelConfig, decoder_blocks, load_model
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.load import ModelConfig, decoder_blocks, load_model
+from workflow_scripts.lib.models.states import Response, batches, dump, read_responses
+from workflow_scripts.lib.storage.tables import read_parquet
 
 
 def padded(responses: list[Response], batch_tokens: int) -> list[torch.Tensor]:

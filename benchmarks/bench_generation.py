@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.timing import machine, side_by_side
-from workflow_scripts.lib.engine import Request, Sampling
-from workflow_scripts.lib.models import ModelConfig
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.transformers_engine import TransformersEngine, load, pad
+from workflow_scripts.lib.engines.interface import Request, Sampling
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine, load, pad
+from workflow_scripts.lib.models.load import ModelConfig
+from workflow_scripts.lib.storage.tables import read_parquet
 
 Counter = Callable[[], int]
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from benchmarks.timing import machine
-from workflow_scripts.lib.grading import Answer, Grader, grade_all
-from workflow_scripts.lib.records import file_records
+from workflow_scripts.lib.grading.grade import Answer, Grader, grade_all
+from workflow_scripts.lib.problems.records import file_records
 
 WANTED = 10_000
 NAMES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")

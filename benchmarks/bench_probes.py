@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from benchmarks.timing import machine, side_by_side
-from workflow_scripts.lib import td
-from workflow_scripts.lib.probe_training import Loss, Training, Units, n_batches, train
-from workflow_scripts.lib.probes import Spec, specs_of
+from workflow_scripts.lib.probes import targets
+from workflow_scripts.lib.probes.perceptrons import Spec, specs_of
+from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.seeds import generator
 
@@ -41,8 +41,8 @@ def main() -> None:
     units = made_up(arguments.responses, arguments.layers, arguments.width, arguments.length)
     specs = specs_of(sorted(units.layers), range(arguments.seeds), [0])
     training = Training(arguments.hidden, 1, arguments.batch_size, 1e-3, 0.01, "zscore")
-    target = td.Target("td", "semi", 0.95, 1 - 1e-5)
-    loss: Loss = lambda f, rewards, last: td.loss(f.sigmoid(), rewards, last, target)  # noqa: E731
+    target = targets.Target("td", "semi", 0.95, 1 - 1e-5)
+    loss: Loss = lambda f, rewards, last: targets.loss(f.sigmoid(), rewards, last, target)  # noqa: E731
 
     def trained(part: list[Spec]) -> None:
         layers = {layer: units.layers[layer] for layer in {spec.layer for spec in part}}

@@ -20,8 +20,8 @@ rule dump_activations:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
     params:

@@ -2,14 +2,18 @@
 
 import json
 
-from workflow_scripts.lib.check_config import pair
-from workflow_scripts.lib.growth import grows
-from workflow_scripts.lib.provenance import model_identity, modules, pins
+from workflow_scripts.lib.config.study import pair
+from workflow_scripts.lib.runtime.dependencies import model_identity, modules, pins
 
 
 def canonical(data):
     """JSON with one spelling, because Snakemake compares parameters as text."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def more_each_attempt(amount):
+    """A resource (MB, minutes) that doubles at the second attempt: what was too little once is too little again."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def entry(kind, name):

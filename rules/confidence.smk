@@ -28,8 +28,8 @@ rule ask_confidence:
         ENGINE_ENV
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
@@ -78,8 +78,8 @@ rule predict_confidence:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(120),
         gpu=1,
     params:
         settings=section("confidence.layers,folds,seed pruning.ratios"),
@@ -110,8 +110,8 @@ rule tabulate_confidence:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("confidence.bins,strata pruning.confidence,bootstrap,seed"),
@@ -140,8 +140,8 @@ rule plot_reliability:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("figures.reliability"),

@@ -44,8 +44,8 @@ rule train_final_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(120),
         gpu=1,
     params:
         settings=section(
@@ -87,8 +87,8 @@ rule train_ntp_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(120),
         gpu=1,
     params:
         settings=section("model.key,path,revision,trust_remote_code interventions.layers ntp_probes"),
@@ -122,8 +122,8 @@ rule measure_neurons:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
     params:
@@ -160,8 +160,8 @@ rule select_neurons:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section(
@@ -200,8 +200,8 @@ rule mask_neurons:
         ENGINE_ENV
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(120),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,

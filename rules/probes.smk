@@ -28,8 +28,8 @@ rule train_value_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(120),
         gpu=1,
     params:
         settings=section("value_probes"),
@@ -68,8 +68,8 @@ rule average_paragraphs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=0,
     params:
         settings=section("dopamine_probes.normalization"),
@@ -103,8 +103,8 @@ rule train_dopamine_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(120),
         gpu=1,
     params:
         settings=section("dopamine_probes"),

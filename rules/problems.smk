@@ -4,7 +4,7 @@ Needs the `datasets` entries of the configuration and the files, addresses or da
 Gives `results/problems/{dataset}/{shard}.parquet`: id, position, question, right answer, part of the split.
 """
 
-from workflow_scripts.lib.records import record_files, shard_identity
+from workflow_scripts.lib.problems.records import record_files, shard_identity
 
 
 rule fetch_records:
@@ -23,8 +23,8 @@ rule fetch_records:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(30),
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(30),
         gpu=0,
     params:
         settings=section("dataset.url,sha256"),
@@ -55,8 +55,8 @@ rule prepare_problems:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(10),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(10),
         gpu=0,
     params:
         settings=section(

@@ -29,8 +29,8 @@ rule evaluate_value_pruning:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(60),
         gpu=0,
     params:
         settings=section("pruning"),
@@ -65,8 +65,8 @@ rule evaluate_dopamine_pruning:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(60),
         gpu=0,
     params:
         settings=section("pruning"),

@@ -36,8 +36,8 @@ rule train_base_model:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(5000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(5000),
+        runtime=more_each_attempt(120),
         gpu=0,
     params:
         recipe=lambda w: canonical(config["reference_models"]["base"]),
@@ -66,8 +66,8 @@ rule finetune_reference_model:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(5000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(5000),
+        runtime=more_each_attempt(120),
         gpu=0,
     params:
         recipe=lambda w: canonical(config["reference_models"][w.recipe]),
@@ -96,8 +96,8 @@ rule write_model_card:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("reference_models rollouts values activations value_probes dopamine_probes"),

@@ -55,8 +55,8 @@ rule tabulate_results:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("pruning.confidence,bootstrap,seed values.gamma,min_abs_delta,n_continuations,adaptive"),
@@ -89,8 +89,8 @@ rule tabulate_interventions:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section(
@@ -126,8 +126,8 @@ rule plot_pruning:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("figures.fig1,fig4,fig5,fig6,fig7,fig11"),
@@ -155,8 +155,8 @@ rule plot_dose:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("figures.dose"),
@@ -185,8 +185,8 @@ rule judge_claims:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(10),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(10),
         gpu=0,
     params:
         settings=section("pruning.confidence"),
@@ -232,8 +232,8 @@ rule write_report:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(10),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(10),
         gpu=0,
     params:
         settings=lambda w: WHOLE,
@@ -277,8 +277,8 @@ rule write_provenance:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
         sizes=canonical(SIZES),
     params:

@@ -30,8 +30,8 @@ rule sample_rollouts:
         ENGINE_ENV
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
@@ -67,8 +67,8 @@ rule grade_rollouts:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(30),
         gpu=0,
     params:
         settings=section("dataset.answer,response_prefix grading"),

@@ -44,8 +44,8 @@ rule average_causal_paragraphs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=0,
     params:
         settings=canonical({"dopamine_probes": {"normalization": "causal"}}),
@@ -79,8 +79,8 @@ rule train_causal_probes:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(120),
         gpu=1,
     params:
         settings=canonical({"dopamine_probes": CAUSAL}),
@@ -116,8 +116,8 @@ rule guide_search:
         ENGINE_ENV
     threads: 1
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(240),
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(240),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
         batch_tokens=config["activations"]["batch_tokens"],
@@ -160,8 +160,8 @@ rule tabulate_search:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("search.methods,seeds pruning.confidence,bootstrap,seed"),

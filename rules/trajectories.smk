@@ -48,8 +48,8 @@ rule trace_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(30),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(30),
         gpu=0,
     params:
         settings=section("model trajectories.layer,n_neurons,seed dopamine_probes.normalization"),
@@ -90,8 +90,8 @@ rule ablate_value_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(120),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(120),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
     params:
@@ -124,8 +124,8 @@ rule tabulate_trajectories:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("pruning.confidence,bootstrap,seed"),
@@ -155,8 +155,8 @@ rule plot_trajectories:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("figures.fig3,fig9,fig10"),

@@ -37,8 +37,8 @@ rule list_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("interventions.share"),
@@ -72,8 +72,8 @@ rule compare_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(30),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(30),
         gpu=0,
     params:
         settings=section("transfer.families pruning.ratios,confidence,bootstrap,seed"),
@@ -102,8 +102,8 @@ rule plot_transfer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("figures.fig2,fig8"),

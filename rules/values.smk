@@ -21,8 +21,8 @@ rule segment_paragraphs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("model values.n_problems,shard_size"),
@@ -54,8 +54,8 @@ rule continue_paragraphs:
         ENGINE_ENV
     threads: 1
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        mem_mb=more_each_attempt(3000),
+        runtime=more_each_attempt(60),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
@@ -99,8 +99,8 @@ rule estimate_values:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
         gpu=0,
     params:
         settings=section("values.gamma,min_abs_delta,n_continuations,adaptive"),

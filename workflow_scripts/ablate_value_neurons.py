@@ -21,24 +21,22 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from workflow_scripts.average_paragraphs import RESPONSE, Normalize, Response, normalizer
-from workflow_scripts.dump_activations import read_responses
-from workflow_scripts.lib import ablation
-from workflow_scripts.lib import activations as reading
-from workflow_scripts.lib.ablation import Condition, conditions, passes, relative_gap, tolerance
-from workflow_scripts.lib.activations import States, read_layer
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import Trajectories, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.followed_neurons import mean_importance
-from workflow_scripts.lib.identity import agree, check, identity_of
-from workflow_scripts.lib.models import ModelConfig, load_model
+from workflow_scripts.lib.models.activation_files import Source, open_activations, read_layer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_model
+from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.states import Response, States, read_responses
+from workflow_scripts.lib.neurons.importances import mean_importance
+from workflow_scripts.lib.probes.data import select_responses, take
+from workflow_scripts.lib.probes.features import RESPONSE, Normalize, ResponseKey, normalizer
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.proof import Proof
-from workflow_scripts.lib.responses import Source, open_activations, select_responses, take
-from workflow_scripts.lib.sections import Trajectories
-from workflow_scripts.lib.statistics import pearson
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.trajectories import ABLATED_FORMAT, Traced, means_between, read_trace
+from workflow_scripts.lib.statistics.ranks import pearson
+from workflow_scripts.lib.storage.identity import agree, check
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.trajectories import ablation
+from workflow_scripts.lib.trajectories.ablation import Condition, conditions, passes, relative_gap, tolerance
+from workflow_scripts.lib.trajectories.traces import ABLATED_FORMAT, Traced, means_between, read_trace
 
 SCHEMA: dict[str, Any] = {
     "problem_id": pl.String,
@@ -61,7 +59,7 @@ class Run:
     """What all conditions share. `responses` are those of `traced`, in its order; `neurons` are followed."""
 
     traced: Traced
-    responses: list[reading.Response]
+    responses: list[Response]
     source: Source
     neurons: list[int]
     normalize: Normalize
@@ -69,7 +67,7 @@ class Run:
     batch_tokens: int
 
     @cached_property
-    def about(self) -> dict[Response, tuple[str, list[int]]]:
+    def about(self) -> dict[ResponseKey, tuple[str, list[int]]]:
         """Part of the split and boundaries of each response."""
         columns = self.traced.responses.select(*RESPONSE, "split", "boundaries")
         return {(problem_id, sample): (split, ends) for problem_id, sample, split, ends in columns.iter_rows()}
@@ -79,7 +77,7 @@ class Run:
         return self.normalize(states[:, torch.tensor(self.neurons)]).T.double().numpy()
 
 
-def traced_responses(traced: Traced, rollouts: pl.DataFrame) -> list[reading.Response]:
+def traced_responses(traced: Traced, rollouts: pl.DataFrame) -> list[Response]:
     """The validation responses of the trajectories, in their order; those without tokens are left out.
 
     Raises:

@@ -13,17 +13,16 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.boundaries import response_text
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import add_options, load_engine, options_of
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
+from workflow_scripts.lib.engines.start import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree, encoded, identity_of
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
+from workflow_scripts.lib.models.load import ModelConfig, end_tokens, identity_of, load_tokenizer, read_architecture
+from workflow_scripts.lib.models.prompts import Wording, build_prompt
+from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prompts import Wording, build_prompt
-from workflow_scripts.lib.stopping import end_tokens
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 WORDS = (
     "\n\n Rate your confidence in answering this question correctly from 0 to 1 (where 0 means no confidence and 1 "

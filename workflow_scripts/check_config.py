@@ -3,17 +3,9 @@
 import argparse
 from typing import Any
 
-from workflow_scripts.lib.check_config import check, read_yaml
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.study import merge, read_yaml
 from workflow_scripts.lib.errors import run_main
-
-
-def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another: mappings key by key, everything else as a whole (as Snakemake does)."""
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
 
 
 def main(argv: list[str] | None = None) -> None:

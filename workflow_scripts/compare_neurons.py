@@ -9,18 +9,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.lib import importances, transfer
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.result_tables import with_columns, write_table
+from workflow_scripts.lib.neurons import importances, overlap
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
 
 CONTROLS = ("same_seed", "shuffled", "within", "reason")
 OVERLAP = (
-    *transfer.KEYS,
+    *overlap.KEYS,
     *("prune_ratio", "n_kept", "d", "iou", "iou_low", "iou_high", "n_pairs", "same_seed"),
     *("random_mean", "random_low", "random_high", "shuffled", "within", "reason"),
 )
-CORRELATION = (*transfer.KEYS, "d", "n_pairs", "spearman", "ci_low", "ci_high", *CONTROLS)
+CORRELATION = (*overlap.KEYS, "d", "n_pairs", "spearman", "ci_low", "ci_high", *CONTROLS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,11 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     runs = [importances.read(path, kind) for kind in ("value", "dopamine") for path in getattr(arguments, kind)]
     importances.check_versions(runs)
-    pairs = transfer.pairs_of(runs, params.transfer.families)
+    pairs = overlap.pairs_of(runs, params.transfer.families)
     pruning = params.pruning
-    overlap = [row for pair in pairs for row in transfer.overlap_rows(pair, pruning.ratios, pruning.confidence)]
-    correlation = [row for pair in pairs for row in transfer.correlation_rows(pair, pruning)]
-    write_table(with_columns(overlap, OVERLAP), "transfer", arguments.output_dir)
+    shared = [row for pair in pairs for row in overlap.overlap_rows(pair, pruning.ratios, pruning.confidence)]
+    correlation = [row for pair in pairs for row in overlap.correlation_rows(pair, pruning)]
+    write_table(with_columns(shared, OVERLAP), "transfer", arguments.output_dir)
     write_table(with_columns(correlation, CORRELATION), "importance_correlation", arguments.output_dir)
 
 

@@ -5,7 +5,7 @@ From the state at boundary k < K of a response (its prompt and first c_k tokens,
 completions are sampled with the rollouts' settings, each with the tokens that the response had left. A completion that
 reaches its limit is wrong. A response without tokens (K = 0) is continued from its prompt, so that it has a value too.
 With `values.adaptive` they are sampled and graded in rounds, each for the boundaries that are still uncertain
-(`lib.sequential`); the continuations are those that a fixed number would have begun with.
+(`values.adaptive`); the continuations are those that a fixed number would have begun with.
 
 The random stream of a continuation is named by its problem, its prefix and its number. So neither shards nor batches
 nor the order of the responses change it, and responses of one problem that share a prefix (s_0 above all) share its
@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.boundaries import response_text
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import add_options, load_engine, options_of
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
+from workflow_scripts.lib.engines.start import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
-from workflow_scripts.lib.identity import agree, encoded, identity_of
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.grading.grade import Answer, Grader, answer_to, grade_all
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.sequential import Design, design_of
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.segment_paragraphs import valued_rollouts
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values.adaptive import Design, design_of
+from workflow_scripts.lib.values.responses import valued_rollouts
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem_id": pl.String,

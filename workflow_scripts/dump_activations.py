@@ -10,30 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from torch import Tensor
 
-from workflow_scripts.lib.activations import Response, dump, write_activations
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.identity import agree, identity_of
-from workflow_scripts.lib.models import ModelConfig, decoder_blocks, load_model
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.load import ModelConfig, decoder_blocks, identity_of, load_model
+from workflow_scripts.lib.models.states import Response, dump, read_responses
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.reuse import digest, earlier, environment, keep
-from workflow_scripts.lib.tables import check_once, read_parquet
-from workflow_scripts.lib.tensors import read_metadata, read_safetensors
-
-
-def read_responses(rollouts: pl.DataFrame) -> list[Response]:
-    """The responses of a rollouts table, in its order.
-
-    Raises:
-        UserError: one stands twice.
-    """
-    check_once(rollouts, ["problem_id", "sample"], "rollouts")
-    columns = rollouts.select("problem_id", "sample", "prompt_ids", "response_ids")
-    return [Response(*row) for row in columns.iter_rows()]
+from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
+from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
 
 def origins_of(

@@ -6,7 +6,7 @@ estimates whose errors are independent, for the noise ceiling. A response withou
 error.
 
 Where the number of continuations was decided while they were drawn (`values.adaptive`), V is the unbiased estimate of
-`lib.sequential`, so delta_k is unbiased too. The interval is Wilson's of the counts, widened to V where that lies
+`values.adaptive`, so delta_k is unbiased too. The interval is Wilson's of the counts, widened to V where that lies
 outside; it covers as often as with a fixed number (95 % on average over the true values). The halves are the even and
 odd ones of the first round, which every boundary has: their errors are as independent, but larger.
 """
@@ -17,13 +17,12 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import Values, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree, encoded
-from workflow_scripts.lib.sections import Values
-from workflow_scripts.lib.sequential import Design, design_of, estimates
-from workflow_scripts.lib.statistics import newcombe, wilson
-from workflow_scripts.lib.tables import check_once, read_parquet, write_parquet
+from workflow_scripts.lib.statistics.intervals import newcombe, wilson
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import check_once, read_parquet, write_parquet
+from workflow_scripts.lib.values.adaptive import Design, design_of, estimates
 
 RESPONSE = ["problem_id", "sample"]
 STATE = [*RESPONSE, "boundary"]

@@ -9,24 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.config import build, load
+from workflow_scripts.lib.config.sections import DopamineProbes, Pruning, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.identity import KEYS, encoded
-from workflow_scripts.lib.probe_run import Paragraphs, read_features, squared_error, training_of
-from workflow_scripts.lib.probe_training import n_batches
-from workflow_scripts.lib.probes import Probes
-from workflow_scripts.lib.probes import load as load_probes
+from workflow_scripts.lib.probes.data import Paragraphs, read_features
+from workflow_scripts.lib.probes.perceptrons import Probes
+from workflow_scripts.lib.probes.perceptrons import load as load_probes
+from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
+from workflow_scripts.lib.probes.trainer import squared_error, training_of
+from workflow_scripts.lib.probes.training import n_batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prune_scores import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
-from workflow_scripts.lib.sections import DopamineProbes, Pruning
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.storage.identity import KEYS, encoded
+from workflow_scripts.lib.storage.tables import write_parquet
 
 
 def retrained(
     parts: tuple[Paragraphs, Paragraphs], probes: Probes, metric: Metric, config: dict[str, Any], pruning: Pruning
 ) -> list[Row]:
     """Rows of probes trained anew on what each probe on true TD errors keeps."""
-    section = build(DopamineProbes, config)
+    section = DopamineProbes(config)
     training, true = training_of(section), probes.of(labels="true")
     steps = len(pruning.ratios) * n_batches(len(parts[0].delta), len(section.seeds), training)
     progress = Progress(steps, "steps", "dopamine probes retrained on what is kept")

@@ -13,25 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workflow_scripts.lib.config import build, load
+from workflow_scripts.lib.config.sections import Pruning, ValueProbes, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.identity import agree, encoded
-from workflow_scripts.lib.probe_run import (
-    MEMORY_GB,
-    layer_groups,
+from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.probes.data import (
+    Responses,
     number_of_states,
-    training_of,
+    rewards_of,
+    select_responses,
+    split_of,
     training_units,
-    value_loss,
 )
-from workflow_scripts.lib.probe_training import n_batches
-from workflow_scripts.lib.probes import Probes
-from workflow_scripts.lib.probes import load as load_probes
+from workflow_scripts.lib.probes.perceptrons import Probes
+from workflow_scripts.lib.probes.perceptrons import load as load_probes
+from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
+from workflow_scripts.lib.probes.trainer import MEMORY_GB, layer_groups, training_of, value_loss
+from workflow_scripts.lib.probes.training import n_batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prune_scores import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
-from workflow_scripts.lib.responses import Responses, Source, open_activations, rewards_of, select_responses, split_of
-from workflow_scripts.lib.sections import Pruning, ValueProbes
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import write_parquet
 
 POSITIONS = ("initial", "final")
 
@@ -62,7 +62,7 @@ def retrained(
     memory_gb: float,
 ) -> list[Row]:
     """Rows of probes trained anew on what each probe on true rewards keeps; layers in groups that fit into memory."""
-    section = build(ValueProbes, config)
+    section = ValueProbes(config)
     training, true = training_of(section), probes.of(labels="true")
     groups = list(layer_groups(source, 2 * number_of_states(source, parts[0]), section, memory_gb))
     steps = len(groups) * len(pruning.ratios) * n_batches(len(parts[0]), len(section.seeds), training)

@@ -7,10 +7,10 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.records import content_sha256
+from workflow_scripts.lib.problems.records import content_sha256
+from workflow_scripts.lib.storage.files import atomic_path
 
 SECONDS = 60
 

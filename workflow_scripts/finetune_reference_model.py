@@ -21,14 +21,14 @@ import numpy as np
 import torch
 from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
-from workflow_scripts.lib.engine import Request, Sampling
+from workflow_scripts.lib.engines.interface import Request, Sampling
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Answer, Grader, grade
+from workflow_scripts.lib.grading.grade import Answer, Grader, grade
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.reference_model import prompt_ids, save_model
-from workflow_scripts.lib.reference_tasks import TASKS, Problem, generate_problems, keeps_to_its_tries
+from workflow_scripts.lib.reference.model import prompt_ids, save_model
+from workflow_scripts.lib.reference.tasks import TASKS, Problem, generate_problems, keeps_to_its_tries
 from workflow_scripts.lib.seeds import seed64
-from workflow_scripts.lib.transformers_engine import TransformersEngine
 
 MAX_TOKENS = 160
 INTEGERS = Grader("boxed_integer")

@@ -13,13 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.answers import Grade
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Answer, Grader, answer_to, grade_all
-from workflow_scripts.lib.identity import agree, encoded
+from workflow_scripts.lib.grading.answers import Grade
+from workflow_scripts.lib.grading.grade import Answer, Grader, answer_to, grade_all
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 
 def answers(samples: pl.DataFrame, problems: pl.DataFrame, opening: str) -> list[Answer]:

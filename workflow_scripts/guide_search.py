@@ -15,24 +15,24 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.boundaries import response_text
-from workflow_scripts.lib.config import Params, load
-from workflow_scripts.lib.engine import Completion, Sampling
-from workflow_scripts.lib.engines import LIBRARIES, add_options, load_engine, options_of
+from workflow_scripts.lib.config.sections import Params, load
+from workflow_scripts.lib.engines.interface import Completion, Sampling
+from workflow_scripts.lib.engines.requests import build_requests
+from workflow_scripts.lib.engines.start import LIBRARIES, add_options, load_engine, options_of
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.grading import Answer, Grade, Grader, answer_to, grade_all
-from workflow_scripts.lib.identity import VERSION, agree, encoded, identity_of
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.probes import load as load_probes
+from workflow_scripts.lib.grading.grade import Answer, Grade, Grader, answer_to, grade_all
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.prompts import Wording
+from workflow_scripts.lib.models.tokens import response_text
+from workflow_scripts.lib.probes.perceptrons import load as load_probes
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prompts import Wording
-from workflow_scripts.lib.reuse import digest, earlier, environment, keep, kept_path
-from workflow_scripts.lib.search import Draws, Found, Prompt, greedy, guided
-from workflow_scripts.lib.search_methods import GUIDED, METHODS
-from workflow_scripts.lib.search_scoring import Scoring, prepare, scorer
-from workflow_scripts.lib.tables import read_about, read_parquet, write_parquet
-from workflow_scripts.lib.whole_responses import GradeWhole, best_of_n, draw_whole, majority
-from workflow_scripts.sample_rollouts import build_requests
+from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep, kept_path
+from workflow_scripts.lib.search.guided import Draws, Found, Prompt, greedy, guided
+from workflow_scripts.lib.search.methods import GUIDED, METHODS
+from workflow_scripts.lib.search.scorers import Scoring, prepare, scorer
+from workflow_scripts.lib.search.whole_responses import GradeWhole, best_of_n, draw_whole, majority
+from workflow_scripts.lib.storage.identity import VERSION, agree, encoded
+from workflow_scripts.lib.storage.tables import read_about, read_parquet, write_parquet
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "method": pl.String,

@@ -1,6 +1,6 @@
 """Rule `judge_claims`: every claim of the paper with what was measured, the test and the verdict, as csv and parquet.
 
-No verdict is written by hand: each follows from the tables by the test that stands beside it (`lib.claims`).
+No verdict is written by hand: each follows from the tables by the test that stands beside it (`claims.paper_claims`).
 """
 
 import argparse
@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.lib.claims import TESTS, Tables
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.claims.paper_claims import TESTS, Tables
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.result_tables import with_columns, write_table
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import read_parquet
 
 COLUMNS = ["key", "claim", "verdict", "evidence", "test", "source", "printed", "place"]
 

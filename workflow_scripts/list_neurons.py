@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib import importances
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.importances import Importances
-from workflow_scripts.lib.selections import selected_count
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.neurons import importances
+from workflow_scripts.lib.neurons.importances import Importances
+from workflow_scripts.lib.probes.pruning import selected_count
+from workflow_scripts.lib.storage.tables import write_parquet
 
 SCHEMA: dict[str, Any] = {
     "model": pl.String,

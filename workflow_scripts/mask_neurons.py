@@ -14,21 +14,20 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.boundaries import response_text
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import LIBRARIES, add_options, load_engine, options_of
+from workflow_scripts.lib.config.sections import Interventions, load
+from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
+from workflow_scripts.lib.engines.start import LIBRARIES, add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.grading import Grader, answer_to, grade_all
-from workflow_scripts.lib.identity import agree, check, encoded, identity_of
-from workflow_scripts.lib.interventions import Intervention
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
+from workflow_scripts.lib.grading.grade import Grader, answer_to, grade_all
+from workflow_scripts.lib.models.interventions import Intervention
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.proof import Proof
-from workflow_scripts.lib.reuse import digest, earlier, environment, keep, kept_path
-from workflow_scripts.lib.sections import Interventions
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.tensors import read_safetensors
+from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep, kept_path
+from workflow_scripts.lib.storage.identity import agree, check, encoded
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.tensors import read_safetensors
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ KEYS: dict[str, Any] = {
     "factor": pl.Float64,
     "origin": pl.String,
 }
-"""The condition, and what its responses come from (`lib.reuse`)."""
+"""The condition, and what its responses come from (`runtime.reuse`)."""
 SCHEMA: dict[str, Any] = KEYS | {
     "n_neurons": pl.Int64,
     "problem_id": pl.String,

@@ -25,16 +25,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from workflow_scripts.dump_activations import read_responses
-from workflow_scripts.lib.activations import Response, batches, hooked
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree, identity_of
-from workflow_scripts.lib.models import ModelConfig, decoder_blocks, load_model
+from workflow_scripts.lib.models.load import ModelConfig, decoder_blocks, identity_of, load_model
+from workflow_scripts.lib.models.states import Response, batches, hooked, read_responses
+from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.responses import split_of
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.tensors import write_safetensors
+from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.storage.tensors import write_safetensors
 
 ATTENTION = re.compile("attn|attention")
 ROWS = 4096

@@ -1,8 +1,8 @@
 """What a study will cost, before anything is run: `make plan STUDY=studies/paper.yaml GPU=h100`.
 
 Jobs are the workflow's own, counted by a dry run. Tokens follow from the configuration and from expected lengths, hours
-from data sheets and reached shares of their peaks (`resources/plan/assumptions.yaml`, `lib/plan_work.py`,
-`lib/plan_rates.py`). Lengths of finished shards replace expected ones; with `GPU=here`, finished jobs scale the hours.
+from data sheets and reached shares of their peaks (`resources/plan/assumptions.yaml`, `lib/plan/work.py`,
+`lib/plan/rates.py`). Lengths of finished shards replace expected ones; with `GPU=here`, finished jobs scale the hours.
 """
 
 import argparse
@@ -12,16 +12,25 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.check_config import merge
-from workflow_scripts.lib.benchmarks import read_all
-from workflow_scripts.lib.check_config import check, read_yaml, with_defaults
-from workflow_scripts.lib.devices import gpus
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.study import merge, read_yaml, with_defaults
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.machine import device_key
-from workflow_scripts.lib.numbers import short, spread, tenths
-from workflow_scripts.lib.plan import ASSUMPTIONS, Basis, at_measured_rates, basis, by, plan, to_do_part, used_models
-from workflow_scripts.lib.plan_jobs import dry_run
+from workflow_scripts.lib.formatting import short, spread, tenths
+from workflow_scripts.lib.plan.jobs import dry_run
+from workflow_scripts.lib.plan.recorded import read_all
+from workflow_scripts.lib.plan.table import (
+    ASSUMPTIONS,
+    Basis,
+    at_measured_rates,
+    basis,
+    by,
+    plan,
+    to_do_part,
+    used_models,
+)
+from workflow_scripts.lib.runtime.devices import gpus
+from workflow_scripts.lib.runtime.machine import device_key
+from workflow_scripts.lib.storage.files import atomic_path
 
 RESULTS = Path("results")
 DEFAULT = "h100"

@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from workflow_scripts.lib import plotting
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.intervention_words import SELECTIONS, is_random
-from workflow_scripts.lib.plot_table import plot_table
+from workflow_scripts.lib.neurons.catalogue import SELECTIONS, is_random
+from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.report.figure_command import plot_table
 
 WIDTH, HEIGHT = 7.4, 2.6
 WRAP = 40
@@ -135,7 +135,7 @@ def draw_axes(axes: Axes, panel: Panel, rows: pl.DataFrame, what: str, styles: d
     place = np.log10 if what == "share" else around_one
     if rows.drop_nulls("accuracy").is_empty():
         axes.set_xticks([])
-        plotting.explain_empty(axes, empty_reason(panel, what), WRAP)
+        figure_style.explain_empty(axes, empty_reason(panel, what), WRAP)
         return
     plain = panel.unmasked
     if plain is not None:
@@ -172,7 +172,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
     """The figure: a row of two panels for each run and layer."""
     panels = panels_of(table, section)
     names = [name for name in SELECTIONS if any(name in panel.selections for panel in panels)]
-    styles = {name: plotting.LINES[i % len(plotting.LINES)] for i, name in enumerate(names)}
+    styles = {name: figure_style.LINES[i % len(figure_style.LINES)] for i, name in enumerate(names)}
     figure = plt.figure(figsize=(WIDTH, HEIGHT * len(panels) + 1.1), layout="constrained")
     grid = figure.subplots(len(panels), 2, sharey=True, squeeze=False)
     for panel, (left, right) in zip(panels, grid, strict=True):
@@ -186,7 +186,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
         left.set_title(panel.title)
         right.set_title(panel.title)
     numbers = [v for p in panels for name in ("accuracy", "ci_low", "ci_high") for v in p.rows[name].drop_nulls()]
-    grid[0, 0].set_ylim(*(plotting.limits(numbers, numbers[0]) if numbers else (0, 1)))
+    grid[0, 0].set_ylim(*(figure_style.limits(numbers, numbers[0]) if numbers else (0, 1)))
     if styles:
         figure.legend(handles=handles(styles), loc="outside upper center", ncols=3)
     return figure

@@ -12,10 +12,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workflow_scripts.lib import plotting
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.storage.tables import read_parquet
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def panels_of(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> list[
 def draw_layer(axes: Axes, rows: pl.DataFrame, metric: str, style: dict[str, Any]) -> None:
     """One curve with the band of its interval."""
     known = rows.drop_nulls(metric)
-    x = plotting.kept_share(known["prune_ratio"].to_list())
+    x = figure_style.kept_share(known["prune_ratio"].to_list())
     shade = known.drop_nulls(["ci_low", "ci_high"])
-    shade_x = plotting.kept_share(shade["prune_ratio"].to_list())
+    shade_x = figure_style.kept_share(shade["prune_ratio"].to_list())
     axes.fill_between(
         shade_x, shade["ci_low"].to_numpy(), shade["ci_high"].to_numpy(), color=style["color"], alpha=0.16, linewidth=0
     )
@@ -127,13 +127,13 @@ def draw_controls(axes: Axes, rows: pl.DataFrame) -> None:
         .sort("prune_ratio")
     )
     band = pooled.drop_nulls(["random_low", "random_high", "random_mean"])
-    x = plotting.kept_share(band["prune_ratio"].to_list())
+    x = figure_style.kept_share(band["prune_ratio"].to_list())
     low, high = band["random_low"].to_numpy(), band["random_high"].to_numpy()
-    axes.fill_between(x, low, high, zorder=0.5, **plotting.BAND)
-    axes.plot(x, band["random_mean"].to_numpy(), zorder=3, **plotting.RANDOM)
+    axes.fill_between(x, low, high, zorder=0.5, **figure_style.BAND)
+    axes.plot(x, band["random_mean"].to_numpy(), zorder=3, **figure_style.RANDOM)
     shuffled = pooled.drop_nulls("shuffled")
-    shuffled_x = plotting.kept_share(shuffled["prune_ratio"].to_list())
-    axes.plot(shuffled_x, shuffled["shuffled"].to_numpy(), zorder=3, **plotting.SHUFFLED)
+    shuffled_x = figure_style.kept_share(shuffled["prune_ratio"].to_list())
+    axes.plot(shuffled_x, shuffled["shuffled"].to_numpy(), zorder=3, **figure_style.SHUFFLED)
 
 
 def empty_reason(panel: Panel) -> str:
@@ -147,17 +147,19 @@ def empty_reason(panel: Panel) -> str:
 def draw_panel(axes: Axes, panel: Panel, kind: Kind, styles: dict[int, int]) -> None:
     """Everything inside one set of axes; a reason in words where there is no curve."""
     axes.set_title(panel.title)
-    plotting.stretch_axis(axes, panel.rows["prune_ratio"].unique(maintain_order=True).to_list(), kind.one_layer_a_panel)
+    figure_style.stretch_axis(
+        axes, panel.rows["prune_ratio"].unique(maintain_order=True).to_list(), kind.one_layer_a_panel
+    )
     if panel.rows.drop_nulls(kind.metric).is_empty():
-        plotting.explain_empty(axes, empty_reason(panel), WRAP[kind.one_layer_a_panel])
+        figure_style.explain_empty(axes, empty_reason(panel), WRAP[kind.one_layer_a_panel])
         return
     draw_controls(axes, panel.rows)
-    axes.axhline(kind.chance, zorder=1, **plotting.CHANCE)
+    axes.axhline(kind.chance, zorder=1, **figure_style.CHANCE)
     for layer in panel.layers:
-        style = plotting.LINES[styles[layer] % len(plotting.LINES)]
+        style = figure_style.LINES[styles[layer] % len(figure_style.LINES)]
         draw_layer(axes, panel.rows.filter(pl.col("layer") == layer), kind.metric, style)
     if "noise_ceiling" in panel.rows.columns and panel.rows["noise_ceiling"][0] is not None:
-        axes.axhline(panel.rows["noise_ceiling"][0], zorder=2, **plotting.CEILING)
+        axes.axhline(panel.rows["noise_ceiling"][0], zorder=2, **figure_style.CEILING)
 
 
 def cells(panels: Sequence[Panel], per_row: int) -> list[tuple[int, int]]:
@@ -209,12 +211,12 @@ def draw(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> Figure:
         axes = grid[row, column]
         axes.set_visible(True)
         draw_panel(axes, panel, kind, styles)
-    grid[0, 0].set_ylim(*plotting.limits(numbers(panels, kind.metric), kind.chance))
+    grid[0, 0].set_ylim(*figure_style.limits(numbers(panels, kind.metric), kind.chance))
     figure.supxlabel("prune ratio (spaced by the logarithm of the share of inputs kept)", fontsize=9)
     figure.supylabel(kind.label, fontsize=9)
     named = [(0, "inputs kept by importance")] if small else [(styles[layer], f"layer {layer}") for layer in layers]
-    handles: list[Any] = [plotting.layer_handle(i, label) for i, label in named]
-    handles = [*handles, *plotting.control_handles(kind.chance, kind.metric == "spearman")]
+    handles: list[Any] = [figure_style.layer_handle(i, label) for i, label in named]
+    handles = [*handles, *figure_style.control_handles(kind.chance, kind.metric == "spearman")]
     figure.legend(handles=handles, loc="outside upper center", ncols=3 if n_columns < 3 else 4)
     return figure
 
@@ -229,12 +231,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     matplotlib.use("Agg")
-    matplotlib.rcParams.update(plotting.STYLE)
+    matplotlib.rcParams.update(figure_style.STYLE)
     tables = {path.stem: read_parquet(path) for path in arguments.tables}
     sections = load(arguments.params).figures
     for name in [name for name in sections if name in KINDS]:
         figure = draw(tables[KINDS[name].table], KINDS[name], sections[name])
-        plotting.save(figure, arguments.output_dir, name)
+        figure_style.save(figure, arguments.output_dir, name)
         plt.close(figure)
 
 

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from workflow_scripts.lib import plotting
-from workflow_scripts.lib.confidence_methods import METHODS
+from workflow_scripts.lib.confidence.methods import METHODS
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.plot_table import plot_table
+from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.report.figure_command import plot_table
 
 WIDTH, HEIGHT = 7.4, 4.6
 COLUMNS = 2
@@ -22,7 +22,7 @@ WRAP = 40
 REASON_WRAP, REASON_LINES = 60, 2
 SMALLEST, LARGEST = 4.0, 60.0
 SEVENTH: dict[str, Any] = {"color": "#8f8f8f", "linestyle": (0, (1, 1)), "marker": "X"}
-STYLES = dict(zip(METHODS, (*plotting.LINES, SEVENTH), strict=True))
+STYLES = dict(zip(METHODS, (*figure_style.LINES, SEVENTH), strict=True))
 DIAGONAL: dict[str, Any] = {"color": "#9b9b9b", "linestyle": "-", "linewidth": 0.7}
 
 
@@ -109,7 +109,7 @@ def draw_panel(upper: Axes, lower: Axes, panel: Panel) -> None:
         why = "the configuration names no run for this figure" if not panel.run else "nothing was measured for this run"
         upper.set_xticks([])
         upper.set_yticks([])
-        plotting.explain_empty(upper, why, WRAP)
+        figure_style.explain_empty(upper, why, WRAP)
         lower.set_axis_off()
         return
     draw_methods(upper, panel)

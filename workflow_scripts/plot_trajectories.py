@@ -1,6 +1,7 @@
 """Rule `plot_trajectories`: figures 3 and 9 (a positive and a negative surprise) and figure 10 (ablation).
 
-Responses are chosen by rule (`lib.trajectories.surprising`, `lib.trajectory_figures.median_response`), never by eye.
+Responses are chosen by rule (`trajectories.traces.surprising`, `report.trajectory_figure.median_response`), never by
+eye.
 """
 
 import argparse
@@ -16,13 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from workflow_scripts.lib import plotting
-from workflow_scripts.lib import trajectory_figures as parts
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.result_tables import run_of
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.trajectories import MIN_PARAGRAPHS, Surprise, Traced, read_trace, surprising
+from workflow_scripts.lib.report import figure_style, trajectory_figure
+from workflow_scripts.lib.storage.identity import run_of
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.trajectories.traces import MIN_PARAGRAPHS, Surprise, Traced, read_trace, surprising
 
 SURPRISES, ABLATION = ("fig3", "fig9"), "fig10"
 WIDTH, LEFT, RIGHT = 7.4, 0.72, 0.15
@@ -53,7 +53,7 @@ def explain(figure: Figure, top: float, title: str, reason: str) -> None:
     title_at(figure, top + 0.05, title)
     axes = axes_at(figure, LEFT, top + 0.3, WIDTH - LEFT - RIGHT, EMPTY - 0.4)
     axes.set_axis_off()
-    plotting.explain_empty(axes, reason, 80)
+    figure_style.explain_empty(axes, reason, 80)
 
 
 def empty_figure(reason: str) -> Figure:
@@ -66,25 +66,29 @@ def empty_figure(reason: str) -> Figure:
 def draw_surprise(figure: Figure, top: float, traced: Traced, found: Surprise) -> None:
     """One case: values, TD errors and activations over the same tokens, the text below."""
     title_at(figure, top + 0.08, title_of(traced, found))
-    texts, width, place = parts.listed_paragraphs(found.row), WIDTH - LEFT - RIGHT, top + 0.68
+    texts, width, place = trajectory_figure.listed_paragraphs(found.row), WIDTH - LEFT - RIGHT, top + 0.68
     drawn = []
-    for height in parts.AXES_INCHES:
+    for height in trajectory_figure.AXES_INCHES:
         drawn.append(axes_at(figure, LEFT, place, width, height))
         place += height + 0.14
     values, deltas, line = drawn
-    parts.draw_values(values, found.row)
-    parts.draw_deltas(deltas, found.row)
-    parts.draw_activation(line, traced, found.row)
+    trajectory_figure.draw_values(values, found.row)
+    trajectory_figure.draw_deltas(deltas, found.row)
+    trajectory_figure.draw_activation(line, traced, found.row)
     for axes in drawn:
-        parts.draw_boundaries(axes, found.row["boundaries"], numbers=axes is values)
+        trajectory_figure.draw_boundaries(axes, found.row["boundaries"], numbers=axes is values)
         axes.set_xlim(0.5, max(len(found.row["pieces"]), 1) + 0.5)
         axes.tick_params(bottom=axes is line, labelbottom=axes is line)
-    parts.draw_texts(axes_at(figure, LEFT, place + 0.34, width, parts.text_height(texts)), texts)
+    trajectory_figure.draw_texts(
+        axes_at(figure, LEFT, place + 0.34, width, trajectory_figure.text_height(texts)), texts
+    )
 
 
 def case_height(found: Surprise | None) -> float:
     """Inches that a case takes."""
-    return EMPTY if found is None else CASE + parts.text_height(parts.listed_paragraphs(found.row))
+    return (
+        EMPTY if found is None else CASE + trajectory_figure.text_height(trajectory_figure.listed_paragraphs(found.row))
+    )
 
 
 def title_of(traced: Traced, found: Surprise) -> str:
@@ -122,27 +126,27 @@ def surprise_figure(traced: dict[str, Traced], section: dict[str, Any]) -> Figur
 def surprise_handles() -> list[Any]:
     """The legend of figures 3 and 9."""
     return [
-        Line2D([], [], label="value V(s) and its interval", **parts.VALUE),
-        Patch(label="TD error of a paragraph, kept", **parts.KEPT),
-        Patch(label="not kept (too small)", **parts.LEFT_OUT),
-        Line2D([], [], label="activation of each token", **parts.ACTIVATION),
-        Line2D([], [], label="its mean over the paragraph", **parts.MEAN),
-        Line2D([], [], label="paragraph boundary", **parts.BOUNDARY),
+        Line2D([], [], label="value V(s) and its interval", **trajectory_figure.VALUE),
+        Patch(label="TD error of a paragraph, kept", **trajectory_figure.KEPT),
+        Patch(label="not kept (too small)", **trajectory_figure.LEFT_OUT),
+        Line2D([], [], label="activation of each token", **trajectory_figure.ACTIVATION),
+        Line2D([], [], label="its mean over the paragraph", **trajectory_figure.MEAN),
+        Line2D([], [], label="paragraph boundary", **trajectory_figure.BOUNDARY),
     ]
 
 
 def draw_ablation(figure: Figure, top: float, traced: Traced | None, frame: pl.DataFrame, run: str) -> None:
     """One run: three trajectories over one response, and the distribution of the correlations over all."""
-    chosen = parts.median_response(traced, frame) if traced is not None else None
+    chosen = trajectory_figure.median_response(traced, frame) if traced is not None else None
     if traced is None or chosen is None:
         explain(figure, top, run, "nothing was ablated in this run, or no validation response has a correlation")
         return
-    neuron = parts.first_neuron(traced)
+    neuron = trajectory_figure.first_neuron(traced)
     about = f"layer {traced.layer}, neuron {neuron.neuron} (first by importance): {chosen['problem_id']}"
     title_at(figure, top + 0.08, f"{run}, {about}")
     left = axes_at(figure, 0.62, top + 0.72, 4.3, ABLATED - 1.3)
-    parts.draw_ablated(left, traced, frame, chosen)
-    parts.draw_correlations(axes_at(figure, 5.55, top + 0.72, 1.7, ABLATED - 1.3), frame, neuron.neuron)
+    trajectory_figure.draw_ablated(left, traced, frame, chosen)
+    trajectory_figure.draw_correlations(axes_at(figure, 5.55, top + 0.72, 1.7, ABLATED - 1.3), frame, neuron.neuron)
 
 
 def ablation_figure(traced: dict[str, Traced], ablated: dict[str, pl.DataFrame], section: dict[str, Any]) -> Figure:
@@ -151,7 +155,7 @@ def ablation_figure(traced: dict[str, Traced], ablated: dict[str, pl.DataFrame],
     if not runs:
         return empty_figure(NO_RUN)
     figure = plt.figure(figsize=(WIDTH, LEGEND + ABLATED * len(runs)))
-    figure.legend(handles=parts.ablation_handles(), loc="upper center", ncols=3)
+    figure.legend(handles=trajectory_figure.ablation_handles(), loc="upper center", ncols=3)
     for number, run in enumerate(runs):
         draw_ablation(figure, LEGEND + number * ABLATED, traced.get(run), ablated.get(run, pl.DataFrame()), run)
     return figure
@@ -167,13 +171,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     figures = load(arguments.params).figures
     matplotlib.use("Agg")
-    matplotlib.rcParams.update(plotting.STYLE)
+    matplotlib.rcParams.update(figure_style.STYLE)
     traced = {"/".join(run_of(path, "file")): read_trace(path) for path in arguments.traced}
     ablated = {"/".join(run_of(path, "shard")): read_parquet(path) for path in arguments.ablated}
     drawn = {name: surprise_figure(traced, figures.get(name, {})) for name in SURPRISES}
     drawn[ABLATION] = ablation_figure(traced, ablated, figures.get(ABLATION, {}))
     for name, figure in drawn.items():
-        plotting.save(figure, arguments.output_dir, name)
+        figure_style.save(figure, arguments.output_dir, name)
         plt.close(figure)
 
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from workflow_scripts.lib import plotting
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.plot_table import plot_table
-from workflow_scripts.lib.transfer import DATASETS, MODELS, ONE_SEED
+from workflow_scripts.lib.neurons.overlap import DATASETS, MODELS, ONE_SEED
+from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.report.figure_command import plot_table
 
 PER_ROW = 4
 WIDTH, HEIGHT = 2.5, 2.1
@@ -62,20 +62,23 @@ def groups_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Group]:
 
 def style_of(place: int) -> dict[str, Any]:
     """The style of a group's pair; where there are more pairs than styles, markers are hollow the second time."""
-    style = plotting.LINES[place % len(plotting.LINES)]
-    return style | {"markerfacecolor": "white"} if (place // len(plotting.LINES)) % 2 else style
+    style = figure_style.LINES[place % len(figure_style.LINES)]
+    return style | {"markerfacecolor": "white"} if (place // len(figure_style.LINES)) % 2 else style
 
 
 def draw_pair(axes: Axes, rows: pl.DataFrame, style: dict[str, Any]) -> None:
     """IoU of one pair of runs, with the range over pairs of seeds where there is more than one."""
     shade = rows.drop_nulls(["iou_low", "iou_high"])
-    x, line = plotting.kept_share(shade["prune_ratio"].to_list()), {key: style[key] for key in ("color", "linestyle")}
+    x, line = (
+        figure_style.kept_share(shade["prune_ratio"].to_list()),
+        {key: style[key] for key in ("color", "linestyle")},
+    )
     low, high = shade["iou_low"].to_numpy(), shade["iou_high"].to_numpy()
     axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
     for edge in (low, high):
         axes.plot(x, edge, linewidth=0.6, alpha=0.8, **line)
     known = rows.drop_nulls("iou")
-    x = plotting.kept_share(known["prune_ratio"].to_list())
+    x = figure_style.kept_share(known["prune_ratio"].to_list())
     axes.plot(x, known["iou"].to_numpy(), markersize=3.2, linewidth=1.5, zorder=4, **style)
 
 
@@ -85,16 +88,16 @@ def draw_controls(axes: Axes, rows: pl.DataFrame) -> None:
         pl.col("random_mean", "shuffled", "within").mean(), pl.col("random_low").min(), pl.col("random_high").max()
     )
     pooled = pooled.sort("prune_ratio")
-    x = plotting.kept_share(pooled["prune_ratio"].to_list())
+    x = figure_style.kept_share(pooled["prune_ratio"].to_list())
     low, high = pooled["random_low"].to_numpy(), pooled["random_high"].to_numpy()
-    axes.fill_between(x, low, high, zorder=0.5, **plotting.BAND)
+    axes.fill_between(x, low, high, zorder=0.5, **figure_style.BAND)
     for column, style in (
-        ("random_mean", plotting.RANDOM),
-        ("shuffled", plotting.SHUFFLED),
-        ("within", plotting.CEILING),
+        ("random_mean", figure_style.RANDOM),
+        ("shuffled", figure_style.SHUFFLED),
+        ("within", figure_style.CEILING),
     ):
         known = pooled.drop_nulls(column)
-        axes.plot(plotting.kept_share(known["prune_ratio"].to_list()), known[column].to_numpy(), zorder=3, **style)
+        axes.plot(figure_style.kept_share(known["prune_ratio"].to_list()), known[column].to_numpy(), zorder=3, **style)
 
 
 def draw_panel(axes: Axes, group: Group, layer: int) -> None:
@@ -102,9 +105,9 @@ def draw_panel(axes: Axes, group: Group, layer: int) -> None:
     rows = group.rows.filter(pl.col("layer") == layer).sort("prune_ratio", maintain_order=True)
     axes.set_title(f"layer {layer}")
     axes.set_ylim(-0.04, 1.04)
-    plotting.stretch_axis(axes, rows["prune_ratio"].unique(maintain_order=True).to_list(), True)
+    figure_style.stretch_axis(axes, rows["prune_ratio"].unique(maintain_order=True).to_list(), True)
     if rows.drop_nulls("iou").is_empty():
-        plotting.explain_empty(axes, "no probes were compared at this layer", WRAP)
+        figure_style.explain_empty(axes, "no probes were compared at this layer", WRAP)
         return
     draw_controls(axes, rows)
     for place, pair in enumerate(group.pairs):
@@ -133,15 +136,15 @@ def control_handles(groups: Sequence[Group]) -> list[Line2D | Patch]:
     """Legend entries of everything that is not a pair."""
     rows = pl.concat([group.rows for group in groups])
     handles: list[Line2D | Patch] = [
-        Line2D([], [], label="uniform sets, expected", **plotting.RANDOM),
-        Patch(label="uniform sets, band", **plotting.BAND),
+        Line2D([], [], label="uniform sets, expected", **figure_style.RANDOM),
+        Patch(label="uniform sets, band", **figure_style.BAND),
     ]
     if rows["iou_low"].is_not_null().any():
         handles.append(Patch(facecolor="#8097ba", alpha=0.45, label="lowest to highest pair of seeds"))
     if rows["shuffled"].is_not_null().any():
-        handles.append(Line2D([], [], label="trained on shuffled labels", **plotting.SHUFFLED))
+        handles.append(Line2D([], [], label="trained on shuffled labels", **figure_style.SHUFFLED))
     if rows["within"].is_not_null().any():
-        handles.append(Line2D([], [], label="same run, another seed", **plotting.CEILING))
+        handles.append(Line2D([], [], label="same run, another seed", **figure_style.CEILING))
     return handles
 
 
@@ -173,7 +176,7 @@ def draw_empty(section: dict[str, Any]) -> Figure:
         reason = (
             "no two of this figure's runs are one model on two data sets, or two models of a family on one data set"
         )
-    plotting.explain_empty(axes, reason, 60)
+    figure_style.explain_empty(axes, reason, 60)
     return figure
 
 

@@ -25,19 +25,19 @@ import numpy as np
 import polars as pl
 import torch
 
-from workflow_scripts.lib import confidence
-from workflow_scripts.lib.confidence import Labels, Outcome
-from workflow_scripts.lib.confidence_folds import fold_outputs, folds_of
-from workflow_scripts.lib.confidence_methods import CHOSEN_ON, METHODS, VALUE_METHODS
-from workflow_scripts.lib.config import build, load
+from workflow_scripts.lib.confidence import outcomes as confidence
+from workflow_scripts.lib.confidence.folds import fold_outputs, folds_of
+from workflow_scripts.lib.confidence.methods import CHOSEN_ON, METHODS, VALUE_METHODS
+from workflow_scripts.lib.confidence.outcomes import Labels, Outcome
+from workflow_scripts.lib.config.sections import ValueProbes, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree, encoded
-from workflow_scripts.lib.probe_run import MEMORY_GB
-from workflow_scripts.lib.probes import Probes
-from workflow_scripts.lib.probes import load as load_probes
-from workflow_scripts.lib.responses import Responses, Source, open_activations, rewards_of, select_responses, split_of
-from workflow_scripts.lib.sections import ValueProbes
-from workflow_scripts.lib.tables import check_once, read_parquet, write_parquet
+from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.probes.data import Responses, rewards_of, select_responses, split_of
+from workflow_scripts.lib.probes.perceptrons import Probes
+from workflow_scripts.lib.probes.perceptrons import load as load_probes
+from workflow_scripts.lib.probes.trainer import MEMORY_GB
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import check_once, read_parquet, write_parquet
 
 Array = np.ndarray
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -109,7 +109,7 @@ def value_methods(
     memory: float,
 ) -> list[Outcome]:
     """Both methods on value neurons."""
-    section = build(ValueProbes, config | {"seeds": config["seeds"][:1], "shuffled_seeds": []})
+    section = ValueProbes(config | {"seeds": config["seeds"][:1], "shuffled_seeds": []})
     source = open_activations(study.source.paths, layers)
     by_fold = fold_outputs(source, study.training, study.labels.folds, section, ratios, memory)
     held_out = {layer: study.initial_states(layer)[1] for layer in layers}

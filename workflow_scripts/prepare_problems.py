@@ -11,13 +11,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import Dataset, Split, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import encoded
-from workflow_scripts.lib.problems import Problem, content, read_problems
-from workflow_scripts.lib.sections import Dataset, Split
+from workflow_scripts.lib.problems.readers import Problem, content, read_problems
 from workflow_scripts.lib.seeds import uniform
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.storage.identity import encoded
+from workflow_scripts.lib.storage.tables import write_parquet
 
 REFERENCE_SEED = 0
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -33,7 +32,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 def reference_problems(dataset: Dataset) -> list[Problem]:
     """Held-out problems of a task of the reference models."""
-    from workflow_scripts.lib.reference_tasks import generate_problems
+    from workflow_scripts.lib.reference.tasks import generate_problems
 
     made = generate_problems(str(dataset.task), "evaluation", dataset.n_problems, REFERENCE_SEED)
     names = [f"{dataset.key}-{number:06d}" for number in range(len(made))]
@@ -46,7 +45,7 @@ def check_instructions(problems: Sequence[Problem]) -> None:
     Raises:
         UserError: one has none.
     """
-    from workflow_scripts.lib.grade_instructions import check_ids
+    from workflow_scripts.lib.grading.instructions import check_ids
 
     for problem in problems:
         try:

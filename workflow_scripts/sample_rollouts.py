@@ -9,16 +9,17 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.boundaries import response_text
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.engine import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines import add_options, load_engine, options_of
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
+from workflow_scripts.lib.engines.requests import build_requests
+from workflow_scripts.lib.engines.start import add_options, load_engine, options_of
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree, encoded, identity_of
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer, read_architecture
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.prompts import Wording
+from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prompts import PLAIN, Wording, build_prompt
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem_id": pl.String,
@@ -41,30 +42,6 @@ def shard_problems(problems: pl.DataFrame, shard: int, shard_size: int) -> pl.Da
     if found.is_empty():
         raise UserError(f"shard {shard}: the data set's {len(problems)} problems do not reach it; ask for a lower one")
     return found
-
-
-def build_requests(
-    problems: pl.DataFrame, model: ModelConfig, tokenizer: Any, n: int, max_tokens: int, wording: Wording = PLAIN
-) -> list[Request]:
-    """One request per problem with `n` keys.
-
-    Raises:
-        UserError: a prompt is empty or leaves no room in the model's context.
-    """
-    context = read_architecture(model.path, model.revision).context
-    requests = []
-    for problem_id, question, place in problems.select("problem_id", "question", "place").iter_rows():
-        token_ids = build_prompt(question, model, tokenizer, wording)
-        if not token_ids:
-            raise UserError(f"{place}: the prompt has no tokens; mend the question")
-        if context is not None and len(token_ids) >= context:
-            raise UserError(
-                f"{place}: the prompt has {len(token_ids)} tokens, but model {model.key} reads {context}; "
-                "shorten or remove the problem"
-            )
-        keys = tuple(f"{problem_id}/{sample}" for sample in range(n))
-        requests.append(Request(tuple(token_ids), keys, max_tokens))
-    return requests
 
 
 def sample_responses(

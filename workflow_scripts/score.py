@@ -39,20 +39,26 @@ from typing import Any
 
 import torch
 
-from workflow_scripts.check_config import merge
-from workflow_scripts.lib.activations import Response
-from workflow_scripts.lib.boundaries import paragraph_boundaries, paragraph_texts
-from workflow_scripts.lib.check_config import check, pair, read_yaml, with_defaults
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.schema import did_you_mean
+from workflow_scripts.lib.config.study import merge, pair, read_yaml, with_defaults
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.models import ModelConfig, fingerprint, load_model, load_tokenizer, read_architecture
-from workflow_scripts.lib.ntp import vocabulary_of
+from workflow_scripts.lib.models.load import (
+    ModelConfig,
+    end_tokens,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    read_architecture,
+    vocabulary_of,
+)
+from workflow_scripts.lib.models.paragraphs import paragraph_boundaries, paragraph_texts
+from workflow_scripts.lib.models.prompts import Wording, build_prompt
+from workflow_scripts.lib.models.states import Response
+from workflow_scripts.lib.probes.scoring import Reader, Scores, open_probes, score_responses
+from workflow_scripts.lib.problems.records import file_records
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.prompts import Wording, build_prompt
-from workflow_scripts.lib.records import file_records
-from workflow_scripts.lib.schema import did_you_mean
-from workflow_scripts.lib.scoring import Reader, Scores, open_probes, score_responses
-from workflow_scripts.lib.stopping import end_tokens
+from workflow_scripts.lib.storage.files import atomic_path
 
 ADDED = ("confidence", "value", "steps", "note")
 NO_TOKENS = "the answer has no token: it has no steps, and its value is the confidence"

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.boundaries import paragraph_boundaries, paragraph_texts
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree, encoded
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.sections import Values
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.paragraphs import paragraph_boundaries, paragraph_texts
+from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values.responses import valued_rollouts
 
 SCHEMA = {
     "problem_id": pl.String,
@@ -26,24 +26,6 @@ SCHEMA = {
     "end": pl.Int64,
     "text": pl.String,
 }
-
-
-def valued_rollouts(problems: pl.DataFrame, rollouts: pl.DataFrame, values: Values, shard: int) -> pl.DataFrame:
-    """The rollouts whose problems belong to the shard, by position of the problem and sample.
-
-    Raises:
-        UserError: a problem of the shard has no rollout.
-    """
-    start = shard * values.shard_size
-    stop = min(start + values.shard_size, values.n_problems)
-    wanted = problems.filter(pl.col("position").is_between(start, stop, closed="left"))
-    if missing := sorted(set(wanted["problem_id"]) - set(rollouts["problem_id"])):
-        raise UserError(
-            f"rollouts: problem {missing[0]} and {len(missing) - 1} more of shard {shard} have no response; "
-            "delete the rollouts of this model and data set and run again"
-        )
-    found = rollouts.join(wanted.select("problem_id", "position"), on="problem_id", how="inner")
-    return found.sort("position", "sample").drop("position")
 
 
 def segment(rollouts: pl.DataFrame, tokenizer: Any) -> pl.DataFrame:

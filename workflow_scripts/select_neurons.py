@@ -11,14 +11,13 @@ import polars as pl
 from jaxtyping import Float
 from torch import Tensor
 
-from workflow_scripts.lib import ntp, probes
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import Interventions, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import KEYS, check
-from workflow_scripts.lib.sections import Interventions
-from workflow_scripts.lib.selections import RANDOM, LayerMeasures, select, sinks
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.tensors import read_metadata, read_safetensors
+from workflow_scripts.lib.neurons.selections import RANDOM, LayerMeasures, select, sinks
+from workflow_scripts.lib.probes import next_token, perceptrons
+from workflow_scripts.lib.storage.identity import KEYS, check
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
 SCHEMA: dict[str, Any] = {
     "layer": pl.Int64,
@@ -76,13 +75,13 @@ def lacks(path: Path, what: str) -> UserError:
 
 def value_scores(path: Path, kind: str, layers: Sequence[int]) -> Scores:
     """Importance in the value probes, averaged over the seeds trained on true rewards."""
-    stack, _ = probes.load(path, kind=kind)
+    stack, _ = perceptrons.load(path, kind=kind)
     found = {}
     for layer in layers:
         mine = stack.of(layer=layer, labels="true")
         if not mine.specs:
             raise lacks(path, f"probes of layer {layer}")
-        found[layer] = probes.importance(mine).double().mean(0).numpy()
+        found[layer] = perceptrons.importance(mine).double().mean(0).numpy()
     return found
 
 
@@ -114,7 +113,7 @@ def read_measures(files: dict[str, Path], section: Interventions) -> list[LayerM
         scores["value_final"] = value_scores(files["final_probes"], "value_final", layers)
     if "ntp_probes" in files:
         weights = read_tensors(files["ntp_probes"], "ntp", layers, "w1")
-        scores["ntp"] = {layer: ntp.importance(w1).numpy() for layer, w1 in weights.items()}
+        scores["ntp"] = {layer: next_token.importance(w1).numpy() for layer, w1 in weights.items()}
     measured: dict[str, dict[int, Tensor]] = {"rms": {}, "first": {}}
     if "measures" in files:
         names = ["rms", "first", *({"magnitude", "wanda"} & set(section.selections))]

@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib import confidence_tables as tables
-from workflow_scripts.lib.calibration import bin_of, two_sided
-from workflow_scripts.lib.confidence_methods import BASELINES, CHOSEN_ON, METHODS, VALUE_METHODS
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.confidence import tables
+from workflow_scripts.lib.confidence.calibration import bin_of, two_sided
+from workflow_scripts.lib.confidence.methods import BASELINES, CHOSEN_ON, METHODS, VALUE_METHODS
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.result_tables import group_by_run, with_columns, write_table
-from workflow_scripts.lib.statistics import Estimate, wilson
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.statistics.intervals import Estimate, wilson
+from workflow_scripts.lib.storage.identity import group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import read_parquet
 
 Runs = dict[tuple[str, str], tables.Run]
 Drawings = dict[str, tables.Drawn]

@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.claims.verdicts import judge_harm
+from workflow_scripts.lib.config.sections import Interventions, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.findings import judge_harm
-from workflow_scripts.lib.intervention_words import SELECTIONS, is_random
-from workflow_scripts.lib.masked import ONE_DRAW, change, contrast, overlap
-from workflow_scripts.lib.masked_files import CONDITION, Masked, read_run, words
-from workflow_scripts.lib.result_tables import Resampling, Run, accuracy, group_by_run, with_columns, write_table
-from workflow_scripts.lib.sections import Interventions
-from workflow_scripts.lib.tables import read_about, read_parquet
+from workflow_scripts.lib.neurons.catalogue import SELECTIONS, is_random
+from workflow_scripts.lib.neurons.masked_runs import CONDITION, Masked, read_run, words
+from workflow_scripts.lib.statistics.bootstrap import accuracy
+from workflow_scripts.lib.statistics.intervals import Resampling
+from workflow_scripts.lib.statistics.paired import ONE_DRAW, change, contrast, overlap
+from workflow_scripts.lib.storage.identity import Run, group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import read_about, read_parquet
 
 TABLE_COLUMNS = [
     *("model", "dataset", "layer", "selection", "draw", "n_neurons", "n", "accuracy", "change", "ci_low", "ci_high"),

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import polars as pl
 
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.curves import RUN, summarise_curves
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.kept_ceiling import kept_ceiling
-from workflow_scripts.lib.result_tables import Resampling, Run, accuracy, group_by_run, with_columns, write_table
+from workflow_scripts.lib.probes.curves import RUN, summarise_curves
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.sequential import Design, design_of
-from workflow_scripts.lib.statistics import noise_ceiling
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.statistics.bootstrap import accuracy
+from workflow_scripts.lib.statistics.intervals import Resampling
+from workflow_scripts.lib.storage.identity import Run, group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.values.adaptive import Design, design_of
+from workflow_scripts.lib.values.noise_ceiling import kept_ceiling, noise_ceiling
 
 ROLLOUT_COLUMNS = [
     *("model", "dataset", "n", "accuracy", "ci_low", "ci_high", "truncated", "mean_tokens"),

@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.claims.verdicts import UNDECIDED, judge_gain
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.findings import UNDECIDED, judge_gain
-from workflow_scripts.lib.masked import mcnemar, sign_flips
-from workflow_scripts.lib.result_tables import Resampling, Run, group_by_run, with_columns, write_table
-from workflow_scripts.lib.search_methods import METHODS
+from workflow_scripts.lib.search.methods import METHODS
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics import bootstrap_mean, wilson
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.statistics.bootstrap import bootstrap_mean
+from workflow_scripts.lib.statistics.intervals import Resampling, wilson
+from workflow_scripts.lib.statistics.paired import mcnemar, sign_flips
+from workflow_scripts.lib.storage.identity import Run, group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import read_parquet
 
 TABLE_COLUMNS = [
     *("model", "dataset", "method", "seed", "n", "accuracy", "ci_low", "ci_high", "tokens", "seconds", "mean_steps"),

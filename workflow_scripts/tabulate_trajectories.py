@@ -15,13 +15,15 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from workflow_scripts.lib.ablated import CONTRAST_COLUMNS, Ablated, contrast_rows
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.result_tables import Resampling, group_by_run, with_columns, write_table
-from workflow_scripts.lib.statistics import Estimate, estimate
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.trajectories import (
+from workflow_scripts.lib.statistics.intervals import Estimate, Resampling, estimate
+from workflow_scripts.lib.storage.identity import group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.trajectories.ablation_tables import CONTRAST_COLUMNS, Ablated, contrast_rows
+from workflow_scripts.lib.trajectories.contrasts import mean_over_responses, mean_spearman, numbered
+from workflow_scripts.lib.trajectories.traces import (
     ABLATED_FORMAT,
     ParagraphMeans,
     Traced,
@@ -29,7 +31,6 @@ from workflow_scripts.lib.trajectories import (
     read_about,
     read_trace,
 )
-from workflow_scripts.lib.trajectory_statistics import mean_over_responses, mean_spearman, numbered
 
 COLUMNS = [
     *("model", "dataset", "layer", "neuron", "kind", "rank", "sign", "n", "n_problems", "spearman", "ci_low"),

@@ -12,23 +12,25 @@ from typing import Any
 import polars as pl
 import torch
 
-from workflow_scripts.average_paragraphs import RESPONSE, Response, boundaries_of, normalizer, places_of
-from workflow_scripts.lib.activations import States, read_layer
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import Trajectories, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.followed_neurons import choose_neurons, mean_importance, text_pieces
-from workflow_scripts.lib.identity import agree
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.responses import Source, open_activations, split_of
-from workflow_scripts.lib.sections import Trajectories
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.trajectories import NUMBERS, SCHEMA, Followed, Traced, orient, write_trace
+from workflow_scripts.lib.models.activation_files import Source, open_activations, read_layer
+from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.models.tokens import text_pieces
+from workflow_scripts.lib.neurons.importances import mean_importance
+from workflow_scripts.lib.probes.data import split_of
+from workflow_scripts.lib.probes.features import RESPONSE, ResponseKey, boundaries_of, normalizer, places_of
+from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.trajectories.followed import choose_neurons
+from workflow_scripts.lib.trajectories.traces import NUMBERS, SCHEMA, Followed, Traced, orient, write_trace
 
 STATE_COLUMNS = dict(zip(NUMBERS, ("value", "ci_low", "ci_high", "delta", "delta_low", "delta_high"), strict=True))
 """Column of the trajectories -> column of the values."""
 
 
-def nested_values(values: pl.DataFrame) -> dict[Response, dict[str, Any]]:
+def nested_values(values: pl.DataFrame) -> dict[ResponseKey, dict[str, Any]]:
     """Response -> its boundaries, values and TD errors as lists; TD errors and `kept` begin at the first paragraph."""
     lists = [pl.col(old).alias(new) for new, old in STATE_COLUMNS.items()]
     nested = values.sort("boundary").group_by(RESPONSE).agg(pl.col("offset").alias("boundaries"), *lists, "kept")
@@ -45,9 +47,9 @@ def trajectories(
     layer: int,
     neurons: Sequence[int],
     normalization: str,
-    boundaries: dict[Response, list[int]],
+    boundaries: dict[ResponseKey, list[int]],
     split: dict[str, str],
-) -> dict[Response, list[list[float]]]:
+) -> dict[ResponseKey, list[list[float]]]:
     """Response -> normalised activations [neurons, T] of those with tokens.
 
     Raises:
@@ -62,8 +64,8 @@ def trajectories(
 
 
 def response_rows(
-    values: dict[Response, dict[str, Any]],
-    activations: dict[Response, list[list[float]]],
+    values: dict[ResponseKey, dict[str, Any]],
+    activations: dict[ResponseKey, list[list[float]]],
     rollouts: pl.DataFrame,
     split: dict[str, str],
     tokenizer: Any,

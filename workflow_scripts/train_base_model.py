@@ -17,8 +17,8 @@ from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.reference_model import build_model, prompt_ids, save_model, train_tokenizer
-from workflow_scripts.lib.reference_tasks import TASKS, demonstrate, generate_problems
+from workflow_scripts.lib.reference.model import build_model, prompt_ids, save_model, train_tokenizer
+from workflow_scripts.lib.reference.tasks import TASKS, demonstrate, generate_problems
 from workflow_scripts.lib.seeds import generator
 
 IGNORED = -100

@@ -8,13 +8,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.identity import KEYS
-from workflow_scripts.lib.probe_run import Trainer, read_features, squared_error, training_of
-from workflow_scripts.lib.probe_training import n_batches
-from workflow_scripts.lib.probes import specs_of
+from workflow_scripts.lib.probes.data import read_features
+from workflow_scripts.lib.probes.perceptrons import specs_of
+from workflow_scripts.lib.probes.trainer import Trainer, squared_error, training_of
+from workflow_scripts.lib.probes.training import n_batches
 from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.storage.identity import KEYS
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,26 +7,26 @@ validation part, beside the best guess that ignores the state.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib import ntp
-from workflow_scripts.lib.config import load
+from workflow_scripts.lib.config.sections import NtpProbes, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.identity import agree
-from workflow_scripts.lib.models import ModelConfig
-from workflow_scripts.lib.probe_training import Training, n_batches
+from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.models.load import ModelConfig, vocabulary_of
+from workflow_scripts.lib.probes import next_token
+from workflow_scripts.lib.probes.data import select_responses, split_of
+from workflow_scripts.lib.probes.training import Training, n_batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.responses import Source, open_activations, select_responses, split_of
-from workflow_scripts.lib.reuse import digest, earlier, environment, keep
-from workflow_scripts.lib.sections import NtpProbes
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
+from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.tables import read_parquet
 
 
 def read_parts(
     source: Source, problems: Sequence[Path], rollouts: Sequence[Path], vocabulary: int
-) -> tuple[ntp.NextTokens, ntp.NextTokens]:
+) -> tuple[next_token.NextTokens, next_token.NextTokens]:
     """The tokens to predict in the training part and in the validation part.
 
     Raises:
@@ -36,7 +36,7 @@ def read_parts(
     ids = {(problem_id, sample): tokens for problem_id, sample, tokens in table.iter_rows()}
     split, no_rewards = split_of(problems), dict.fromkeys(ids, 0.0)  # tokens are the target; rewards play no part
     training, validation = (
-        ntp.next_tokens(source, select_responses(source, split, no_rewards, part), ids, vocabulary)
+        next_token.next_tokens(source, select_responses(source, split, no_rewards, part), ids, vocabulary)
         for part in ("train", "validation")
     )
     if not len(training.tokens):
@@ -46,11 +46,11 @@ def read_parts(
 
 def train_layers(
     source: Source,
-    parts: tuple[ntp.NextTokens, ntp.NextTokens],
+    parts: tuple[next_token.NextTokens, next_token.NextTokens],
     vocabulary: int,
     section: NtpProbes,
-    known: dict[str, ntp.NtpProbe],
-) -> tuple[dict[int, ntp.NtpProbe], list[str], list[dict[str, Any]]]:
+    known: dict[str, next_token.NtpProbe],
+) -> tuple[dict[int, next_token.NtpProbe], list[str], list[dict[str, Any]]]:
     """The probe of each layer of `source`, taken from `known` by its origin or trained; its origin, and its loss beside
     that of the guess that ignores the state."""
     training, validation = parts
@@ -58,19 +58,19 @@ def train_layers(
     n_responses = len(training.places)
     label = f"next-token probes of {len(source.layers)} layers, {n_responses} responses"
     progress = Progress(n_batches(n_responses, len(source.layers), settings), "steps", label)
-    unigram = ntp.unigram_cross_entropy(training.tokens, validation.tokens, vocabulary)
-    common = digest(environment("train_ntp_probes"), asdict(section), vocabulary, training.offsets, training.tokens)
+    unigram = next_token.unigram_cross_entropy(training.tokens, validation.tokens, vocabulary)
+    common = digest(environment("train_ntp_probes"), vars(section), vocabulary, training.offsets, training.tokens)
     probes, origins, losses = {}, [], []
     for layer in source.layers:
         stored = source.states(layer)
-        states = ntp.inputs_of(*stored, training)
+        states = next_token.inputs_of(*stored, training)
         origins.append(digest(common, states))
         if origins[-1] in known:
             probes[layer] = known[origins[-1]]
             progress.advance(progress.total // len(source.layers))
         else:
-            probes[layer] = ntp.train(layer, states, training, vocabulary, section.seed, settings, progress)
-        found = ntp.cross_entropy(probes[layer], ntp.inputs_of(*stored, validation), validation.tokens)
+            probes[layer] = next_token.train(layer, states, training, vocabulary, section.seed, settings, progress)
+        found = next_token.cross_entropy(probes[layer], next_token.inputs_of(*stored, validation), validation.tokens)
         losses.append({"layer": layer, "cross_entropy": found, "unigram_cross_entropy": unigram})
     return probes, origins, losses
 
@@ -85,11 +85,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
-    vocabulary = ntp.vocabulary_of(ModelConfig.from_entry(params.model))
+    vocabulary = vocabulary_of(ModelConfig.from_entry(params.model))
     source = open_activations(arguments.activations, params.interventions.layers)
     agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     parts = read_parts(source, arguments.problems, arguments.rollouts, vocabulary)
-    known: dict[str, ntp.NtpProbe] = earlier(arguments.output, ntp.probes_by_origin, {})
+    known: dict[str, next_token.NtpProbe] = earlier(arguments.output, next_token.probes_by_origin, {})
     probes, origins, losses = train_layers(source, parts, vocabulary, params.ntp_probes, known)
     metadata = {
         **source.identity,
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "losses": losses,
         "origins": origins,
     }
-    ntp.save(probes, metadata, arguments.output)
+    next_token.save(probes, metadata, arguments.output)
     keep(arguments.output)
     kept = sum(origin in known for origin in origins)
     print(

@@ -10,31 +10,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.config import build, load
+from workflow_scripts.lib.config.sections import ValueProbes, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.identity import agree
-from workflow_scripts.lib.probe_run import (
-    MEMORY_GB,
-    Trainer,
-    layer_groups,
-    number_of_states,
-    training_of,
-    training_units,
-    value_loss,
-)
-from workflow_scripts.lib.probe_training import n_batches
-from workflow_scripts.lib.probes import Probes, concatenate, specs_of
-from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.responses import (
+from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.probes.data import (
     Responses,
-    Source,
-    open_activations,
+    number_of_states,
     rewards_of,
     select_responses,
     split_of,
+    training_units,
 )
-from workflow_scripts.lib.sections import ValueProbes
-from workflow_scripts.lib.td import TARGETS
+from workflow_scripts.lib.probes.perceptrons import Probes, concatenate, specs_of
+from workflow_scripts.lib.probes.targets import TARGETS
+from workflow_scripts.lib.probes.trainer import MEMORY_GB, Trainer, layer_groups, training_of, value_loss
+from workflow_scripts.lib.probes.training import n_batches
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.storage.identity import agree
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = open_activations(arguments.activations, arguments.layers)
     agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     responses = select_responses(source, split_of(arguments.problems), rewards_of(arguments.rollouts), "train")
-    section = build(ValueProbes, config)
+    section = ValueProbes(config)
     trainer = Trainer("train_value_probes", config, value_loss(section), training_of(section), arguments.output)
     probes = train_groups(source, responses, section, trainer, arguments.memory_gb)
     metadata = {

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.statistics import auc
-from workflow_scripts.lib.tables import read_parquet
+from workflow_scripts.lib.statistics.ranks import auc
+from workflow_scripts.lib.storage.files import atomic_path
+from workflow_scripts.lib.storage.tables import read_parquet
 from workflow_scripts.tabulate_results import group_by_run
 
 INTRODUCTION = """# Reference models
@@ -25,7 +25,7 @@ Three small causal language models of the Qwen2 architecture (6 layers, 192 wide
 that ship with the project so that every stage of the workflow runs on a laptop. They solve three generated task
 families by guess and check with few tries, so that much is left to chance and the length of the question tells nothing:
 `ledger` (a running total whose changes may have gone either way), `locks` (a code from sums of its digits) and `doors`
-(a way through one-way doors with dead ends). `workflow_scripts/lib/reference_tasks.py` makes the problems and the
+(a way through one-way doors with dead ends). `workflow_scripts/lib/reference/tasks.py` makes the problems and the
 demonstrations.
 
 - `base`: supervised imitation of demonstrators that try candidates at random, forget carries, give up and sometimes

@@ -14,26 +14,18 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.lib.check_config import read_yaml
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.costs import costs, on_a_cluster
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.config.study import read_yaml
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.machine import device_key, machine
-from workflow_scripts.lib.numbers import short, spread, tenths
-from workflow_scripts.lib.plan import ASSUMPTIONS, used_models
-from workflow_scripts.lib.plan_jobs import dry_run
-from workflow_scripts.lib.report_parts import grouped, render
-from workflow_scripts.lib.run_facts import (
-    commit,
-    dataset_facts,
-    hashes,
-    model_facts,
-    seeds,
-    without_secrets,
-)
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.versions import LIBRARIES, versions
+from workflow_scripts.lib.formatting import grouped, short, spread, tenths
+from workflow_scripts.lib.plan.costs import costs, on_a_cluster
+from workflow_scripts.lib.plan.jobs import dry_run
+from workflow_scripts.lib.plan.table import ASSUMPTIONS, used_models
+from workflow_scripts.lib.report.parts import render
+from workflow_scripts.lib.report.run_facts import commit, dataset_facts, hashes, model_facts, seeds, without_secrets
+from workflow_scripts.lib.runtime.machine import LIBRARIES, device_key, machine, versions
+from workflow_scripts.lib.storage.files import atomic_path
+from workflow_scripts.lib.storage.tables import write_parquet
 
 OWN = ("write_provenance",)
 """Rules that the costs leave out: this one is at work while it counts."""

@@ -13,69 +13,45 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.lib.application_views import (
+from workflow_scripts.lib.claims.curve_rules import PRINTED_RULE, RULES, Curve, curves_of
+from workflow_scripts.lib.claims.verdicts import VERDICTS
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.formatting import grouped
+from workflow_scripts.lib.report.applications_page import (
     confidence_section,
     search_section,
     shown_figure,
     trajectory_section,
     transfer_section,
 )
-from workflow_scripts.lib.claim_views import beside_claims, claims_view, table1
-from workflow_scripts.lib.config import load
-from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.findings import PRINTED_RULE, RULES, SUPPORTED, VERDICTS, number
-from workflow_scripts.lib.intervention_views import DOSE, intervention_view
-from workflow_scripts.lib.judgements import (
+from workflow_scripts.lib.report.claims_page import beside_claims, claims_view, table1
+from workflow_scripts.lib.report.curves_page import (
     FIGURE_PLACES,
     METRICS,
     PLACES,
-    Curve,
-    Judged,
+    SHOWN_RATIOS,
     beside_published,
-    curves_of,
+    chance_note,
+    curve_rows,
+    figure_view,
+    in_figure,
     judge,
+    tally,
 )
-from workflow_scripts.lib.report_parts import FigureView, caption_of, data_uri, grouped, interval, render
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.trajectories import read_trace
-from workflow_scripts.lib.trajectory_page import data_text, page, part, script_hash
-from workflow_scripts.lib.versions import versions
+from workflow_scripts.lib.report.interventions_page import DOSE, intervention_view
+from workflow_scripts.lib.report.parts import FigureView, caption_of, render
+from workflow_scripts.lib.report.trajectories_page import data_text, page, part, script_hash
+from workflow_scripts.lib.runtime.machine import versions
+from workflow_scripts.lib.storage.files import atomic_path
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.trajectories.traces import read_trace
 
-SHOWN_RATIOS = (0.0, 0.5, 0.9, 0.99)
 SECTIONS = [
     *("split", "rollouts", "values", "activations", "value_probes", "dopamine_probes", "ntp_probes", "interventions"),
     *("transfer", "confidence", "search", "trajectories", "pruning"),
 ]
 """The sections of the configuration that the report prints key by key, in this order."""
-
-
-def drawn(figure: str, config: dict[str, Any]) -> tuple[list[str], list[int] | None]:
-    """Runs and layers that a figure draws; no list of layers means all."""
-    section = config.get("figures", {}).get(figure, {})
-    layers = section.get("layers")
-    return list(section.get("runs") or []), None if layers in (None, "all") else list(layers)
-
-
-def in_figure(figure: str, config: dict[str, Any], curves: Sequence[Curve]) -> list[Judged]:
-    """The verdicts on what a figure draws, and on nothing else."""
-    runs, layers = drawn(figure, config)
-    place = FIGURE_PLACES[figure]
-    chosen = [c for c in curves if c.place == place and c.run in runs and (layers is None or c.layer in layers)]
-    return judge(chosen)
-
-
-def figure_view(path: Path, captions: dict[str, Path], config: dict[str, Any], curves: Sequence[Curve]) -> FigureView:
-    """A figure with its caption, a text alternative, and what it shows in words."""
-    title, caption = caption_of(path.stem, captions)
-    judged = in_figure(path.stem, config, curves)
-    lines = [f"{item.run}. {item.best or item.sentences['informative']}" for item in judged]
-    shown = " ".join(lines) or "No curve is shown."
-    metric = METRICS[FIGURE_PLACES[path.stem]]
-    alt = (
-        f"{title}. Line charts of the {metric} against the prune ratio. {shown} The numbers stand in the tables below."
-    )
-    return FigureView(path.stem, title, caption, alt, data_uri(path), lines)
 
 
 def applications(
@@ -102,54 +78,6 @@ def settings(config: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
         for name in SECTIONS
         if config.get(name)
     ]
-
-
-def curve_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """The excerpt of the pruning tables: one row per curve, some prune ratios in columns."""
-    rows = []
-    for item in judged:
-        for curve in item.curves:
-            at = {point.prune_ratio: point for point in curve.points}
-            last = curve.points[-1]
-            rows.append(
-                {
-                    "place": item.place,
-                    "run": item.run,
-                    "layer": curve.layer,
-                    "values": [
-                        interval(at[r].value, at[r].ci_low, at[r].ci_high) if r in at else "–" for r in SHOWN_RATIOS
-                    ],
-                    "random": number(last.random_mean),
-                    "shuffled": number(curve.points[0].shuffled),
-                    "ceiling": number(curve.noise_ceiling),
-                    "reason": next((p.reason for p in curve.points if p.value is None and p.reason), None),
-                }
-            )
-    return rows
-
-
-def tally(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """How often each verdict was given on each claim at each place, over runs and layers."""
-    rows = []
-    for place, name in PLACES.items():
-        members = [item for item in judged if item.place == place]
-        for claim, rule in RULES.items():
-            given = [f.verdict for item in members for f in item.verdicts[claim].values()]
-            if given:
-                counts = [given.count(verdict) for verdict in VERDICTS]
-                rows.append({"place": name, "claim": rule.short, "counts": counts, "total": len(given)})
-    return rows
-
-
-def chance_note(judged: Sequence[Judged], confidence: float) -> str:
-    """How many verdicts of the first claim chance alone would make `supported`."""
-    given = [f.verdict for item in judged for f in item.verdicts["informative"].values() if f.verdict != "not judged"]
-    expected = len(given) * (1 - confidence) / 2
-    return (
-        f"{len(given)} curves were held against chance at {100 * confidence:g} % confidence, without correction "
-        f"for their number; if there were nothing to find, about {expected:.1f} of them would still be expected to "
-        f"come out as supported. {given.count(SUPPORTED)} did."
-    )
 
 
 def totals(tables: dict[str, pl.DataFrame]) -> list[tuple[str, str]]:

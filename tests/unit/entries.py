@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflow_scripts.lib.check_config import with_defaults
+from workflow_scripts.lib.config.study import with_defaults
 
 
 def dataset_entry(key: str = "mine", **settings: Any) -> dict[str, Any]:

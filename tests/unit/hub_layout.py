@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from workflow_scripts.lib.records import file_records
+from workflow_scripts.lib.problems.records import file_records
 
 DATA = Path("../shared/data")
 STUDY = yaml.safe_load(Path("studies/paper.yaml").read_text())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from workflow_scripts.lib.probes import Probes, Spec, save
+from workflow_scripts.lib.probes.perceptrons import Probes, Spec, save
 
 Key = tuple[int, int, str]
 """Layer, seed, labels."""

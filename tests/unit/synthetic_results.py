@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.storage.tables import write_parquet
 
 RATIOS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99]
 WIDTH = 192

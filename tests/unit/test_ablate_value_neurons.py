@@ -11,14 +11,14 @@ import torch
 import traced_runs as runs
 
 from workflow_scripts import ablate_value_neurons, tabulate_trajectories, trace_neurons
-from workflow_scripts.lib import probes
-from workflow_scripts.lib.ablation import conditions
-from workflow_scripts.lib.activations import hooked
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import ModelConfig, load_model
-from workflow_scripts.lib.normalization import zscore_response
-from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
-from workflow_scripts.lib.trajectories import Traced, read_trace, write_trace
+from workflow_scripts.lib.models.load import ModelConfig, load_model
+from workflow_scripts.lib.models.states import hooked
+from workflow_scripts.lib.probes import perceptrons
+from workflow_scripts.lib.probes.features import zscore_response
+from workflow_scripts.lib.storage.tensors import read_safetensors, write_safetensors
+from workflow_scripts.lib.trajectories.ablation import conditions
+from workflow_scripts.lib.trajectories.traces import Traced, read_trace, write_trace
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +67,11 @@ def test_the_unablated_pass_is_the_stored_one(folder: Path) -> None:
 
 
 def test_the_value_condition_holds_the_top_neurons_of_all_layers_at_once(folder: Path) -> None:
-    stack, _ = probes.load(folder / "value.safetensors")
+    stack, _ = perceptrons.load(folder / "value.safetensors")
     model = load_model(ModelConfig("tiny", str(folder / "model")))
     held = {}
     for layer in (1, 2):
-        importance = probes.importance(stack.of(layer=layer, labels="true")).mean(0)
+        importance = perceptrons.importance(stack.of(layer=layer, labels="true")).mean(0)
         held[layer] = importance.argsort(descending=True)[:8]
     rollout = pl.read_parquet(runs.files(folder, "rollouts", "parquet")[0]).row(3, named=True)
     ids = [*rollout["prompt_ids"], *rollout["response_ids"]]

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tests.unit.tiny_models import PAPER_FAMILIES, VOCABULARY, tiny_model
-from workflow_scripts.lib.activations import Response, batches, dump, hooked, read_layer, write_activations
+from workflow_scripts.lib.engines.transformers_engine import pad
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import decoder_blocks
-from workflow_scripts.lib.tensors import write_safetensors
-from workflow_scripts.lib.transformers_engine import pad
+from workflow_scripts.lib.models.activation_files import read_layer, write_activations
+from workflow_scripts.lib.models.load import decoder_blocks
+from workflow_scripts.lib.models.states import Response, batches, dump, hooked
+from workflow_scripts.lib.storage.tensors import write_safetensors
 
 LAYERS = [0, 1, 2, 3]
 FAMILIES = [*PAPER_FAMILIES, "mistral", "gpt2"]

@@ -13,13 +13,13 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from workflow_scripts import ask_confidence
 from workflow_scripts.ask_confidence import WORDS, ask, first_number, parse_confidence, rounds, verbal_prompts
-from workflow_scripts.lib.engine import Completion, Sampling
-from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.engines.interface import Completion, Sampling
+from workflow_scripts.lib.engines.start import load_engine
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import ModelConfig, load_model, load_tokenizer
-from workflow_scripts.lib.prompts import build_prompt
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.transformers_engine import TransformersEngine
+from workflow_scripts.lib.models.load import ModelConfig, load_model, load_tokenizer
+from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 N = 7
 SETTINGS = {"engine": "transformers", "temperature": 1.0, "top_p": 1.0, "stop": "default"}

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from workflow_scripts import average_paragraphs
-from workflow_scripts.lib import normalization
-from workflow_scripts.lib.activations import States, write_activations
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.tensors import decode_rows, read_safetensors
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.probes import features
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.storage.tensors import decode_rows, read_safetensors
 
 LAYERS = [0, 2]
 BOUNDARIES = {("a", 0): [0, 2, 5, 6], ("a", 1): [0, 3], ("b", 0): [0], ("c", 0): [0, 1, 4]}
@@ -63,12 +64,12 @@ def by_hand(layer, normalize):
     for (name, sample), several in BOUNDARIES.items():
         if len(several) > 1:
             tokens = normalize(layers_of(name, sample, several[-1])[layer])
-            parts.append(normalization.paragraph_means(tokens, several))
+            parts.append(features.paragraph_means(tokens, several))
     return torch.cat(parts)
 
 
 @pytest.mark.parametrize(
-    ("name", "normalize"), [("response", normalization.zscore_response), ("causal", normalization.zscore_causal)]
+    ("name", "normalize"), [("response", features.zscore_response), ("causal", features.zscore_causal)]
 )
 def test_features_are_those_computed_by_hand(files, name, normalize):
     tensors, metadata = run(files, name)
@@ -101,8 +102,8 @@ def test_calibration_uses_the_training_responses_only(files):
     tensors, _ = run(files, "calibration")
     for layer in LAYERS:
         training = [layers_of("b", 0, 0)[layer], layers_of("c", 0, 4)[layer]]
-        mean, deviation = normalization.moments(training)
-        expected = by_hand(layer, lambda h: normalization.zscore_calibrated(h, mean, deviation))  # noqa: B023
+        mean, deviation = features.moments(training)
+        expected = by_hand(layer, lambda h: features.zscore_calibrated(h, mean, deviation))  # noqa: B023
         torch.testing.assert_close(tensors[f"layer_{layer}"], expected)
 
 

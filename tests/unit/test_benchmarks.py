@@ -18,12 +18,12 @@ import pytest
 
 from tests.unit.entries import dataset_entry
 from tests.unit.hub_layout import COPIES, DATA, STUDY, local_entry, records
-from workflow_scripts.lib.answers import Grade
-from workflow_scripts.lib.grade_code import program_of
-from workflow_scripts.lib.grade_instructions import check_ids
-from workflow_scripts.lib.grading import Answer, Grader, grade_all
-from workflow_scripts.lib.problems import Problem, content, read_problems
-from workflow_scripts.lib.prompts import Wording
+from workflow_scripts.lib.grading.answers import Grade
+from workflow_scripts.lib.grading.code import program_of
+from workflow_scripts.lib.grading.grade import Answer, Grader, grade_all
+from workflow_scripts.lib.grading.instructions import check_ids
+from workflow_scripts.lib.models.prompts import Wording
+from workflow_scripts.lib.problems.readers import Problem, content, read_problems
 
 WORKERS = min(2, os.cpu_count() or 1)
 COUNTS = {"gsm8k": 1319, "math500": 500, "arc": 1172, "minerva_math": 272, "mbpp_plus": 378, "ifeval": 541}

@@ -8,13 +8,8 @@ from byte_tokenizers import byte_fallback, byte_level
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from workflow_scripts.lib.boundaries import (
-    PENDING,
-    boundaries_of_pieces,
-    paragraph_boundaries,
-    paragraph_texts,
-    token_bytes,
-)
+from workflow_scripts.lib.models.paragraphs import boundaries_of_pieces, paragraph_boundaries, paragraph_texts
+from workflow_scripts.lib.models.tokens import PENDING, token_bytes
 
 AWKWARD = [
     "\n",

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from workflow_scripts import check_config as command
-from workflow_scripts.lib.check_config import SCHEMA, check, with_defaults
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.study import SCHEMA, with_defaults
 from workflow_scripts.lib.errors import UserError, run_main
 
 CONFIG: dict[str, Any] = {

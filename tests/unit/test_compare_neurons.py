@@ -10,8 +10,15 @@ from synthetic_probes import noisy, top, write
 
 from workflow_scripts import compare_neurons
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.pruning import kept_count
-from workflow_scripts.lib.transfer import NO_SHUFFLED, NO_WITHIN, ONE_PAIR, ONE_SEED, ONE_SHUFFLED_SEED, random_iou
+from workflow_scripts.lib.neurons.overlap import (
+    NO_SHUFFLED,
+    NO_WITHIN,
+    ONE_PAIR,
+    ONE_SEED,
+    ONE_SHUFFLED_SEED,
+    random_iou,
+)
+from workflow_scripts.lib.probes.pruning import kept_count
 
 D = 40
 RATIOS = [0.0, 0.5, 0.9]

@@ -10,15 +10,14 @@ from byte_tokenizers import byte_level
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from workflow_scripts import continue_paragraphs, segment_paragraphs
-from workflow_scripts.lib.config import build
-from workflow_scripts.lib.engine import Sampling
-from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.config.sections import Values
+from workflow_scripts.lib.engines.interface import Sampling
+from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.grading import Answer
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.sections import Values
-from workflow_scripts.lib.sequential import Design
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.grading.grade import Answer
+from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values.adaptive import Design
 
 MAX_TOKENS, N = 60, 4
 TEXTS = {  # responses by (problem, sample): the box comes first, so that a continuation from later boundaries is right
@@ -271,9 +270,7 @@ def test_only_the_first_problems_are_valued(tmp_path, model, problems, rollouts)
 
 def test_a_problem_without_rollout_is_named(problems, rollouts):
     with pytest.raises(UserError, match="problem e "):
-        segment_paragraphs.valued_rollouts(
-            problems, rollouts, build(Values, {"n_problems": 5, "shard_size": 5}), shard=0
-        )
+        segment_paragraphs.valued_rollouts(problems, rollouts, Values({"n_problems": 5, "shard_size": 5}), shard=0)
 
 
 def test_paragraphs_of_other_rollouts_are_refused(rollouts, tables):

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.tables import read_about, read_parquet, write_parquet
-from workflow_scripts.lib.tensors import read_metadata, read_safetensors, write_safetensors
+from workflow_scripts.lib.storage.tables import read_about, read_parquet, write_parquet
+from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors, write_safetensors
 
 FRAME = pl.DataFrame({"problem_id": ["a", "b"], "reward": [0, 1], "response_ids": [[1, 2], []]})
 TENSORS = {

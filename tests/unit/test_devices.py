@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts.lib.devices import SHARED, VISIBLE, devices, gpus, installed, lock_folder
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.runtime.devices import SHARED, VISIBLE, devices, gpus, installed, lock_folder
 
 CLAIM = (
     "import os, sys\n"
-    "from workflow_scripts.lib.devices import claim\n"
+    "from workflow_scripts.lib.runtime.devices import claim\n"
     "from workflow_scripts.lib.errors import run_main\n"
     "run_main(lambda: claim(int(sys.argv[1])))\n"
     "print(os.environ.get('CUDA_VISIBLE_DEVICES', 'unset'), flush=True)\n"

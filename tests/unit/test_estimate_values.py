@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 
 from workflow_scripts import estimate_values
-from workflow_scripts.lib.config import build
+from workflow_scripts.lib.config.sections import Values
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.kept_ceiling import kept_ceiling
-from workflow_scripts.lib.sections import Values
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.sequential import Design
-from workflow_scripts.lib.statistics import noise_ceiling, pearson, spearman, wilson
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.statistics.intervals import wilson
+from workflow_scripts.lib.statistics.ranks import pearson, spearman
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values.adaptive import Design
+from workflow_scripts.lib.values.noise_ceiling import kept_ceiling, noise_ceiling
 
 GAMMA = 0.99999
 SETTINGS = {"n_continuations": 4, "adaptive": None, "gamma": GAMMA, "min_abs_delta": 0.3}
@@ -47,7 +47,7 @@ def by_hand() -> dict[str, pl.DataFrame]:
 
 
 def test_a_response_by_hand():
-    found = estimate_values.estimate_values(**by_hand(), settings=build(Values, SETTINGS))
+    found = estimate_values.estimate_values(**by_hand(), settings=Values(SETTINGS))
     assert found.columns == estimate_values.COLUMNS
     a = found.filter(problem_id="a")
     assert a["boundary"].to_list() == [0, 1, 2]
@@ -68,7 +68,7 @@ def test_a_response_by_hand():
 
 
 def test_an_empty_response_has_a_value_and_no_td_error():
-    found = estimate_values.estimate_values(**by_hand(), settings=build(Values, SETTINGS))
+    found = estimate_values.estimate_values(**by_hand(), settings=Values(SETTINGS))
     b = found.filter(problem_id="b")
     assert b.select("boundary", "offset", "n", "n_right", "value").rows() == [(0, 0, 4, 2, 0.5)]
     assert all(b[name].to_list() == [None] for name in estimate_values.TD_ERRORS)
@@ -151,7 +151,7 @@ def test_tables_that_do_not_belong_together_are_refused(spoil, message):
     tables = by_hand()
     spoil(tables)
     with pytest.raises(UserError, match=message):
-        estimate_values.estimate_values(**tables, settings=build(Values, SETTINGS))
+        estimate_values.estimate_values(**tables, settings=Values(SETTINGS))
 
 
 def draw_one_too_many(tables):
@@ -174,7 +174,7 @@ def test_boundaries_that_stop_where_the_design_does_not_are_refused(spoil):
     tables, _ = markov_tables(5, DESIGN.budget)
     drawn = stop_adaptively(tables["continuations"])
     tables["continuations"] = drawn.with_columns(n=pl.len().over(estimate_values.STATE))
-    settings = build(Values, SETTINGS | {"adaptive": ADAPTIVE})
+    settings = Values(SETTINGS | {"adaptive": ADAPTIVE})
     found = estimate_values.estimate_values(**tables, settings=settings)
     assert found.filter(pl.col("n") > 0)["n"].n_unique() > 2
     spoil(tables)
@@ -194,7 +194,7 @@ def test_adaptive_values_are_unbiased_where_plain_shares_are_not():
 
 def test_no_responses_give_an_empty_table():
     tables = {name: table.clear() for name, table in by_hand().items()}
-    found = estimate_values.estimate_values(**tables, settings=build(Values, SETTINGS))
+    found = estimate_values.estimate_values(**tables, settings=Values(SETTINGS))
     assert found.is_empty() and found.columns == estimate_values.COLUMNS
 
 
@@ -266,10 +266,10 @@ def stop_adaptively(continuations: pl.DataFrame) -> pl.DataFrame:
 def markov_values(n_responses: int, n_continuations: int | None) -> pl.DataFrame:
     """The values table of the chain with the true TD errors beside the measured ones; with None, drawn adaptively."""
     tables, truth = markov_tables(n_responses, n_continuations or DESIGN.budget)
-    settings = build(Values, SETTINGS | {"n_continuations": n_continuations})
+    settings = Values(SETTINGS | {"n_continuations": n_continuations})
     if n_continuations is None:
         tables["continuations"] = stop_adaptively(tables["continuations"])
-        settings = build(Values, SETTINGS | {"adaptive": ADAPTIVE})
+        settings = Values(SETTINGS | {"adaptive": ADAPTIVE})
     found = estimate_values.estimate_values(**tables, settings=settings).with_columns(truth=pl.Series(truth))
     return found.with_columns(true_delta=GAMMA * pl.col("truth") - pl.col("truth").shift(1))
 

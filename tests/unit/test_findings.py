@@ -2,20 +2,16 @@ from dataclasses import replace
 
 import pytest
 
-from workflow_scripts.lib.findings import (
-    CONTRADICTED,
-    NOT_JUDGED,
-    SUPPORTED,
-    UNDECIDED,
-    Finding,
+from workflow_scripts.lib.claims.curve_rules import (
     Point,
     judge_informative,
     judge_level,
     judge_selective,
     judge_stable,
-    number,
     summarise,
 )
+from workflow_scripts.lib.claims.verdicts import CONTRADICTED, NOT_JUDGED, SUPPORTED, UNDECIDED, Finding
+from workflow_scripts.lib.formatting import number
 
 RATIOS = (0.0, 0.5, 0.9, 0.96, 0.99)
 

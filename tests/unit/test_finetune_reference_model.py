@@ -16,7 +16,7 @@ from workflow_scripts.finetune_reference_model import (
     questions,
 )
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.reference_tasks import TASKS
+from workflow_scripts.lib.reference.tasks import TASKS
 
 BASE = Path("resources/models/base")
 RECIPE = Recipe(

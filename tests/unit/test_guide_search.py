@@ -11,21 +11,20 @@ import torch
 from tests.unit.entries import dataset_entry
 from tests.unit.tiny_models import save_tiny_model
 from workflow_scripts.guide_search import chosen_problems, main
-from workflow_scripts.lib.answers import Grade
-from workflow_scripts.lib.boundaries import paragraph_boundaries
-from workflow_scripts.lib.check_config import with_defaults
-from workflow_scripts.lib.engine import Completion, Request, Sampling
+from workflow_scripts.lib.config.study import with_defaults
+from workflow_scripts.lib.engines.interface import Completion, Request, Sampling
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine, load
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.identity import identity_of
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.probes import Probes, Spec, save
-from workflow_scripts.lib.prompts import build_prompt
-from workflow_scripts.lib.reference_tasks import generate_problems
-from workflow_scripts.lib.search import Draws, Prompt, best
-from workflow_scripts.lib.search_methods import METHODS
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.transformers_engine import TransformersEngine, load
-from workflow_scripts.lib.whole_responses import spelt, votes, whole_responses, within
+from workflow_scripts.lib.grading.answers import Grade
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
+from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.probes.perceptrons import Probes, Spec, save
+from workflow_scripts.lib.reference.tasks import generate_problems
+from workflow_scripts.lib.search.guided import Draws, Prompt, best
+from workflow_scripts.lib.search.methods import METHODS
+from workflow_scripts.lib.search.whole_responses import spelt, votes, whole_responses, within
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 N, LAYER, MODEL = 8, 4, Path("resources/models/grpo")
 VALIDATION = [f"ledger-{i:06d}" for i in range(N) if i % 4]

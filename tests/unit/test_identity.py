@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.identity import agree, check, encoded
-from workflow_scripts.lib.result_tables import group_by_run
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.storage.identity import agree, check, encoded, group_by_run
+from workflow_scripts.lib.storage.tables import write_parquet
 
 MINE: dict[str, Any] = {"model": "grpo", "revision": "1", "fingerprint": "f", "dataset": "ledger"}
 

@@ -8,11 +8,11 @@ import torch
 
 from tests.unit.test_transformers_engine import requests, run
 from tests.unit.tiny_models import PAPER_FAMILIES, tiny_model
-from workflow_scripts.lib.activations import Response, dump, hooked
-from workflow_scripts.lib.engine import Sampling
+from workflow_scripts.lib.engines.interface import Sampling
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.interventions import Intervention, intervened
-from workflow_scripts.lib.models import decoder_blocks
+from workflow_scripts.lib.models.interventions import Intervention, intervened
+from workflow_scripts.lib.models.load import decoder_blocks
+from workflow_scripts.lib.models.states import Response, dump, hooked
 
 NEURONS = (0, 5, 31)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=30)

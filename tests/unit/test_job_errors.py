@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflow_scripts.lib.job_errors import JobErrors, explain
+from workflow_scripts.lib.runtime.job_errors import JobErrors, explain
 
 FAILED = "SLURM-job '12' failed, SLURM status is: '{}'. Detailed failure reason unavailable."
 

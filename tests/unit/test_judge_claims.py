@@ -8,7 +8,7 @@ import synthetic_results as synthetic
 import yaml
 
 from workflow_scripts import judge_claims, tabulate_results
-from workflow_scripts.lib.claim_rules import (
+from workflow_scripts.lib.claims.averages import (
     FEWEST,
     Measure,
     above,
@@ -21,11 +21,12 @@ from workflow_scripts.lib.claim_rules import (
     overlap,
     widened,
 )
-from workflow_scripts.lib.claims import TESTS
-from workflow_scripts.lib.findings import CONTRADICTED, SUPPORTED, UNDECIDED, Point, judge_stable
+from workflow_scripts.lib.claims.curve_rules import Point, judge_stable
+from workflow_scripts.lib.claims.paper_claims import TESTS
+from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics import bootstrap_mean
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.statistics.bootstrap import bootstrap_mean
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "resources" / "published" / "claims.yaml"

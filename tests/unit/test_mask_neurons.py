@@ -9,13 +9,12 @@ import pytest
 
 from tests.unit.test_transformers_engine import requests
 from tests.unit.tiny_models import tiny_model, tiny_tokenizer
-from workflow_scripts.lib.config import build
-from workflow_scripts.lib.engine import Request, Sampling
+from workflow_scripts.lib.config.sections import Interventions
+from workflow_scripts.lib.engines.interface import Request, Sampling
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.interventions import Intervention
-from workflow_scripts.lib.proof import Proof
-from workflow_scripts.lib.sections import Interventions
-from workflow_scripts.lib.transformers_engine import TransformersEngine
+from workflow_scripts.lib.models.interventions import Intervention
+from workflow_scripts.lib.models.proof import Proof
 from workflow_scripts.mask_neurons import Condition, build_requests, conditions, generate_masked, intervention
 
 SETTINGS = {
@@ -43,7 +42,7 @@ NEURONS = pl.DataFrame(
 
 
 def settings(**changes: Any) -> Interventions:
-    return build(Interventions, SETTINGS | changes)
+    return Interventions(SETTINGS | changes)
 
 
 def test_conditions_of_the_tables() -> None:

@@ -14,11 +14,11 @@ from tests.unit.test_activations import responses
 from tests.unit.tiny_models import LAYERS as SHAPE
 from tests.unit.tiny_models import PAPER_FAMILIES, VOCABULARY, save_tiny_model, tiny_model
 from workflow_scripts import measure_neurons
-from workflow_scripts.lib.activations import Response, dump
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import decoder_blocks, fingerprint
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.tensors import read_safetensors
+from workflow_scripts.lib.models.load import decoder_blocks, fingerprint
+from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.storage.tensors import read_safetensors
 from workflow_scripts.measure_neurons import down_projection, find_projections, measure
 
 FAMILIES = [*PAPER_FAMILIES, "olmo2", "gpt2"]

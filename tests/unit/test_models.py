@@ -10,7 +10,7 @@ import torch
 
 from tests.unit.tiny_models import save_tiny_model, tiny_model, tiny_tokenizer
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import (
+from workflow_scripts.lib.models.load import (
     Architecture,
     ModelConfig,
     decoder_blocks,
@@ -50,7 +50,7 @@ def test_architecture_of_a_nested_configuration(tmp_path: Path) -> None:
 
 def test_architecture_is_read_without_heavy_imports(folder: Path) -> None:
     code = (
-        "import sys; from workflow_scripts.lib.models import read_architecture, fingerprint; "
+        "import sys; from workflow_scripts.lib.models.load import read_architecture, fingerprint; "
         f"read_architecture({str(folder)!r}); fingerprint({str(folder)!r}); "
         "assert not {'torch', 'transformers', 'polars'} & set(sys.modules)"
     )

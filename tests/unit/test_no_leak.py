@@ -24,9 +24,10 @@ from workflow_scripts import (
     train_ntp_probes,
     train_value_probes,
 )
-from workflow_scripts.lib.activations import States, write_activations
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.tensors import read_safetensors
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.storage.tensors import read_safetensors
 
 N, D, LAYERS, SHARD = 50, 12, [1, 3], 20
 VALIDATION, ONE_TRAINING = frozenset(range(0, N, 5)), frozenset({1})

@@ -13,17 +13,25 @@ import torch
 
 from tests.unit.tiny_models import PAPER_FAMILIES, VOCABULARY, save_tiny_model, tiny_model
 from workflow_scripts import train_ntp_probes, train_value_probes
-from workflow_scripts.lib import ntp
-from workflow_scripts.lib.activations import States, write_activations
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import ModelConfig
-from workflow_scripts.lib.ntp import NextTokens, NtpProbe, cross_entropy, importance, inputs_of, unigram_cross_entropy
-from workflow_scripts.lib.probe_training import Training, batches
-from workflow_scripts.lib.probes import load
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.load import ModelConfig, vocabulary_of
+from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.probes import next_token
+from workflow_scripts.lib.probes.next_token import (
+    NextTokens,
+    NtpProbe,
+    cross_entropy,
+    importance,
+    inputs_of,
+    unigram_cross_entropy,
+)
+from workflow_scripts.lib.probes.perceptrons import load
+from workflow_scripts.lib.probes.training import Training, batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.reuse import kept_path
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.tensors import read_safetensors
+from workflow_scripts.lib.runtime.reuse import kept_path
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.storage.tensors import read_safetensors
 
 D, N, KINDS, CARRIERS = 16, 100, 4, [3, 9]
 PLANTED, NOISE = 2, 5
@@ -187,9 +195,9 @@ def quiet() -> Progress:
 
 def test_training_equals_plain_training_in_torch() -> None:
     states, wanted = small()
-    found = ntp.train(2, states, wanted, 7, 4, TRAINING, quiet())
+    found = next_token.train(2, states, wanted, 7, 4, TRAINING, quiet())
     mean, scale = states.double().mean(0).float(), states.double().std(0, correction=0).float()
-    first = ntp.initial_probe(4, 6, 7, mean, scale)
+    first = next_token.initial_probe(4, 6, 7, mean, scale)
     module = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.ReLU(), torch.nn.Linear(6, 7))
     for parameter, tensor in zip(module.parameters(), (first.w1, first.b1, first.w2, first.b2), strict=True):
         parameter.data.copy_(tensor)
@@ -209,25 +217,25 @@ def test_training_equals_plain_training_in_torch() -> None:
 
 def test_slices_of_a_batch_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     states, wanted = small()
-    whole = ntp.train(2, states, wanted, 7, 4, TRAINING, quiet())
+    whole = next_token.train(2, states, wanted, 7, 4, TRAINING, quiet())
     loss = cross_entropy(whole, states, wanted.tokens)
-    monkeypatch.setattr(ntp, "LOGIT_BYTES", {"cpu": 2 * 4 * 7, "cuda": 2 * 4 * 7})
-    assert [s.stop - s.start for s in ntp.slices(5, 7, CPU)] == [2, 2, 1]
-    sliced = ntp.train(2, states, wanted, 7, 4, TRAINING, quiet())
+    monkeypatch.setattr(next_token, "LOGIT_BYTES", {"cpu": 2 * 4 * 7, "cuda": 2 * 4 * 7})
+    assert [s.stop - s.start for s in next_token.slices(5, 7, CPU)] == [2, 2, 1]
+    sliced = next_token.train(2, states, wanted, 7, 4, TRAINING, quiet())
     for field in fields(NtpProbe):
         torch.testing.assert_close(getattr(sliced, field.name), getattr(whole, field.name), rtol=1e-4, atol=1e-6)
     assert cross_entropy(whole, states, wanted.tokens) == pytest.approx(loss)
-    monkeypatch.setattr(ntp, "LOGIT_BYTES", {"cpu": 1, "cuda": 1})
-    assert len(list(ntp.slices(5, 7, CPU))) == 5
+    monkeypatch.setattr(next_token, "LOGIT_BYTES", {"cpu": 1, "cuda": 1})
+    assert len(list(next_token.slices(5, 7, CPU))) == 5
 
 
 def test_first_weights_are_spread_over_the_interval_of_torch() -> None:
-    probe = ntp.initial_probe(0, 64, 300, torch.zeros(16), torch.ones(16))
+    probe = next_token.initial_probe(0, 64, 300, torch.zeros(16), torch.ones(16))
     for tensor, inputs in ((probe.w1, 16), (probe.w2, 64)):
         bound = inputs**-0.5
         assert 0.98 * bound < float(tensor.max()) < bound and -bound <= float(tensor.min()) < -0.98 * bound
         assert abs(float(tensor.mean())) < 0.1 * bound
-    assert not torch.equal(probe.w1, ntp.initial_probe(1, 64, 300, torch.zeros(16), torch.ones(16)).w1)
+    assert not torch.equal(probe.w1, next_token.initial_probe(1, 64, 300, torch.zeros(16), torch.ones(16)).w1)
 
 
 def test_states_with_a_next_token_are_all_but_the_last() -> None:
@@ -247,18 +255,18 @@ def test_unigram_by_hand() -> None:
     nothing = torch.zeros(0, dtype=torch.long)
     assert unigram_cross_entropy(training, nothing, 3) is None
     mean = torch.zeros(2)
-    assert cross_entropy(ntp.initial_probe(0, 2, 3, mean, mean + 1), torch.zeros(0, 2), nothing) is None
+    assert cross_entropy(next_token.initial_probe(0, 2, 3, mean, mean + 1), torch.zeros(0, 2), nothing) is None
 
 
 @pytest.mark.parametrize("family", [*PAPER_FAMILIES, "gpt2"])
 def test_the_vocabulary_is_read_from_the_configuration(family: str, tmp_path: Path) -> None:
     tiny_model(family).config.save_pretrained(tmp_path)
-    assert ntp.vocabulary_of(ModelConfig("m", str(tmp_path))) == VOCABULARY
+    assert vocabulary_of(ModelConfig("m", str(tmp_path))) == VOCABULARY
 
 
 def test_a_model_without_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="size of the vocabulary cannot be read"):
-        ntp.vocabulary_of(ModelConfig("m", str(tmp_path)))
+        vocabulary_of(ModelConfig("m", str(tmp_path)))
 
 
 def change_rollouts(folder: Path, tokens: pl.Expr) -> None:
@@ -306,13 +314,13 @@ def test_final_probes_are_value_probes_of_another_target(study: Study, monkeypat
     assert plain["config"] == configured
     expected = expected.of(layer=NOISE, labels="true")
     read: list[str] = []
-    from workflow_scripts.lib import activations
+    from workflow_scripts.lib.models import states
 
     def spy(path: Any, names: list[str] | None = None) -> Any:
         read.extend(names or [])
         return read_safetensors(path, names)
 
-    monkeypatch.setattr(activations, "read_safetensors", spy)
+    monkeypatch.setattr(states, "read_safetensors", spy)
     options = ["--target", "final", "--true-labels-only", "--layers", str(NOISE)]
     found, metadata = load(train_value(study, "final.safetensors", VALUE, *options), kind="value_final")
     assert f"layer_{NOISE}" in read and f"layer_{PLANTED}" not in read

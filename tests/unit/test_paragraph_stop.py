@@ -9,11 +9,12 @@ import torch
 
 from tests.unit.byte_tokenizers import byte_fallback, byte_level
 from tests.unit.tiny_models import tiny_model
-from workflow_scripts.lib.boundaries import boundaries_of_pieces, paragraph_boundaries, token_bytes
-from workflow_scripts.lib.engine import Request, Sampling
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.paragraph_stop import END, MOVES, START, ParagraphStop, class_of, classes_of
-from workflow_scripts.lib.transformers_engine import TransformersEngine
+from workflow_scripts.lib.engines.interface import Request, Sampling
+from workflow_scripts.lib.engines.paragraph_stop import END, MOVES, START, ParagraphStop, class_of, classes_of
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
+from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.paragraphs import boundaries_of_pieces, paragraph_boundaries
+from workflow_scripts.lib.models.tokens import token_bytes
 
 PIECES = [
     b"a",

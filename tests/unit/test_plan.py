@@ -8,19 +8,18 @@ import polars as pl
 import pytest
 import yaml
 
-from workflow_scripts.lib.benchmarks import read_spent
-from workflow_scripts.lib.check_config import read_yaml, with_defaults
-from workflow_scripts.lib.config import build
+from workflow_scripts.lib.config.sections import Interventions
+from workflow_scripts.lib.config.study import read_yaml, with_defaults
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.machine import device_key
-from workflow_scripts.lib.numbers import short, spread, tenths
-from workflow_scripts.lib.plan import ASSUMPTIONS, at_measured_rates, plan, to_do_part
-from workflow_scripts.lib.plan_jobs import Job, read_jobs, stages
-from workflow_scripts.lib.plan_lengths import expected, measured
-from workflow_scripts.lib.plan_quantities import Lengths, Shares, Size, Work
-from workflow_scripts.lib.plan_rates import Setting, batch, device, local_size, seconds, sizes, step_seconds
-from workflow_scripts.lib.plan_work import conditions, works
-from workflow_scripts.lib.sections import Interventions
+from workflow_scripts.lib.formatting import short, spread, tenths
+from workflow_scripts.lib.plan.jobs import Job, read_jobs, stages
+from workflow_scripts.lib.plan.lengths import expected, measured
+from workflow_scripts.lib.plan.quantities import Lengths, Shares, Size, Work
+from workflow_scripts.lib.plan.rates import Setting, batch, device, local_size, seconds, sizes, step_seconds
+from workflow_scripts.lib.plan.recorded import read_spent
+from workflow_scripts.lib.plan.table import ASSUMPTIONS, at_measured_rates, plan, to_do_part
+from workflow_scripts.lib.plan.work import conditions, works
+from workflow_scripts.lib.runtime.machine import device_key
 from workflow_scripts.mask_neurons import conditions as held
 
 RUN = "m/d"
@@ -104,7 +103,7 @@ def test_conditions_are_as_many_as_the_rule_holds(layer: int) -> None:
         for share in (0.01, 0.05, 0.1):
             sets += [(layer, selection, n, share, [n]) for n in range(3 if selection.startswith("random") else 1)]
     neurons = pl.DataFrame(sets, schema=["layer", "selection", "draw", "share", "neurons"], orient="row")
-    assert conditions(wanted, layer) == len(held(neurons, layer, build(Interventions, wanted)))
+    assert conditions(wanted, layer) == len(held(neurons, layer, Interventions(wanted)))
 
 
 def how(context: float = 500) -> Setting:

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from workflow_scripts import plot_dose, plot_pruning, tabulate_interventions
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.plot_dose import around_one, by_factor, curve_of, draw, panels_of
 
 SECTION: dict[str, Any] = {"runs": ["grpo/ledger"], "layers": None}

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from workflow_scripts import plot_pruning, tabulate_results
-from workflow_scripts.lib import plotting
-from workflow_scripts.lib.judgements import FIGURE_PLACES
+from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.report.curves_page import FIGURE_PLACES
 from workflow_scripts.plot_pruning import KINDS, draw
 
 FIGURES: dict[str, Any] = {
@@ -57,9 +57,9 @@ def test_every_figure_in_three_formats_with_the_same_bytes_each_time(tables: Pat
 
 
 def test_an_axis_where_nine_tenths_to_ninety_nine_hundredths_take_half_the_width() -> None:
-    left, middle, right = np.log(plotting.kept_share([0.0, 0.9, 0.99]))
+    left, middle, right = np.log(figure_style.kept_share([0.0, 0.9, 0.99]))
     assert (middle - left) == pytest.approx(right - middle)
-    assert np.isfinite(np.log(plotting.kept_share([1.0]))).all()
+    assert np.isfinite(np.log(figure_style.kept_share([1.0]))).all()
 
 
 def test_curves_stand_where_the_table_says(tables: Path) -> None:
@@ -147,7 +147,7 @@ def test_nothing_is_cut_off_or_overlaps(tables: Path, name: str) -> None:
 
 
 def test_layers_differ_in_lightness_dash_and_marker() -> None:
-    three = plotting.LINES[:3]
+    three = figure_style.LINES[:3]
     lightness = sorted(np.asarray(Image.new("RGB", (1, 1), style["color"]).convert("L")).item() for style in three)
     assert min(np.diff(lightness)) > 25
     assert len({str(style["linestyle"]) for style in three}) == len({style["marker"] for style in three}) == 3

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workflow_scripts import plot_reliability, tabulate_confidence
-from workflow_scripts.lib.confidence_methods import METHODS
+from workflow_scripts.lib.confidence.methods import METHODS
 from workflow_scripts.plot_reliability import STYLES, draw, marker_areas
 
 SECTION: dict[str, Any] = {"runs": ["grpo/ledger", "grpo/locks"], "layers": None}

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from workflow_scripts import plot_trajectories as plot
-from workflow_scripts.lib import plotting
-from workflow_scripts.lib.trajectories import Traced, surprising, write_trace
-from workflow_scripts.lib.trajectory_figures import listed_paragraphs, median_response, shortened
+from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.report.trajectory_figure import listed_paragraphs, median_response, shortened
+from workflow_scripts.lib.trajectories.traces import Traced, surprising, write_trace
 
 RUN = {"runs": ["grpo/ledger"]}
 SCALE = {"none": 0.0, "value": 1.0, "random": 0.2, "random_matched": 0.2}
@@ -23,7 +23,7 @@ SCALE = {"none": 0.0, "value": 1.0, "random": 0.2, "random_matched": 0.2}
 @pytest.fixture(autouse=True)
 def style():
     matplotlib.use("Agg")
-    with matplotlib.rc_context(plotting.STYLE):
+    with matplotlib.rc_context(figure_style.STYLE):
         yield
     matplotlib.pyplot.close("all")
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from synthetic_probes import noisy, write
 
 from workflow_scripts import compare_neurons, plot_transfer
-from workflow_scripts.lib import plotting
+from workflow_scripts.lib.report import figure_style
 from workflow_scripts.plot_transfer import draw, groups_of, style_of
 
 D = 100
@@ -145,7 +145,7 @@ def test_with_one_seed_there_is_no_range_and_the_legend_says_what_is_shared(tmp_
 
 
 def test_more_pairs_than_styles_differ_in_their_markers() -> None:
-    twelve = [json.dumps(style_of(place)) for place in range(2 * len(plotting.LINES))]
+    twelve = [json.dumps(style_of(place)) for place in range(2 * len(figure_style.LINES))]
     assert len(set(twelve)) == len(twelve)
 
 

@@ -11,12 +11,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from workflow_scripts import predict_confidence, train_value_probes
-from workflow_scripts.lib.activations import States, write_activations
-from workflow_scripts.lib.confidence import Labels, best, class_means, length_outcome, linear_candidate
-from workflow_scripts.lib.confidence_folds import Folds, fold_auc, folds_of, out_of_fold
-from workflow_scripts.lib.confidence_methods import METHODS
+from workflow_scripts.lib.confidence.folds import Folds, fold_auc, folds_of, out_of_fold
+from workflow_scripts.lib.confidence.methods import METHODS
+from workflow_scripts.lib.confidence.outcomes import Labels, best, class_means, length_outcome, linear_candidate
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.tables import read_parquet, write_parquet
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 D, N, LAYERS, CARRIERS = 12, 100, [1, 2], [3, 5]
 VALUE: dict[str, Any] = {

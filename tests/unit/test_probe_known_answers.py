@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from workflow_scripts.lib.probe_training import Training, Units, train
-from workflow_scripts.lib.probes import Probes, importance, outputs, ranking, specs_of
+from workflow_scripts.lib.probes.perceptrons import Probes, importance, outputs, ranking, specs_of
+from workflow_scripts.lib.probes.pruning import curve, kept_inputs
+from workflow_scripts.lib.probes.targets import Target, loss
+from workflow_scripts.lib.probes.training import Training, Units, train
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.pruning import curve, kept_inputs
-from workflow_scripts.lib.statistics import auc
-from workflow_scripts.lib.td import Target, loss
+from workflow_scripts.lib.statistics.ranks import auc
 
 D, PLANTED = 60, [3, 11, 17, 29, 42, 55]
 

@@ -17,14 +17,14 @@ from workflow_scripts import (
     train_dopamine_probes,
     train_value_probes,
 )
-from workflow_scripts.lib.activations import States, write_activations
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.probe_run import layer_groups
-from workflow_scripts.lib.probes import PARAMETERS, load, save
-from workflow_scripts.lib.responses import open_activations
-from workflow_scripts.lib.reuse import kept_path
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.tensors import encode_rows, write_safetensors
+from workflow_scripts.lib.models.activation_files import open_activations, write_activations
+from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.probes.perceptrons import PARAMETERS, load, save
+from workflow_scripts.lib.probes.trainer import layer_groups
+from workflow_scripts.lib.runtime.reuse import kept_path
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.tensors import encode_rows, write_safetensors
 
 D, N, LAYERS, CARRIERS = 20, 160, [1, 4], [2, 7]
 TRAINED: dict[str, Any] = {"hidden": 16, "epochs": 8, "batch_size": 8, "learning_rate": 0.01, "weight_decay": 0.01}

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.probe_training import Cohort, Training, Units, batches, moments, train
-from workflow_scripts.lib.probes import (
+from workflow_scripts.lib.probes.perceptrons import (
     PARAMETERS,
     Probes,
     Spec,
@@ -20,9 +19,10 @@ from workflow_scripts.lib.probes import (
     shuffle,
     specs_of,
 )
+from workflow_scripts.lib.probes.pruning import curve, kept_count, kept_inputs, random_rankings
+from workflow_scripts.lib.probes.targets import Target, loss
+from workflow_scripts.lib.probes.training import Cohort, Training, Units, batches, moments, train
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.pruning import curve, kept_count, kept_inputs, random_rankings
-from workflow_scripts.lib.td import Target, loss
 
 D, LAYERS = 5, (2, 3, 7)
 TRAINING = Training(hidden=6, epochs=3, batch_size=4, learning_rate=1e-2, weight_decay=0.1, input_scaling="zscore")

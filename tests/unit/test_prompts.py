@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.tiny_models import tiny_tokenizer
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import INSTRUCTION, ModelConfig
-from workflow_scripts.lib.prompts import PLAIN, Wording, build_prompt
+from workflow_scripts.lib.models.load import INSTRUCTION, ModelConfig
+from workflow_scripts.lib.models.prompts import PLAIN, Wording, build_prompt
 
 CONFIG = ModelConfig("m", "nowhere", instruction="")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts.lib.provenance import BLOCK, BLOCKS, model_identity, modules, pins
+from workflow_scripts.lib.runtime.dependencies import BLOCK, BLOCKS, model_identity, modules, pins
 
 RULES = sorted(
     rule
@@ -47,26 +47,28 @@ def test_each_rule_declares_its_own_code_log_and_benchmark(rule: str) -> None:
 def test_imports_are_followed_through_other_modules_and_into_functions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "workflow_scripts" / "lib"
-    package.mkdir(parents=True)
     sources = {
         "workflow_scripts/__init__.py": "",
         "workflow_scripts/lib/__init__.py": "",
-        "workflow_scripts/act.py": "import os\nfrom workflow_scripts.lib import one\n",
-        "workflow_scripts/lib/one.py": "def f():\n    from workflow_scripts.lib.two import g\n    return g\n",
-        "workflow_scripts/lib/two.py": "import workflow_scripts.lib.one\n",
-        "workflow_scripts/lib/unused.py": "",
+        "workflow_scripts/act.py": "import os\nfrom workflow_scripts.lib.first import one\n",
+        "workflow_scripts/lib/first/__init__.py": "",
+        "workflow_scripts/lib/first/one.py": "def f():\n    from workflow_scripts.lib.second.two import g\n",
+        "workflow_scripts/lib/second/__init__.py": "from workflow_scripts.lib import ground\n",
+        "workflow_scripts/lib/second/two.py": "import workflow_scripts.lib.first.one\n",
+        "workflow_scripts/lib/ground.py": "",
+        "workflow_scripts/lib/second/unused.py": "",
     }
     for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    from workflow_scripts.lib import provenance
+    from workflow_scripts.lib.runtime import dependencies
 
-    provenance.imported_files.cache_clear()
+    dependencies.imported_files.cache_clear()
     try:
-        assert provenance.modules("act") == sorted(set(sources) - {"workflow_scripts/lib/unused.py"})
+        assert dependencies.modules("act") == sorted(set(sources) - {"workflow_scripts/lib/second/unused.py"})
     finally:
-        provenance.imported_files.cache_clear()
+        dependencies.imported_files.cache_clear()
 
 
 def test_pins_are_read_from_the_lock_file(tmp_path: Path) -> None:

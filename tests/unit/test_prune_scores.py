@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from workflow_scripts.lib.statistics import auc, settled
+from workflow_scripts.lib.statistics.ranks import auc, settled
 
 
 def test_nearly_equal_predictions_are_equal_wherever_the_grid_lies() -> None:

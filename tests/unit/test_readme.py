@@ -10,9 +10,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from workflow_scripts.lib.check_config import SCHEMA, check
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.study import SCHEMA
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.grading import ANSWER_TYPES
+from workflow_scripts.lib.grading.grade import ANSWER_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

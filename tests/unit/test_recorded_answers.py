@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from workflow_scripts.lib.answers import Grade
-from workflow_scripts.lib.grading import Answer, Grader, grade_all
+from workflow_scripts.lib.grading.answers import Grade
+from workflow_scripts.lib.grading.grade import Answer, Grader, grade_all
 
 DATA = Path("../shared/data")
 WORKERS = min(2, os.cpu_count() or 1)
@@ -163,7 +163,7 @@ SETS = {"gsm8k_test": "answer", "math500": "solution", "minerva_math": "solution
 
 @pytest.mark.parametrize("name", SETS)
 def test_right_answers_are_right_however_stated(name: str) -> None:
-    from workflow_scripts.lib.answers import last_boxed
+    from workflow_scripts.lib.grading.answers import last_boxed
 
     rows = [(record, record[SETS[name]]) for record in records(name)]
     if name == "gsm8k_test":
@@ -186,7 +186,7 @@ ACCEPTED = {("5", "x=5"), ("x=5", "5")}
 @pytest.mark.parametrize("name", SETS)
 def test_wrong_answers_are_wrong(name: str) -> None:
     """Another problem's answer, and the right one off by one digit."""
-    from workflow_scripts.lib.answers import last_boxed
+    from workflow_scripts.lib.grading.answers import last_boxed
 
     if name == "gsm8k_test":
         right = golds_once

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.entries import dataset_entry
 from workflow_scripts.fetch_records import fetch
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.problems import Problem, content, read_problems
-from workflow_scripts.lib.records import line_hashes, record_files, shard_identity
+from workflow_scripts.lib.problems.readers import Problem, content, read_problems
+from workflow_scripts.lib.problems.records import line_hashes, record_files, shard_identity
 
 GOOD: list[dict[str, Any]] = [
     {"question": "1+1?", "answer": "2", "id": "a"},

@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from workflow_scripts.lib.engine import Request, Sampling
-from workflow_scripts.lib.grading import Answer, Grader, grade
-from workflow_scripts.lib.models import ModelConfig
-from workflow_scripts.lib.prompts import build_prompt
-from workflow_scripts.lib.reference_model import prompt_ids as training_prompt
-from workflow_scripts.lib.reference_model import train_tokenizer
-from workflow_scripts.lib.reference_tasks import TASKS, demonstrate, generate_problems
+from workflow_scripts.lib.engines.interface import Request, Sampling
+from workflow_scripts.lib.engines.transformers_engine import load
+from workflow_scripts.lib.grading.grade import Answer, Grader, grade
+from workflow_scripts.lib.models.load import ModelConfig
+from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.reference.model import prompt_ids as training_prompt
+from workflow_scripts.lib.reference.model import train_tokenizer
+from workflow_scripts.lib.reference.tasks import TASKS, demonstrate, generate_problems
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.transformers_engine import load
 
 MODELS = Path("resources/models")
 NAMES = ("base", "grpo", "ppo")

@@ -6,11 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from exact_values import all_solutions, exact_values, is_right
 
-from workflow_scripts.lib import reference_tasks
-from workflow_scripts.lib.exact_values import all_solutions, exact_values, is_right
-from workflow_scripts.lib.grading import Answer, Grader, grade
-from workflow_scripts.lib.reference_tasks import (
+from workflow_scripts.lib.grading.grade import Answer, Grader, grade
+from workflow_scripts.lib.reference import tasks
+from workflow_scripts.lib.reference.tasks import (
     TASKS,
     Problem,
     carries,
@@ -19,7 +19,7 @@ from workflow_scripts.lib.reference_tasks import (
     keeps_to_its_tries,
 )
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics import wilson
+from workflow_scripts.lib.statistics.intervals import wilson
 
 
 def solve_by_force(problem: Problem) -> set[str]:
@@ -129,8 +129,8 @@ def test_carries_and_borrows() -> None:
 def test_whoever_never_gives_up_nor_slips_is_right_as_often_as_the_kind_says(
     task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference_tasks, "GIVE_UP", 0.0)
-    monkeypatch.setattr(reference_tasks, "SLIP", 0.0)
+    monkeypatch.setattr(tasks, "GIVE_UP", 0.0)
+    monkeypatch.setattr(tasks, "SLIP", 0.0)
     for problem in generate_problems(task, "evaluation", 30, seed=17):
         candidates, tries = problem.kind
         assert exact_values(problem)[()][1] == pytest.approx(tries / candidates)

@@ -12,9 +12,9 @@ import traced_runs as runs
 import yaml
 
 from workflow_scripts import judge_claims, plot_pruning, tabulate_interventions, tabulate_results, write_report
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.trajectories import write_trace
-from workflow_scripts.lib.trajectory_page import script_hash
+from workflow_scripts.lib.report.trajectories_page import script_hash
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.trajectories.traces import write_trace
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = {"model": "grpo", "dataset": "ledger"}

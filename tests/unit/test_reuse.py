@@ -17,12 +17,12 @@ from tests.unit.test_no_leak import LAYERS, VALUE, write
 from tests.unit.test_no_leak import given as files
 from tests.unit.tiny_models import save_tiny_model, tiny_model
 from workflow_scripts import dump_activations, train_dopamine_probes, train_ntp_probes, train_value_probes
-from workflow_scripts.lib import reuse
-from workflow_scripts.lib.activations import Response, dump
-from workflow_scripts.lib.models import decoder_blocks
-from workflow_scripts.lib.reuse import digest, environment, kept_path
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.tensors import encode_rows, read_safetensors, write_safetensors
+from workflow_scripts.lib.models.load import decoder_blocks
+from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.runtime import reuse
+from workflow_scripts.lib.runtime.reuse import digest, environment, kept_path
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.tensors import encode_rows, read_safetensors, write_safetensors
 
 FEW: dict[str, Any] = VALUE | {"epochs": 2, "seeds": [0, 1], "shuffled_seeds": [0]}
 FIRST, BOTH = LAYERS[:1], LAYERS

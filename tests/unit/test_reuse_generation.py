@@ -14,12 +14,11 @@ from tests.unit.entries import dataset_entry
 from tests.unit.test_guide_search import answer, prepare
 from tests.unit.tiny_models import save_tiny_model
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.identity import identity_of
-from workflow_scripts.lib.models import ModelConfig
-from workflow_scripts.lib.probes import concatenate, load, save
-from workflow_scripts.lib.reuse import kept_path
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.tensors import write_safetensors
+from workflow_scripts.lib.models.load import ModelConfig, identity_of
+from workflow_scripts.lib.probes.perceptrons import concatenate, load, save
+from workflow_scripts.lib.runtime.reuse import kept_path
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.tensors import write_safetensors
 from workflow_scripts.mask_neurons import main
 
 Capsys = pytest.CaptureFixture[str]

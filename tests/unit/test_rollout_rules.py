@@ -10,11 +10,11 @@ import pytest
 from tests.unit.entries import dataset_entry
 from tests.unit.tiny_models import save_tiny_model
 from workflow_scripts import dump_activations, grade_rollouts, prepare_problems, sample_rollouts
-from workflow_scripts.lib.activations import read_layer
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import fingerprint
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.tensors import read_metadata
+from workflow_scripts.lib.models.activation_files import read_layer
+from workflow_scripts.lib.models.load import fingerprint
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.storage.tensors import read_metadata
 
 GRADED = '{"dataset": {"answer": "boxed_integer", "response_prefix": ""}, "grading": {"allow_unsandboxed": false}}'
 SPLIT = {"train_ratio": 0.8, "seed": 0}

@@ -12,12 +12,12 @@ import pytest
 from browser import chromium
 
 from workflow_scripts import write_provenance
-from workflow_scripts.lib import costs
-from workflow_scripts.lib.check_config import with_defaults
-from workflow_scripts.lib.plan_jobs import Job
-from workflow_scripts.lib.problems import Problem, content
-from workflow_scripts.lib.run_facts import commit, seeds, without_secrets
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.config.study import with_defaults
+from workflow_scripts.lib.plan import costs
+from workflow_scripts.lib.plan.jobs import Job
+from workflow_scripts.lib.problems.readers import Problem, content
+from workflow_scripts.lib.report.run_facts import commit, seeds, without_secrets
+from workflow_scripts.lib.storage.tables import write_parquet
 
 PASSWORD = "hf_neverToBeSeen"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from workflow_scripts.lib.engine import Sampling
-from workflow_scripts.lib.sampling import BLOCK, Uniforms, nucleus_sample, sample
+from workflow_scripts.lib.engines.interface import Sampling
+from workflow_scripts.lib.engines.sampling import BLOCK, Uniforms, nucleus_sample, sample
 from workflow_scripts.lib.seeds import generator
 
 CPU = torch.device("cpu")

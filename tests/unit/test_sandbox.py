@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workflow_scripts.lib import sandbox, sandboxed
-from workflow_scripts.lib.answers import Grade
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.grade_code import as_shaped, example_shapes, grade_code, program_of
-from workflow_scripts.lib.sandbox import Limits, run
+from workflow_scripts.lib.grading import sandbox, sandbox_inside
+from workflow_scripts.lib.grading.answers import Grade
+from workflow_scripts.lib.grading.code import as_shaped, example_shapes, grade_code, program_of
+from workflow_scripts.lib.grading.sandbox import Limits, run
 
 if shutil.which("bwrap") is None:
     assert not os.environ.get("REQUIRE_SANDBOX"), "bubblewrap must be here, but is not"
@@ -91,9 +91,9 @@ def test_hostile_programs_are_contained_and_wrong(name: str) -> None:
 
 
 def given(program: str, *arguments: object) -> object:
-    outcome = run(program, "f", [sandboxed.encode(list(arguments))], QUICK)
+    outcome = run(program, "f", [sandbox_inside.encode(list(arguments))], QUICK)
     assert outcome.status == "done"
-    return sandboxed.decode(outcome.given[0])
+    return sandbox_inside.decode(outcome.given[0])
 
 
 def test_nothing_can_be_written_outside_an_empty_tmp(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_no_network_not_even_loopback(listener: int) -> None:
 
 def test_values_cross_the_wall_unchanged() -> None:
     value = [None, True, 3, -(10**30), 0.1, float("inf"), 2j, "é", b"x", (1, (2,)), {1, 2}, {"a": [1], 2: (3,)}]
-    assert sandboxed.decode(json.loads(json.dumps(sandboxed.encode(value)))) == value
+    assert sandbox_inside.decode(json.loads(json.dumps(sandbox_inside.encode(value)))) == value
     assert str(given("def f(x):\n    return x\n", value)) == str(value)
     assert given("import numpy as np\ndef f():\n    return np.arange(3), np.float64(0.5)\n") == ([0, 1, 2], 0.5)
     assert given("def f():\n    return object()\n") == {"other": "object"}
@@ -194,7 +194,7 @@ def test_as_an_ordinary_user(open_folder: Path) -> None:
     if subprocess.run([*nobody, "unshare", "--user", "true"], capture_output=True).returncode:
         pytest.skip("this machine gives ordinary users no namespaces of their own")
     shutil.copytree("workflow_scripts/lib", open_folder / "workflow_scripts" / "lib")
-    code = "from workflow_scripts.lib import sandbox; sandbox.require_isolation(); print('held')"
+    code = "from workflow_scripts.lib.grading import sandbox; sandbox.require_isolation(); print('held')"
     command = [*nobody, str(python), "-c", code]
     done = subprocess.run(
         command, cwd=open_folder, capture_output=True, text=True, env={"PATH": "/usr/bin", "HOME": "/root"}

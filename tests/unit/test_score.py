@@ -13,15 +13,16 @@ import torch
 import yaml
 
 from workflow_scripts import score
-from workflow_scripts.lib import normalization
-from workflow_scripts.lib.activations import Response, dump, read_layer, write_activations
-from workflow_scripts.lib.boundaries import paragraph_boundaries
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import ModelConfig, fingerprint, load_model, load_tokenizer
-from workflow_scripts.lib.probes import Probes, initial_weights, outputs, ranking, save, specs_of
-from workflow_scripts.lib.prompts import build_prompt
-from workflow_scripts.lib.pruning import curve
-from workflow_scripts.lib.scoring import open_probes
+from workflow_scripts.lib.models.activation_files import read_layer, write_activations
+from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_model, load_tokenizer
+from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
+from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.probes import features
+from workflow_scripts.lib.probes.perceptrons import Probes, initial_weights, outputs, ranking, save, specs_of
+from workflow_scripts.lib.probes.pruning import curve
+from workflow_scripts.lib.probes.scoring import open_probes
 
 ROOT = Path(__file__).resolve().parents[2]
 D, LAYERS, SEEDS = 192, [1, 3], [0, 1]
@@ -119,14 +120,14 @@ def mixed() -> list[dict[str, Any]]:
 def test_scores_are_those_computed_by_hand(project: Path, model: Any, normalized: str) -> None:
     """A probe that adds up neurons gives their sum: V from the states, scores from normalised paragraph means."""
     write_probes(plain_probes(), plain_probes(), normalized)
-    normalize = getattr(normalization, f"zscore_{normalized}")
+    normalize = getattr(features, f"zscore_{normalized}")
     found = run(mixed())
     assert [row["id"] for row in found] == [0, 1, 2, 3, 4]
     for row, answer in zip(found, [*ANSWERS, None], strict=True):
         layers, boundaries = states_of(model, answer)
         f = torch.stack([h[:, NEURON] + h[:, WEAK] / 2 for h in layers.values()])
         values = f.sigmoid().mean(0)[boundaries].tolist()
-        means = [normalization.paragraph_means(normalize(h), boundaries) for h in layers.values()]
+        means = [features.paragraph_means(normalize(h), boundaries) for h in layers.values()]
         scores = torch.stack([m[:, NEURON] + m[:, WEAK] / 2 for m in means]).mean(0).tolist()
         assert row["confidence"] == pytest.approx(values[0], abs=1e-5)
         if answer is None:

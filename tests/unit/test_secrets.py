@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workflow_scripts.lib.check_config import check
+from workflow_scripts.lib.config.check import check
 from workflow_scripts.lib.errors import UserError, one_line, redact
 
 TOKEN = "hf_" + "Ab1" * 11

@@ -12,20 +12,20 @@ import torch
 
 from workflow_scripts import select_neurons
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.probes import Probes, specs_of
-from workflow_scripts.lib.probes import save as save_probes
-from workflow_scripts.lib.selections import (
+from workflow_scripts.lib.neurons.selections import (
     LayerMeasures,
     matched_neurons,
     random_neurons,
     select,
-    selected_count,
     sink_free_neurons,
     sinks,
     top,
 )
-from workflow_scripts.lib.tables import read_parquet
-from workflow_scripts.lib.tensors import write_safetensors
+from workflow_scripts.lib.probes.perceptrons import Probes, specs_of
+from workflow_scripts.lib.probes.perceptrons import save as save_probes
+from workflow_scripts.lib.probes.pruning import selected_count
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.storage.tensors import write_safetensors
 
 D, LAYERS = 40, [2, 3]
 IDENTITY: dict[str, Any] = {"model": "m", "revision": None, "fingerprint": "f", "dataset": "q"}
@@ -216,7 +216,7 @@ def test_probes_are_averaged_over_the_seeds_on_true_labels(table: pl.DataFrame) 
 
 
 def test_measures_are_ranked(table: pl.DataFrame, folder: Path) -> None:
-    from workflow_scripts.lib.tensors import read_safetensors
+    from workflow_scripts.lib.storage.tensors import read_safetensors
 
     magnitude = read_safetensors(folder / "measures.safetensors")[0]["layer_3.magnitude"].tolist()
     assert neurons(table, "magnitude", 3) == [magnitude.index(39), magnitude.index(38)]

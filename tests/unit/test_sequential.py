@@ -7,11 +7,10 @@ from math import comb
 import numpy as np
 import pytest
 
-from workflow_scripts.lib.config import build
-from workflow_scripts.lib.sections import Values
+from workflow_scripts.lib.config.sections import Values
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.sequential import Design, design_of, draw_estimates, estimates
-from workflow_scripts.lib.statistics import wilson
+from workflow_scripts.lib.statistics.intervals import wilson
+from workflow_scripts.lib.values.adaptive import Design, design_of, draw_estimates, estimates
 
 TRUE = np.linspace(0, 1, 501)
 DESIGNS = [Design(8, 64, 0.1), Design(8, 20, 0.17), Design(2, 33, 0.25), Design(16, 256, 0.05)]
@@ -99,7 +98,7 @@ def test_the_estimate_is_the_first_answer_averaged_over_all_orders() -> None:
 
 @pytest.mark.parametrize("n", [2, 16, 64])
 def test_a_fixed_number_is_the_share_to_the_last_digit(n: int) -> None:
-    design = design_of(build(Values, {"n_continuations": n, "adaptive": None}))
+    design = design_of(Values({"n_continuations": n, "adaptive": None}))
     assert design.rounds == (range(n),) and not design.adaptive
     found = estimates(design)
     assert found[n].tolist() == [right / n for right in range(n + 1)]
@@ -108,7 +107,7 @@ def test_a_fixed_number_is_the_share_to_the_last_digit(n: int) -> None:
 
 def test_the_configuration_names_a_design() -> None:
     how = {"first": 8, "budget": 64, "half_width": 0.1}
-    design = design_of(build(Values, {"n_continuations": 16, "adaptive": how}))
+    design = design_of(Values({"n_continuations": 16, "adaptive": how}))
     assert design == DESIGNS[0] and design.adaptive
     assert design.looks == (8, 12, 18, 27, 40, 60, 64)
     assert not design.goes_on(64, np.arange(65)).any()

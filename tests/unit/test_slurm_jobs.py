@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts.lib.slurm_jobs import JOB_NAME, NOTICES, note_restart, print_notices
+from workflow_scripts.lib.runtime.slurm_jobs import JOB_NAME, NOTICES, note_restart, print_notices
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = socket.gethostname()
@@ -22,7 +22,7 @@ def hold(folder: Path, slurm: bool, held_before: str = "") -> subprocess.Complet
     lines = [
         "from pathlib import Path",
         "from workflow_scripts.lib.errors import run_main",
-        "from workflow_scripts.lib.one_run import LOCK, hold",
+        "from workflow_scripts.lib.runtime.run_lock import LOCK, hold",
         f"run_main(lambda: hold(slurm={slurm}))",
         "print(LOCK.read_text())",
     ]

@@ -8,15 +8,16 @@ import polars as pl
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from workflow_scripts.lib.calibration import bin_of, brier, calibration_error, strata_of, two_sided, weighted_auc
-from workflow_scripts.lib.confidence import Labels, calibrate, spoken_outcome
-from workflow_scripts.lib.confidence_folds import folds_of
-from workflow_scripts.lib.confidence_methods import BASELINES, METHODS, VALUE_METHODS
-from workflow_scripts.lib.confidence_tables import judge_better
+from workflow_scripts.lib.confidence.calibration import bin_of, brier, calibration_error, strata_of, two_sided
+from workflow_scripts.lib.confidence.folds import folds_of
+from workflow_scripts.lib.confidence.methods import BASELINES, METHODS, VALUE_METHODS
+from workflow_scripts.lib.confidence.outcomes import Labels, calibrate, spoken_outcome
+from workflow_scripts.lib.confidence.tables import judge_better
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics import Estimate, bootstrap_auc, problem_weights, wilson
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, problem_weights, weighted_auc
+from workflow_scripts.lib.statistics.intervals import Estimate, wilson
+from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.tabulate_confidence import main
 
 AGREED = {

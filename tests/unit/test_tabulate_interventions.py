@@ -10,13 +10,13 @@ import pytest
 import synthetic_results as synthetic
 from scipy.stats import hypergeom
 
+from workflow_scripts.lib.claims.verdicts import judge_harm
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.findings import judge_harm
-from workflow_scripts.lib.masked import change, contrast, mcnemar, overlap, sign_flips
-from workflow_scripts.lib.result_tables import Resampling, accuracy
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics import wilson
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.statistics.bootstrap import accuracy
+from workflow_scripts.lib.statistics.intervals import Resampling, wilson
+from workflow_scripts.lib.statistics.paired import change, contrast, mcnemar, overlap, sign_flips
+from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.tabulate_interventions import main
 
 AGREED = "model dataset layer selection draw n_neurons n accuracy change ci_low ci_high p_value"

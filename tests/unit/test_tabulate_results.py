@@ -6,11 +6,11 @@ import pytest
 import synthetic_results as synthetic
 from polars.testing import assert_frame_equal
 
-from workflow_scripts.lib.curves import summarise_curves
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.sequential import Design
-from workflow_scripts.lib.statistics import wilson
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.probes.curves import summarise_curves
+from workflow_scripts.lib.statistics.intervals import wilson
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.values.adaptive import Design
 from workflow_scripts.tabulate_results import Settings, accuracy, main, rollout_row, value_row
 
 WANTED = {

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from workflow_scripts.guide_search import SCHEMA
+from workflow_scripts.lib.claims.verdicts import judge_gain
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.findings import judge_gain
-from workflow_scripts.lib.masked import mcnemar
-from workflow_scripts.lib.statistics import wilson
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.statistics.intervals import wilson
+from workflow_scripts.lib.statistics.paired import mcnemar
+from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.tabulate_search import main
 
 METHODS = ["dopamine", "random", "greedy"]

@@ -10,10 +10,10 @@ import pytest
 import traced_runs as runs
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.result_tables import Resampling
-from workflow_scripts.lib.statistics import spearman
-from workflow_scripts.lib.trajectories import Traced, write_trace
-from workflow_scripts.lib.trajectory_statistics import contrast_means, contrast_strengths, mean_spearman
+from workflow_scripts.lib.statistics.intervals import Resampling
+from workflow_scripts.lib.statistics.ranks import spearman
+from workflow_scripts.lib.trajectories.contrasts import contrast_means, contrast_strengths, mean_spearman
+from workflow_scripts.lib.trajectories.traces import Traced, write_trace
 from workflow_scripts.tabulate_trajectories import main
 
 HOW = Resampling(confidence=0.95, resamples=300, seed=0)

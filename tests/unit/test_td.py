@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from workflow_scripts.lib.td import Target, lambda_returns, loss
+from workflow_scripts.lib.probes.targets import Target, lambda_returns, loss
 
 # Two responses: three states (V = 0.5, 0.25, 0.75; r = 1) and two (V = 0.5, 0.125; r = 0); gamma = 0.5.
 VALUES = [0.5, 0.25, 0.75, 0.5, 0.125]

@@ -11,13 +11,13 @@ import torch
 import traced_runs as runs
 
 from workflow_scripts import trace_neurons
-from workflow_scripts.lib import normalization, probes
-from workflow_scripts.lib.activations import read_layer
-from workflow_scripts.lib.boundaries import response_text
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.followed_neurons import choose_neurons, text_pieces
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.trajectories import Traced, orient, paragraph_means, read_trace, surprising
+from workflow_scripts.lib.models.activation_files import read_layer
+from workflow_scripts.lib.models.tokens import response_text, text_pieces
+from workflow_scripts.lib.probes import features, perceptrons
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.trajectories.followed import choose_neurons
+from workflow_scripts.lib.trajectories.traces import Traced, orient, paragraph_means, read_trace, surprising
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "normalize"), [("response", normalization.zscore_response), ("causal", normalization.zscore_causal)]
+    ("name", "normalize"), [("response", features.zscore_response), ("causal", features.zscore_causal)]
 )
 def test_activations_are_those_of_the_stored_states(folder: Path, name: str, normalize: Any) -> None:
     trace_neurons.main(runs.trace_arguments(folder, normalization=name))
@@ -46,8 +46,8 @@ def test_activations_are_those_of_the_stored_states(folder: Path, name: str, nor
 
 def test_neurons_are_the_most_important_on_true_labels_and_others(folder: Path) -> None:
     traced = read_trace(folder / "traced.parquet")
-    stack, _ = probes.load(folder / "dopamine.safetensors")
-    importance = probes.importance(stack.of(layer=runs.LAYER, labels="true")).mean(0)
+    stack, _ = perceptrons.load(folder / "dopamine.safetensors")
+    importance = perceptrons.importance(stack.of(layer=runs.LAYER, labels="true")).mean(0)
     expected = importance.argsort(descending=True)[:3].tolist()
     assert [(one.neuron, one.rank) for one in traced.neurons[:3]] == list(zip(expected, (1, 2, 3), strict=True))
     control = [one.neuron for one in traced.neurons[3:]]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workflow_scripts.lib.reference_model import prompt_ids, train_tokenizer
-from workflow_scripts.lib.reference_tasks import TASKS
+from workflow_scripts.lib.reference.model import prompt_ids, train_tokenizer
+from workflow_scripts.lib.reference.tasks import TASKS
 from workflow_scripts.train_base_model import IGNORED, Recipe, batches, schedule, tokenize_demonstrations, train
 
 RECIPE = Recipe(

@@ -15,8 +15,8 @@ import traced_runs as runs
 from browser import chromium
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.trajectories import SCHEMA, Traced
-from workflow_scripts.lib.trajectory_page import BUDGET, data_text, page, part, script_hash, standalone
+from workflow_scripts.lib.report.trajectories_page import BUDGET, data_text, page, part, script_hash, standalone
+from workflow_scripts.lib.trajectories.traces import SCHEMA, Traced
 
 EVIL = '</script><img src="http://localhost:9/x" onerror="document.body.dataset.owned=1"><script>boom()</script><!--'
 

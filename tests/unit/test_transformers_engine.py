@@ -9,13 +9,13 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.unit.tiny_models import PAPER_FAMILIES, VOCABULARY, tiny_model, tiny_tokenizer
-from workflow_scripts.lib.engine import Completion, Request, Sampling
-from workflow_scripts.lib.engines import load_engine
+from workflow_scripts.lib.engines.interface import Completion, Request, Sampling
+from workflow_scripts.lib.engines.start import load_engine
+from workflow_scripts.lib.engines.stopping import harness_cut
+from workflow_scripts.lib.engines.transformers_engine import TransformersEngine, split_jobs
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models import ModelConfig
+from workflow_scripts.lib.models.load import ModelConfig
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.stopping import harness_cut
-from workflow_scripts.lib.transformers_engine import TransformersEngine, split_jobs
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.9, max_tokens=30)
 FAMILIES = [*PAPER_FAMILIES, "mistral", "gpt2"]
@@ -91,7 +91,7 @@ def test_prefill_in_blocks_and_long_generation_refill(monkeypatch: pytest.Monkey
     tokenizer_free = Sampling(1.0, 1.0, 100)
     wanted = [Request((5, 6, 7, 8, 9, 10, 11), ("a", "b"), 100), Request((9,), ("c",), 70)]
     expected = run(model, wanted, 8, tokenizer_free)
-    monkeypatch.setattr("workflow_scripts.lib.transformers_engine.PREFILL_TOKENS", 4)
+    monkeypatch.setattr("workflow_scripts.lib.engines.transformers_engine.PREFILL_TOKENS", 4)
     assert {k: c.token_ids for k, c in run(model, wanted, 8, tokenizer_free).items()} == {
         k: c.token_ids for k, c in expected.items()
     }
@@ -145,7 +145,7 @@ def test_batches_hold_every_key_once() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("block", [3, 64_000_000])
 def test_scores_equal_one_plain_pass(family: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workflow_scripts.lib.transformers_engine.SCORE_LOGITS", block * VOCABULARY)
+    monkeypatch.setattr("workflow_scripts.lib.engines.transformers_engine.SCORE_LOGITS", block * VOCABULARY)
     model = tiny_model(family)
     rng = random.Random(1)
     sequences = [[rng.randrange(VOCABULARY) for _ in range(n)] for n in (9, 1, 0, 30, 17)]

@@ -14,12 +14,12 @@ import pytest
 from tests.unit.test_transformers_engine import requests
 from tests.unit.tiny_models import save_tiny_model
 from tests.unit.vllm_runs import Job, needs_vllm, on_transformers, on_vllm, start_vllm
-from workflow_scripts.lib.boundaries import paragraph_boundaries
-from workflow_scripts.lib.engine import Request, Sampling
-from workflow_scripts.lib.interventions import Intervention
-from workflow_scripts.lib.models import ModelConfig, load_tokenizer
-from workflow_scripts.lib.prompts import build_prompt
-from workflow_scripts.lib.reference_tasks import generate_problems
+from workflow_scripts.lib.engines.interface import Request, Sampling
+from workflow_scripts.lib.models.interventions import Intervention
+from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
+from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.reference.tasks import generate_problems
 
 pytestmark = needs_vllm
 SAMPLED = Sampling(1.0, 0.95, 30)

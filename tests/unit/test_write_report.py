@@ -15,8 +15,8 @@ from PIL import Image
 
 from workflow_scripts import plot_dose, plot_pruning, tabulate_interventions, tabulate_results, write_report
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.report_parts import read_caption
-from workflow_scripts.lib.tables import write_parquet
+from workflow_scripts.lib.report.parts import read_caption
+from workflow_scripts.lib.storage.tables import write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = (

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from tests.small_disk import small_disk
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.files import atomic_path
-from workflow_scripts.lib.plotting import save
-from workflow_scripts.lib.tables import read_parquet, write_parquet
-from workflow_scripts.lib.tensors import read_safetensors, write_safetensors
+from workflow_scripts.lib.report.figure_style import save
+from workflow_scripts.lib.storage.files import atomic_path
+from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.storage.tensors import read_safetensors, write_safetensors
 
 SIZE = 300_000
 TENSOR = torch.randn(SIZE // 4)
@@ -75,7 +75,7 @@ def test_beyond_the_allowed_size_a_figure_is_not_written_either(tmp_path: Path) 
 
 def test_what_a_killed_writer_left_the_next_one_removes(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from workflow_scripts.lib.files import atomic_path\n"
+        "import sys, time; from workflow_scripts.lib.storage.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as path: path.write_text('half'); print('written', flush=True); time.sleep(600)"
     )
     target, other = tmp_path / "0.parquet", tmp_path / "1.0.parquet"

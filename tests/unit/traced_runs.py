@@ -9,11 +9,12 @@ import polars as pl
 import torch
 from tiny_models import save_tiny_model
 
-from workflow_scripts.lib import probes
-from workflow_scripts.lib.activations import Response, dump, write_activations
-from workflow_scripts.lib.models import ModelConfig, fingerprint, load_model, load_tokenizer
-from workflow_scripts.lib.tables import write_parquet
-from workflow_scripts.lib.trajectories import SCHEMA, Followed, Traced
+from workflow_scripts.lib.models.activation_files import write_activations
+from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_model, load_tokenizer
+from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.probes import perceptrons
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.trajectories.traces import SCHEMA, Followed, Traced
 
 LAYER, WIDTH = 3, 32
 NEURONS = [
@@ -109,12 +110,12 @@ def tiny_run(folder: Path, n: int = 24) -> Path:
         write_parquet(pl.DataFrame(rows, infer_schema_length=None), folder / f"rollouts/{shard}.parquet")
     write_values(folder, responses, rng)
     for kind in ("value", "dopamine"):
-        specs = probes.specs_of([1, 2, LAYER], [0, 1], [0])
-        stacks = [probes.initial_weights(10 * i + (kind == "value"), WIDTH, 4, 1) for i in range(len(specs))]
-        tensors = {name: torch.cat([one[name] for one in stacks]) for name in probes.PARAMETERS}
+        specs = perceptrons.specs_of([1, 2, LAYER], [0, 1], [0])
+        stacks = [perceptrons.initial_weights(10 * i + (kind == "value"), WIDTH, 4, 1) for i in range(len(specs))]
+        tensors = {name: torch.cat([one[name] for one in stacks]) for name in perceptrons.PARAMETERS}
         ones = torch.ones(len(specs), WIDTH)
-        stack = probes.Probes(specs, **tensors, mean=0 * ones, scale=ones)
-        probes.save(stack, identity | {"kind": kind}, folder / f"{kind}.safetensors")
+        stack = perceptrons.Probes(specs, **tensors, mean=0 * ones, scale=ones)
+        perceptrons.save(stack, identity | {"kind": kind}, folder / f"{kind}.safetensors")
     return folder
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workflow_scripts.lib.engine import Engine, EngineOptions, Request, Sampling
+from workflow_scripts.lib.engines.interface import Engine, EngineOptions, Request, Sampling
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.interventions import Intervention
-from workflow_scripts.lib.models import ModelConfig
+from workflow_scripts.lib.models.interventions import Intervention
+from workflow_scripts.lib.models.load import ModelConfig
 
 needs_vllm = pytest.mark.skipif(
     find_spec("vllm") is None and not os.environ.get("REQUIRE_VLLM"), reason="vLLM is not installed (make vllm)"
@@ -66,7 +66,7 @@ def _run(engine: Engine, job: Job) -> dict[str, Any]:
 
 def on_transformers(model: Path, jobs: Sequence[Job], batch_size: int = 64) -> list[dict[str, Any]]:
     """The jobs on the transformers engine, in this process."""
-    from workflow_scripts.lib.transformers_engine import load
+    from workflow_scripts.lib.engines.transformers_engine import load
 
     return run_jobs(load(ModelConfig("m", str(model)), batch_size), jobs)
 
@@ -106,7 +106,7 @@ def job_of(data: dict[str, Any]) -> Job:
 
 def main() -> None:
     """Run the jobs of a file on vLLM."""
-    from workflow_scripts.lib.vllm_engine import VllmEngine
+    from workflow_scripts.lib.engines.vllm_engine import VllmEngine
 
     spec = json.loads(Path(sys.argv[1]).read_text())
     options = EngineOptions(**{"cpu_cache_gb": 0.25} | spec["options"])

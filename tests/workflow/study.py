@@ -21,7 +21,7 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from workflow_scripts.lib.tensors import read_metadata, read_safetensors
+from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "studies", "profiles", "envs", "report"]

@@ -14,8 +14,8 @@ import torch
 import yaml
 
 from tests.workflow.study import dataset, jobs, read_tensors, rules, snakemake, write_model, write_problems
-from workflow_scripts.lib.probes import PARAMETERS, load
-from workflow_scripts.lib.tensors import read_metadata
+from workflow_scripts.lib.probes.perceptrons import PARAMETERS, load
+from workflow_scripts.lib.storage.tensors import read_metadata
 
 REPORT = {"write_report": 1, "write_provenance": 1}
 CLAIMS = {"judge_claims": 1, **REPORT}
@@ -179,27 +179,27 @@ def test_an_added_model_runs_only_what_is_new(study: Path) -> None:
 
 PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliability": 1, "plot_trajectories": 1}
 MODULES = {
-    "lib/plotting.py": {**PLOTS, **REPORT},
-    "lib/claims.py": CLAIMS,
-    "lib/reuse.py": {"measure_neurons": 1, **FROM_ACTIVATIONS},
-    "lib/step_scores.py": SEARCH,
-    "lib/transfer.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
+    "lib/report/figure_style.py": {**PLOTS, **REPORT},
+    "lib/claims/paper_claims.py": CLAIMS,
+    "lib/runtime/reuse.py": {"measure_neurons": 1, **FROM_ACTIVATIONS},
+    "lib/search/step_scores.py": SEARCH,
+    "lib/neurons/overlap.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
     "score.py": {},  # a tool of its own
     "write_report.py": REPORT,
-    "lib/grading.py": FROM_ROLLOUTS,
-    "lib/boundaries.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
-    "lib/normalization.py": FROM_VALUES,
+    "lib/grading/grade.py": FROM_ROLLOUTS,
+    "lib/models/paragraphs.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
+    "lib/probes/features.py": FROM_VALUES,
     # what both kinds of probe share imports the value probes' losses
-    "lib/td.py": {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **FROM_PROBE_SETTINGS},
-    "lib/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
-    "lib/masked.py": {**MASKED_END, "tabulate_trajectories": 1, "tabulate_search": 1},
+    "lib/probes/targets.py": {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **FROM_PROBE_SETTINGS},
+    "lib/engines/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
+    "lib/statistics/paired.py": {**MASKED_END, "tabulate_trajectories": 1, "tabulate_search": 1},
     "select_neurons.py": FROM_NEURONS,
     "estimate_values.py": {"estimate_values": 1, **FROM_VALUES},
-    "lib/check_config.py": {"write_provenance": 1},
-    "lib/costs.py": {"write_provenance": 1},
+    "lib/config/check.py": {"write_provenance": 1},
+    "lib/plan/costs.py": {"write_provenance": 1},
     "plan_costs.py": {},
-    "lib/one_run.py": {},
-    "lib/job_surroundings.py": {},
+    "lib/runtime/run_lock.py": {},
+    "lib/runtime/job_environment.py": {},
 }
 
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from tests.workflow.study import environment, rules
-from workflow_scripts.lib.plan_jobs import read_jobs
-from workflow_scripts.lib.run_facts import sha256
+from workflow_scripts.lib.plan.jobs import read_jobs
+from workflow_scripts.lib.report.run_facts import sha256
 
 COSTS = "results/provenance/costs.parquet"
 

@@ -29,7 +29,7 @@ from tests.workflow.study import (
     timeless,
     write_certain_model,
 )
-from workflow_scripts.lib.tensors import read_metadata
+from workflow_scripts.lib.storage.tensors import read_metadata
 
 
 def table(folder: Path, name: str) -> list[dict[str, str]]:

@@ -1,0 +1,51 @@
+"""The verdicts on a claim, and the rule that turns the interval of a difference into one."""
+
+from dataclasses import dataclass
+
+SUPPORTED, CONTRADICTED, UNDECIDED, NOT_JUDGED = "supported", "contradicted", "undecided", "not judged"
+VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_JUDGED)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A claim and how it is judged: a short name for table heads, the claim, the rule."""
+
+    short: str
+    claim: str
+    rule: str
+
+
+HARM = Rule(
+    "More harm than others",
+    "Holding the value neurons lowers accuracy further than holding as many others.",
+    "The difference is the accuracy with the value neurons held less the accuracy with the others held, of random ones "
+    "the mean over their draws. Its interval resamples problems and draws, and is widened where draws are few. "
+    "Supported: the whole interval lies below 0. Contradicted: the whole interval lies at or above 0. Undecided: "
+    "anything else, and wherever there is no interval or random neurons were drawn only once.",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict on one claim for one curve, and the numbers it rests on."""
+
+    verdict: str
+    evidence: str
+
+
+def judge_harm(low: float | None, high: float | None, reason: str | None = None) -> str:
+    """The verdict of rule `HARM` on a difference; `reason` says what its interval leaves out."""
+    if low is None or high is None or reason:
+        return UNDECIDED
+    if high < 0:
+        return SUPPORTED
+    return CONTRADICTED if low >= 0 else UNDECIDED
+
+
+def judge_gain(low: float | None, high: float | None) -> str:
+    """Supported: the whole interval of a difference lies above 0; contradicted: at or below it; undecided otherwise."""
+    if low is None or high is None:
+        return UNDECIDED
+    if low > 0:
+        return SUPPORTED
+    return CONTRADICTED if high <= 0 else UNDECIDED

@@ -1,0 +1,68 @@
+"""How well scores rank and how well probabilities hold: weighted AUC within strata, Brier score, calibration error.
+
+Every measure takes weights `[n, draws]`: how often each response occurs in each bootstrap sample of problems
+(`statistics.problem_weights`). The same weights serve all methods, so their differences are paired; a column of ones
+gives the number itself. Array functions answer NaN where a measure is undefined.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Array = np.ndarray
+
+
+def strata_of(lengths: Int[Array, " problems"], n: int) -> Int[Array, " problems"]:
+    """The stratum of each problem, at most `n`: its length where there are few lengths, else quantiles cut them.
+
+    Equal lengths stay together.
+    """
+    known, place = np.unique(lengths, return_inverse=True)
+    if len(known) <= n:
+        return place
+    cuts = np.quantile(lengths, np.arange(1, n) / n, method="inverted_cdf")
+    return np.unique(np.searchsorted(np.unique(cuts), lengths, side="left"), return_inverse=True)[1]
+
+
+def brier(
+    probabilities: Float[Array, " n"], right: Bool[Array, " n"], weights: Float[Array, "n draws"]
+) -> Float[Array, " draws"]:
+    """Mean squared difference of probability and outcome."""
+    return _share(np.square(probabilities - right) @ weights, weights)
+
+
+def bin_of(probabilities: Float[Array, " n"], n_bins: int) -> Int[Array, " n"]:
+    """The bin of each probability; bins have equal width and hold their lower edge, the last one 1 as well."""
+    return np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
+
+
+def calibration_error(
+    probabilities: Float[Array, " n"], right: Bool[Array, " n"], weights: Float[Array, "n draws"], n_bins: int
+) -> Float[Array, " draws"]:
+    """Expected calibration error: the mean over bins, by their size, of |mean probability - share right|.
+
+    Noise within bins adds to it, in bootstrap samples twice: their interval reaches further up than down.
+    """
+    gaps = (probabilities - right)[:, None] * weights
+    inside = bin_of(probabilities, n_bins)
+    total = np.zeros(weights.shape[1])
+    for number in np.unique(inside):
+        total += np.abs(gaps[inside == number].sum(0))
+    return _share(total, weights)
+
+
+def _share(total: Float[Array, " draws"], weights: Float[Array, "n draws"]) -> Float[Array, " draws"]:
+    """`total` over the weights' sums; NaN where there is no weight."""
+    sums = weights.sum(0)
+    return np.divide(total, sums, out=np.full(weights.shape[1], np.nan), where=sums > 0)
+
+
+def two_sided(drawn: Float[Array, " draws"]) -> float | None:
+    """Two-sided p-value of "the difference is 0" from its bootstrap draws; never 0, None without draws.
+
+    Twice the smaller share of draws on one side of 0, the observed sample counted in.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    if not len(finite):
+        return None
+    beyond = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    return min(1.0, 2 * (1 + beyond) / (1 + len(finite)))

@@ -1,0 +1,181 @@
+"""From scores of validation responses to measures with intervals: one run at a time, and the mean over runs.
+
+All methods of a run are resampled alike (`Run.weights`), so differences between them are paired. Resampling holds fixed
+what was chosen and fitted before: an interval says nothing of how another choice would have done.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from workflow_scripts.lib.claims.verdicts import NOT_JUDGED, judge_gain
+from workflow_scripts.lib.confidence import calibration
+from workflow_scripts.lib.confidence.methods import METHODS, one_class
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.statistics.bootstrap import problem_weights, weighted_auc
+from workflow_scripts.lib.statistics.intervals import Estimate, Resampling, estimate
+
+Array = np.ndarray
+MEASURES = ("auc", "brier", "ece", "auc_within_length")
+ALL = "all"
+"""Model and data set of rows that are means over runs."""
+
+
+@dataclass(frozen=True)
+class Measure(Resampling):
+    """How measures are taken: also the bins of the calibration error and the strata of question length."""
+
+    bins: int
+    strata: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One method on the validation responses of a run.
+
+    `scores` [k, n]: one row for each layer and probe, NaN where there is none; `probabilities` [n]: their mean.
+    `undefined` and `uncalibrated` say why there are none.
+    """
+
+    scores: Float[Array, "k n"]
+    probabilities: Float[Array, " n"]
+    undefined: str | None
+    uncalibrated: str | None
+
+    @property
+    def known(self) -> Bool[Array, " n"]:
+        """The responses that are scored."""
+        return ~np.isnan(self.scores).any(0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The validation responses of one run: outcomes, strata, bootstrap weights `[n, 1 + draws]`, scores by method.
+
+    The first column of the weights is one throughout: the data themselves. `samples`: responses of a problem.
+    """
+
+    right: Bool[Array, " n"]
+    strata: Int[Array, " n"]
+    weights: Float[Array, "n draws"]
+    methods: dict[str, Scores]
+    samples: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A number (first) and its bootstrap draws, or the reason why there is none."""
+
+    numbers: Float[Array, " draws"]
+    reason: str | None = None
+
+
+def read_run(predictions: pl.DataFrame, choices: pl.DataFrame, name: tuple[str, str], how: Measure) -> Run:
+    """A run from the two files of `predict_confidence`.
+
+    Raises:
+        UserError: the files do not belong together.
+    """
+    rows = predictions.filter(pl.col("split") == "validation")
+    responses = rows.unique(["problem_id", "sample"]).sort("problem_id", "sample")
+    problems = responses.unique("problem_id").sort("problem_id")
+    groups = responses["problem_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    drawn = problem_weights(groups, how.resamples, generator(how.seed, "confidence", *name))
+    strata = calibration.strata_of(problems["prompt_tokens"].to_numpy(), how.strata)
+    methods = {}
+    for method in METHODS:
+        chosen = choices.filter(pl.col("method") == method)
+        mine = rows.filter(pl.col("method") == method).sort("layer", "seed", "problem_id", "sample")
+        shape = (len(chosen), len(responses))
+        if len(mine) != len(chosen) * len(responses) or not len(chosen):
+            where = f"results/confidence/{'/'.join(name)}"
+            raise UserError(f"{where}: scores and choices of {method} do not match; delete them and run again")
+        scores, chances = (
+            mine[column].fill_null(float("nan")).to_numpy().reshape(shape) for column in ("score", "probability")
+        )
+        undefined, uncalibrated = (chosen[column].drop_nulls().to_list() for column in ("undefined", "uncalibrated"))
+        methods[method] = Scores(scores, chances.mean(0), (undefined or [None])[0], (uncalibrated or [None])[0])
+    weights = np.concatenate([np.ones((len(groups), 1)), drawn], axis=1)
+    samples = len(groups) / max(len(problems), 1)
+    return Run(responses["reward"].to_numpy() > 0, strata[groups], weights, methods, samples)
+
+
+def aucs(run: Run, method: str, known: Bool[Array, " n"], within: bool = False) -> Drawn:
+    """Mean over layers and probes of the AUC, of all pairs or of those within strata of length."""
+    mine = run.methods[method]
+    reason = mine.undefined or one_class(run.right[known].astype(float), "validation")
+    if reason:
+        return Drawn(np.full(run.weights.shape[1], np.nan), reason)
+    strata = run.strata[known] if within else np.zeros(known.sum(), dtype=int)
+    each = [weighted_auc(row[known], run.right[known], run.weights[known], strata) for row in mine.scores]
+    numbers = np.mean(each, axis=0)
+    missing = "no stratum of question length holds both right and wrong responses" if np.isnan(numbers[0]) else None
+    return Drawn(numbers, missing)
+
+
+def measure(run: Run, method: str, how: Measure) -> dict[str, Drawn]:
+    """All measures of one method."""
+    mine = run.methods[method]
+    known = mine.known
+    found = {"auc": aucs(run, method, known), "auc_within_length": aucs(run, method, known, within=True)}
+    reason = mine.undefined or mine.uncalibrated or (None if known.any() else "no validation responses")
+    if reason:
+        nothing = Drawn(np.full(run.weights.shape[1], np.nan), reason)
+        return found | {"brier": nothing, "ece": nothing}
+    data = (mine.probabilities[known], run.right[known], run.weights[known])
+    found["brier"] = Drawn(calibration.brier(*data))
+    found["ece"] = Drawn(calibration.calibration_error(*data, how.bins))
+    return found
+
+
+def difference(run: Run, method: str, against: str) -> Drawn:
+    """AUC of one method less that of another, on the responses that both score."""
+    known = run.methods[method].known & run.methods[against].known
+    first, second = (aucs(run, name, known) for name in (method, against))
+    reasons = [f"{name}: {one.reason}" for name, one in ((method, first), (against, second)) if one.reason]
+    return Drawn(first.numbers - second.numbers, "; ".join(reasons) or None)
+
+
+def mean_over(runs: dict[tuple[str, str], Drawn]) -> Drawn:
+    """The mean over runs, each resampled by itself; none where a run has no number."""
+    missing = [f"{'/'.join(name)}: {one.reason}" for name, one in runs.items() if one.reason]
+    return Drawn(np.mean([one.numbers for one in runs.values()], axis=0), "; ".join(missing) or None)
+
+
+def settle(drawn: Drawn, how: Resampling) -> Estimate:
+    """The number with its interval."""
+    if drawn.reason:
+        return Estimate(None, None, None, drawn.reason)
+    return estimate(float(drawn.numbers[0]), drawn.numbers[1:], how.confidence)
+
+
+def reasons(found: dict[str, Estimate]) -> str | None:
+    """Why numbers or intervals are missing: each reason once, with its measures unless it concerns them all."""
+    by_reason: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if one.reason:
+            by_reason.setdefault(one.reason, []).append(name)
+    parts = [
+        reason if len(names) == len(found) else f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()
+    ]
+    return "; ".join(parts) or None
+
+
+def judge_better(found: Estimate) -> str:
+    """The verdict on a gain in AUC; one that is not defined is not judged."""
+    return NOT_JUDGED if found.value is None else judge_gain(found.low, found.high)
+
+
+def texts(choices: pl.DataFrame, method: str) -> dict[str, str | None]:
+    """Layers, prune ratios by layer, and what they were chosen on, in words."""
+    mine = choices.filter(pl.col("method") == method)
+    layers = mine["layer"].drop_nulls().unique(maintain_order=True).to_list()
+    ratios = mine.drop_nulls("prune_ratio").unique("layer", maintain_order=True).select("layer", "prune_ratio").rows()
+    return {
+        "layers": ", ".join(map(str, layers)) or None,
+        "prune_ratios": ", ".join(f"{layer}: {ratio:g}" for layer, ratio in ratios) or None,
+        "chosen_on": mine["chosen_on"].first() if len(mine) else None,  # type: ignore[dict-item]
+    }

@@ -1,0 +1,104 @@
+"""The interface of a generation engine: token ids in, token ids and log-probabilities out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from workflow_scripts.lib.errors import UserError
+
+if TYPE_CHECKING:
+    from workflow_scripts.lib.models.interventions import Intervention
+    from workflow_scripts.lib.models.proof import Proof
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine runs; none of it changes results beyond rounding.
+
+    `gpus`: 1 is a GPU if there is one, 0 the CPU; vLLM splits the model among several. What follows `gpus` is for vLLM
+    (section `vllm` of the configuration). `eager` None: compiled on a GPU alone.
+    """
+
+    batch_size: int = 64
+    gpus: int = 1
+    gpu_memory_utilization: float = 0.75
+    cpu_cache_gb: float = 1.0
+    eager: bool | None = None
+    prefix_caching: bool = True
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn (paper, Table 6).
+
+    `temperature` 0 takes the most likely token. `stop` is `default` (the model's end tokens) or `harness` (also the
+    bare words that the evaluation harness behind the paper's settings stops at). `logprobs`: whether the caller reads
+    the tokens' log-probabilities; an engine may leave them out otherwise. `paragraph`: a completion also ends right
+    after its first paragraph (`engines.paragraph_stop`).
+    """
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    stop: str = "default"
+    logprobs: bool = True
+    paragraph: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prefix and the completions wanted from it.
+
+    `keys` names one random stream per completion: a completion depends on its prefix, its key, the run's seed and the
+    sampling settings, and on nothing else. `max_tokens` bounds this request's completions (a continuation may use what
+    its response has left).
+    """
+
+    token_ids: tuple[int, ...]
+    keys: tuple[str, ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """New tokens (the stop token is not among them), their raw log-probabilities, and why they end.
+
+    `stop`, `length`, or `paragraph` where a paragraph was asked for and is complete, at whatever length.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float]
+    finish_reason: str
+
+
+def room_left(index: int, request: Request, context: int | None) -> int:
+    """How many tokens a request may get: its own limit, or what the model's context has left.
+
+    Raises:
+        UserError: the prefix is empty or longer than the context.
+    """
+    length = len(request.token_ids)
+    if length == 0 or (context is not None and length > context):
+        raise UserError(f"request {index}: a prefix of {length} tokens; give 1 to {context or 'any number of'} tokens")
+    return request.max_tokens if context is None else min(request.max_tokens, context - length)
+
+
+class Engine(Protocol):
+    """What every engine offers."""
+
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, seed: int
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """Yield (index of the request, its completions in the order of its keys) as requests finish."""
+        ...
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """One array per sequence: log-probability of each token given those before it; NaN for the first."""
+        ...
+
+    def intervened(self, what: "Intervention") -> "AbstractContextManager[Proof]":
+        """Hold neurons in every pass until the block ends, however it ends; afterwards the proof says what was done."""
+        ...

@@ -1,0 +1,253 @@
+"""Models: what the configuration says of one, how it is loaded, how many layers it has, where its blocks are.
+
+Nothing here knows a model family. Torch and transformers are imported only where they are needed, because the check of
+the configuration uses `read_architecture` and must be quick.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow_scripts.lib.errors import UserError, one_line
+from workflow_scripts.lib.runtime.devices import compute_device
+from workflow_scripts.lib.storage.files import model_files, sha256
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
+DTYPES = ("float32", "bfloat16", "float16")
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim")
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One entry of `models` in the configuration; `key` is its name there."""
+
+    key: str
+    path: str
+    """A local folder in Hugging Face format, or a hub name."""
+    revision: str | None = None
+    dtype: str = "float32"
+    prompt: str = "chat"
+    instruction: str = INSTRUCTION
+    """Line after the question; empty for none. `qwen-boxed` always has its own."""
+    trust_remote_code: bool = False
+
+    @classmethod
+    def from_entry(cls, entry: dict[str, Any], key: str | None = None) -> "ModelConfig":
+        """Build from the configuration's dictionary; `key` may stand in it or be given.
+
+        Raises:
+            UserError: an unknown key, or a dtype that is none of `DTYPES`.
+        """
+        named = {"key": key, **entry} if key is not None else dict(entry)
+        named.pop("size", None)  # for `make plan` alone
+        name = named.get("key", "?")
+        if unknown := sorted(set(named) - {field.name for field in fields(cls)}):
+            raise UserError(f"configuration: models.{name}: unknown key {', '.join(unknown)}; remove it")
+        config = cls(**{k: v for k, v in named.items() if v is not None or k == "revision"})
+        if config.dtype not in DTYPES:
+            raise UserError(f"configuration: models.{name}.dtype: {config.dtype!r} is none of {', '.join(DTYPES)}")
+        return config
+
+    @property
+    def hub_options(self) -> dict[str, Any]:
+        """The revision as an option of transformers' loaders; nothing where none is named."""
+        return {"revision": self.revision} if self.revision else {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Number of blocks, width of the residual stream, longest context in tokens (None: not stated)."""
+
+    n_layers: int
+    hidden_size: int
+    context: int | None
+
+
+def is_local(path: str) -> bool:
+    """Whether `path` is a folder on this machine rather than a hub name.
+
+    Raises:
+        UserError: it can only be meant as a folder, and there is none.
+    """
+    if Path(path).is_dir():
+        return True
+    if path.startswith((".", "/", "~")) or path.count("/") > 1:
+        raise UserError(f"{path}: no such model folder; correct models.<name>.path or create the folder")
+    return False
+
+
+def _config_file(path: str, revision: str | None) -> Path:
+    if is_local(path):
+        return Path(path) / "config.json"
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(path, "config.json", revision=revision))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"{path}: neither a folder here nor a model that the hub gives; check the name and the network"
+        ) from error
+
+
+def read_architecture(path: str, revision: str | None = None) -> Architecture:
+    """Read layers, width and context from `config.json` (or its `text_config`), without loading the model.
+
+    Raises:
+        UserError: the file is missing, is not JSON, or states no number of layers or no width.
+    """
+    file = _config_file(path, revision)
+    try:
+        raw = json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: missing; a model folder needs a config.json") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid JSON ({error}); fetch the model again") from error
+    text = raw.get("text_config", raw)
+
+    def first(keys: tuple[str, ...]) -> int | None:
+        return next((text[key] for key in keys if isinstance(text.get(key), int)), None)
+
+    layers, width = first(LAYER_KEYS), first(WIDTH_KEYS)
+    if layers is None or width is None:
+        wanted = " and ".join(keys[0] for keys, value in ((LAYER_KEYS, layers), (WIDTH_KEYS, width)) if value is None)
+        raise UserError(f"{file}: {wanted} not found; only decoder language models can be used")
+    return Architecture(layers, width, first(CONTEXT_KEYS))
+
+
+def fingerprint(path: str, revision: str | None = None) -> str:
+    """What the results depend on: a SHA-256 over names and contents of a folder's model files, or `name@revision`.
+
+    Raises:
+        UserError: the folder holds no model file.
+    """
+    if not is_local(path):
+        return f"{path}@{revision or 'main'}"
+    files = model_files(path)
+    if not files:
+        raise UserError(f"{path}: holds no model files; correct models.<name>.path")
+    lines = "".join(f"{file.name} {sha256(file)}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def load_model(config: ModelConfig) -> "PreTrainedModel":
+    """Load for inference: eval mode, no gradients, scaled-dot-product attention, on a GPU where there is one.
+
+    Raises:
+        UserError: the files are missing, cut off, of an unknown family, or lack weights.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    is_local(config.path)
+    device = compute_device()  # before a library asks CUDA for anything
+    disable_progress_bar()  # its carriage returns spoil log files
+    load: Any = AutoModelForCausalLM.from_pretrained
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, config.dtype),
+        "trust_remote_code": config.trust_remote_code,
+        "use_safetensors": True,  # the other format is a pickle
+        "output_loading_info": True,
+    }
+    options |= config.hub_options
+    try:
+        try:
+            model, info = load(config.path, attn_implementation="sdpa", **options)
+        except ValueError as error:  # a family without this kind of attention takes its own
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            model, info = load(config.path, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise UserError(f"{config.path}: model {config.key} cannot be loaded ({one_line(error)})") from error
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(f"{config.path}: {len(missing)} weights are missing ({missing[0]}, ...); fetch the model again")
+    model.requires_grad_(False)
+    return model.eval().to(device)
+
+
+def load_tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase":
+    """Load the model's tokenizer.
+
+    Raises:
+        UserError: it is missing or unreadable.
+    """
+    from transformers import AutoTokenizer
+
+    is_local(config.path)
+    try:
+        return AutoTokenizer.from_pretrained(
+            config.path, trust_remote_code=config.trust_remote_code, **config.hub_options
+        )
+    except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
+        raise UserError(f"{config.path}: tokenizer of {config.key} cannot be loaded ({one_line(error)})") from error
+
+
+def decoder_blocks(model: "PreTrainedModel") -> "list[torch.nn.Module]":
+    """The model's blocks in order: the module list of length n_layers that lies nearest to the token embedding.
+
+    Other lists may have that length by chance (experts inside a block, blocks of an image encoder), hence "nearest".
+
+    Raises:
+        UserError: the model has no such list.
+    """
+    from torch.nn import ModuleList
+
+    n_layers = model.config.get_text_config(decoder=True).num_hidden_layers
+    names = {id(module): name for name, module in model.named_modules()}
+    home = names[id(model.get_input_embeddings())].rpartition(".")[0]
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, ModuleList) and len(m) == n_layers]
+    if not found:
+        raise UserError(f"{type(model).__name__}: no list of {n_layers} blocks found; this model cannot be hooked")
+    return list(min(found, key=lambda item: (item[0].rpartition(".")[0] != home, item[0].count(".")))[1])
+
+
+def identity_of(config: ModelConfig, dataset: str | None = None) -> dict[str, Any]:
+    """What files made with this model say; a local model's files are read for it."""
+    found = {"model": config.key, "revision": config.revision, "fingerprint": fingerprint(config.path, config.revision)}
+    return found if dataset is None else found | {"dataset": dataset}
+
+
+def vocabulary_of(config: ModelConfig) -> int:
+    """How many tokens the model can predict, from its configuration alone.
+
+    Raises:
+        UserError: the configuration cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        found = AutoConfig.from_pretrained(
+            config.path, trust_remote_code=config.trust_remote_code, **config.hub_options
+        )
+        return int(found.get_text_config(decoder=True).vocab_size)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{config.path}: size of the vocabulary cannot be read ({one_line(error)})") from error
+
+
+def end_ids(listed: int | Sequence[int] | None, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The ids of the end tokens: those that the model's settings list and the tokenizer's own."""
+    ids = {*(listed if isinstance(listed, Sequence) else [listed]), tokenizer.eos_token_id}
+    return sorted(token for token in ids if token is not None)
+
+
+def end_tokens(model: ModelConfig, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The end tokens of a model that is not loaded, from its generation settings or, without any, its configuration."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        listed = GenerationConfig.from_pretrained(model.path, **model.hub_options).eos_token_id
+    except OSError:
+        config = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code, **model.hub_options)
+        listed = GenerationConfig.from_model_config(config).eos_token_id
+    return end_ids(listed, tokenizer)

@@ -1,0 +1,253 @@
+"""How much there is to do: tokens, arithmetic and bytes of every rule and run, by configuration and lengths.
+
+Nothing here knows how fast a machine is, nor how many jobs there are: jobs are the workflow's to count
+(`lib/plan/jobs.py`). A quantity follows from what the rule's module does; what is left out is small beside what is not.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from workflow_scripts.lib.config.study import pair
+from workflow_scripts.lib.plan.quantities import Lengths, Shares, Size, Work
+
+Config = dict[str, Any]
+GUIDED = ("dopamine", "implicit_prm", "random")
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def works(
+    config: Config, lengths: dict[str, Lengths], sizes: dict[str, Size], shares: Shares
+) -> dict[tuple[str, str, str], Work]:
+    """Every rule's work by (rule, model, data set); `config` is filled, `lengths` are by run.
+
+    A model without a size counts as one of width and weight 0: its tokens are planned, its bytes and operations not.
+    """
+    found: dict[tuple[str, str, str], Work] = {}
+    for run in config["rollouts"]["runs"]:
+        model, dataset = pair(run)
+        size = sizes.get(model, Size(0, 0, 0, 0, 0))
+        for work in Run(config, run, lengths[run], size, shares).works():
+            found[work.rule, model, dataset] = work
+    return found
+
+
+def count(limit: int | None, total: int) -> int:
+    """How many of `total` problems a stage with a limit takes."""
+    return min(limit or total, total)
+
+
+def conditions(settings: Config, layer: int) -> int:
+    """Conditions under which a layer's neurons are held: those of the tables and, of its doses, those that are new."""
+
+    def draws(selection: str) -> int:
+        return settings["draws"] if selection.startswith("random") else 1
+
+    asked = {(selection, settings["share"], settings["mode"], 0.0) for selection in settings["selections"]}
+    if layer in settings["dose_layers"]:
+        for selection in settings["dose_selections"]:
+            asked |= {(selection, share, "zero", 0.0) for share in settings["dose_shares"]}
+            asked |= {(selection, settings["dose_factor_share"], "scale", f) for f in settings["dose_factors"]}
+    return sum(draws(selection) for selection, *_ in asked)
+
+
+class Run:
+    """One model on one data set, through every stage that it takes part in."""
+
+    def __init__(self, config: Config, run: str, lengths: Lengths, size: Size, shares: Shares) -> None:
+        self.config, self.run, self.lengths, self.size, self.shares = config, run, lengths, size, shares
+        self.model, self.dataset = pair(run)
+        self.problems = config["datasets"][self.dataset]["n_problems"]
+        self.samples = config["rollouts"]["n_samples"]
+        self.longest = config["rollouts"]["max_tokens"]
+        self.train = config["split"]["train_ratio"]
+        self.whole = lengths.prompt + lengths.response
+        self.state_bytes = self.size.hidden_size * WIDTHS[config["activations"]["dtype"]]
+
+    def within(self, stage: str) -> bool:
+        """Whether the run is one of a stage's."""
+        return self.run in self.config[stage]["runs"]
+
+    def works(self) -> Iterator[Work]:
+        """The work of every rule that deals with this run alone."""
+        yield from self.responses()
+        if self.within("values"):
+            yield from self.values()
+        if self.within("value_probes"):
+            yield from self.probes()
+        if self.within("dopamine_probes"):
+            yield from self.dopamine()
+        if self.within("interventions"):
+            yield from self.interventions()
+        if self.within("confidence"):
+            yield from self.confidence()
+        if self.within("search"):
+            yield self.search()
+        if self.within("trajectories"):
+            yield from self.trajectories()
+
+    def work(self, rule: str, **quantities: float) -> Work:
+        """A piece of this run's work."""
+        return Work(rule, self.model, self.dataset, **quantities)
+
+    def responses(self) -> Iterator[Work]:
+        """Sampling and grading."""
+        n, lengths = self.problems * self.samples, self.lengths
+        disk = n * self.whole * self.shares.rollout_bytes
+        yield self.work(
+            "sample_rollouts",
+            generated=n * lengths.response,
+            read=self.problems * lengths.prompt,
+            disk=disk,
+            sequences=n,
+            longest=self.longest,
+        )
+        yield self.work("grade_rollouts", graded=n, disk=disk)
+
+    @property
+    def valued(self) -> int:
+        """Responses whose paragraphs are valued."""
+        return count(self.config["values"]["n_problems"], self.problems) * self.samples
+
+    def values(self) -> Iterator[Work]:
+        """Continuations from every boundary: the prefix is read once, however many there are."""
+        settings, lengths = self.config["values"], self.lengths
+        adaptive = settings.get("adaptive")
+        n = settings["n_continuations"]
+        if adaptive:
+            n = lengths.n_continuations or adaptive["budget" if self.shares.adaptive else "first"]
+        boundaries = self.valued * lengths.paragraphs
+        generated = boundaries * n * lengths.rest
+        yield self.work(
+            "continue_paragraphs",
+            generated=generated,
+            read=boundaries * (lengths.prompt + lengths.offset),
+            graded=boundaries * n,
+            disk=generated * self.shares.response_bytes,
+            sequences=boundaries * n,
+            longest=self.longest,
+        )
+
+    def training(self, states: float, layers: int, probes: float, settings: Config) -> dict[str, float]:
+        """Training of perceptrons d -> hidden -> 1: six operations a weight and state in every epoch.
+
+        States come to the device once an epoch, and once more when they are read.
+        """
+        weights = (self.size.hidden_size + 1) * settings["hidden"]
+        epochs = settings["epochs"]
+        cohorts = len(set(settings.get("seeds", [0])) | set(settings.get("shuffled_seeds", [])))
+        return {
+            "flops": 6 * weights * states * epochs * probes,
+            "moved": states * layers * self.state_bytes * (1 + epochs * cohorts),
+            "disk": 4 * weights * probes,
+        }
+
+    @property
+    def states(self) -> float:
+        """States s_0..s_T of all responses."""
+        return self.problems * self.samples * (self.lengths.response + 1)
+
+    def probes(self) -> Iterator[Work]:
+        """Hidden states, and value probes on them."""
+        settings, layers = self.config["value_probes"], len(self.config["activations"]["layers"])
+        disk = self.states * layers * self.state_bytes
+        read = self.problems * self.samples * self.whole
+        yield self.work("dump_activations", read=read, disk=disk, moved=disk)
+        probes = layers * (len(settings["seeds"]) + len(settings["shuffled_seeds"]))
+        final = settings["target"] == "final"
+        states = self.train * (self.problems * self.samples if final else self.states)
+        yield self.work("train_value_probes", **self.training(states, layers, probes, settings))
+        yield self.work("evaluate_value_pruning", moved=disk)
+
+    def dopamine(self) -> Iterator[Work]:
+        """Mean states of paragraphs, under both normalisations, and probes on the kept ones."""
+        settings, layers = self.config["dopamine_probes"], len(self.config["activations"]["layers"])
+        paragraphs = self.valued * self.lengths.paragraphs
+        moved = self.valued * (self.lengths.response + 1) * layers * self.state_bytes
+        disk = paragraphs * layers * self.size.hidden_size * 4
+        kept = self.train * self.shares.kept_paragraphs * paragraphs
+        seeds = len(settings["seeds"])
+        shuffled = len(settings["shuffled_seeds"])
+        for average, train, probes in (
+            ("average_paragraphs", "train_dopamine_probes", layers * (seeds + shuffled)),
+            ("average_causal_paragraphs", "train_causal_probes", layers * seeds),
+        ):
+            yield self.work(average, moved=moved, disk=disk)
+            yield self.work(train, **self.training(kept, layers, probes, settings))
+
+    def interventions(self) -> Iterator[Work]:
+        """Probes to select by, one pass to measure by, and the responses under every condition of every layer."""
+        settings, ntp = self.config["interventions"], self.config["ntp_probes"]
+        layers = settings["layers"]
+        n = self.train * self.problems * self.samples
+        probe = self.config["value_probes"]
+        probes = len(layers) * len(probe["seeds"])
+        yield self.work("train_final_probes", **self.training(n, len(layers), probes, probe))
+        weights = ntp["hidden"] * (self.size.hidden_size + self.size.vocabulary)
+        states = self.train * self.states
+        yield self.work(
+            "train_ntp_probes",
+            flops=6 * weights * states * ntp["epochs"] * len(layers),
+            moved=states * len(layers) * self.state_bytes * (1 + ntp["epochs"]),
+            disk=4 * weights * len(layers),
+        )
+        yield self.work("measure_neurons", read=n * self.whole)
+        asked = sum(conditions(settings, layer) for layer in layers)
+        problems = count(settings["n_problems"], self.problems)
+        generated = asked * problems * self.samples * self.lengths.response
+        yield self.work(
+            "mask_neurons",
+            generated=generated,
+            read=asked * problems * self.lengths.prompt,
+            graded=asked * problems * self.samples,
+            disk=generated * self.shares.response_bytes,
+            sequences=len(layers) * problems * self.samples,  # one condition after the other
+            longest=self.longest,
+        )
+
+    def confidence(self) -> Iterator[Work]:
+        """One token after each prompt, and spoken confidence: the other tries where the first names no number."""
+        settings = self.config["confidence"]
+        again = self.shares.unparsed if self.lengths.unparsed is None else self.lengths.unparsed
+        tries = 1 + again * (settings["verbal_tries"] - 1)
+        yield self.work(
+            "ask_confidence",
+            generated=self.problems * (1 + tries * settings["verbal_tokens"]),
+            read=self.problems * self.lengths.prompt * (2 + again),
+            sequences=self.problems,
+            longest=settings["verbal_tokens"],
+        )
+        layers = len(self.config["activations"]["layers"])
+        fitted = self.problems * self.samples * layers * (settings["folds"] + 1) * self.size.hidden_size
+        yield self.work("predict_confidence", moved=self.states * layers * self.state_bytes, fitted=fitted)
+
+    def search(self) -> Work:
+        """All methods and seeds. A guided method draws every paragraph `candidates` times and reads each to score it.
+
+        What `best_of_n` and `majority` pick among is drawn once, for as many tokens as a guided method takes.
+        """
+        settings, lengths = self.config["search"], self.lengths
+        n, methods = settings["candidates"], set(settings["methods"])
+        problems = count(settings["n_problems"], round((1 - self.train) * self.problems)) * len(settings["seeds"])
+        guided, whole = methods & set(GUIDED), bool(methods & {"best_of_n", "majority"})
+        per_problem = (n * (len(guided) + whole) + ("greedy" in methods)) * lengths.response
+        to_boundary = lengths.prompt + lengths.offset
+        again = self.shares.reread * (lengths.paragraphs - 1) * to_boundary
+        scored = n * lengths.paragraphs * (to_boundary + lengths.response / lengths.paragraphs)
+        read = lengths.prompt * len(methods) + len(guided) * again + len(guided - {"random"}) * scored
+        read += n * self.whole * ("best_of_n" in methods)
+        return self.work(
+            "guide_search",
+            generated=problems * per_problem,
+            read=problems * read,
+            disk=problems * per_problem * self.shares.rollout_bytes,
+            sequences=problems * n,
+            longest=self.longest,
+        )
+
+    def trajectories(self) -> Iterator[Work]:
+        """Followed neurons, and the same tokens read again with neurons held: value neurons and every random draw."""
+        layers = len(self.config["activations"]["layers"])
+        moved = self.valued * (self.lengths.response + 1) * layers * self.state_bytes
+        yield self.work("trace_neurons", moved=moved)
+        draws = 1 + self.config["trajectories"]["draws"]
+        yield self.work("ablate_value_neurons", read=draws * self.valued * self.whole, moved=moved)

@@ -1,0 +1,175 @@
+"""Rows of the pruning tables: a metric of pruned probes, kept by importance, at random, or retrained; with intervals.
+
+One row per probe, prune ratio and draw. Rows with seed -1 are the mean over the seeds on true labels, with the
+bootstrap interval (over problems) of that mean. What is undefined is null, and `reason` says why.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workflow_scripts.lib.config.sections import Pruning
+from workflow_scripts.lib.probes.perceptrons import Probes, Spec, outputs, ranking
+from workflow_scripts.lib.probes.pruning import curve, kept_count, kept_inputs, random_rankings
+from workflow_scripts.lib.probes.training import Loss, Training, Units, train
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.seeds import generator
+from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, bootstrap_spearman
+from workflow_scripts.lib.statistics.intervals import estimate
+from workflow_scripts.lib.statistics.ranks import auc, auc_undefined, settled, spearman, spearman_undefined
+
+Row = dict[str, Any]
+MEAN_SEED = -1
+NO_DRAW = -1
+
+
+@dataclass(frozen=True)
+class Metric:
+    """AUC against rewards, or Spearman correlation with TD errors, on held-out data.
+
+    `truth` [N], `problem_ids` [N]; `untrained` says why there is nothing to score, if the probes were trained on
+    nothing that could teach them.
+    """
+
+    name: str
+    truth: Float[np.ndarray, " n"]
+    problem_ids: Sequence[str]
+    untrained: str | None = None
+
+    def score(self, predicted: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows"]:
+        """The metric of each row of predictions; NaN where undefined."""
+        if self.untrained or len(self.truth) < (3 if self.name == "spearman" else 1):
+            return np.full(predicted.shape[:-1], np.nan)
+        predicted = settled(predicted)
+        if self.name == "auc":
+            return auc(predicted, self.truth.astype(int))
+        return spearman(predicted, np.broadcast_to(self.truth, predicted.shape))
+
+    def resample(
+        self, predicted: Float[np.ndarray, "rows n"], draws: int, seed: int
+    ) -> Float[np.ndarray, "rows draws"]:
+        """The metric of each row in bootstrap samples of problems: the same samples for every layer and ratio."""
+        groups = np.unique(np.array(self.problem_ids, dtype=str), return_inverse=True)[1]
+        rng, predicted = generator("bootstrap problems", seed), settled(predicted)
+        if self.name == "auc":
+            return bootstrap_auc(predicted, self.truth.astype(int), groups, draws, rng)
+        return bootstrap_spearman(predicted, self.truth, groups, draws, rng)
+
+    def undefined(self, predicted: Float[np.ndarray, "rows n"]) -> str | None:
+        """Why the metric is undefined for these predictions."""
+        if self.untrained:
+            return self.untrained
+        if self.name == "auc":
+            return auc_undefined(settled(predicted), self.truth.astype(int))
+        return spearman_undefined(settled(predicted), self.truth)
+
+    def row(self, spec: Spec, kept: str, draw: int, ratio: float, n_kept: int) -> Row:
+        """A row without its number."""
+        identity = {"layer": spec.layer, "labels": spec.labels, "seed": spec.seed, "kept": kept, "draw": draw}
+        return {**identity, "prune_ratio": ratio, "n_kept": n_kept, self.name: None, "ci_low": None, "ci_high": None}
+
+    def scored(self, row: Row, predicted: Float[np.ndarray, " n"], score: float) -> Row:
+        """A row with its number, or with the reason why it has none."""
+        if np.isfinite(score):
+            return {**row, self.name: float(score), "reason": None}
+        return {**row, "reason": self.undefined(predicted[None]) or "undefined"}
+
+
+def kept_rows(metric: Metric, probes: Probes, states: Float[Tensor, "n d"], pruning: Pruning) -> list[Row]:
+    """Rows of one layer's probes at one position: by importance, the mean over seeds, and at random."""
+    rows = rows_of(metric, probes, states, ranking(probes), "importance", NO_DRAW, pruning)
+    true = probes.of(labels="true")
+    rows += mean_rows(metric, true, curve(true, states, ranking(true), pruning.ratios), pruning)
+    for draw in range(pruning.random_draws):
+        order = random_rankings(true.specs, states.shape[1], draw, pruning.seed)
+        rows += rows_of(metric, true, states, order, "random", draw, pruning)
+    return rows
+
+
+def mean_rows(
+    metric: Metric, probes: Probes, predicted: Float[np.ndarray, "ratios seeds n"], pruning: Pruning
+) -> list[Row]:
+    """A row for each prune ratio: the mean over one layer's probes, and its interval."""
+    n_ratios, n_seeds, n = predicted.shape
+    spec = Spec(probes.specs[0].layer, MEAN_SEED, "true")
+    means = metric.score(predicted).mean(1)
+    drawn = np.full((n_ratios, pruning.bootstrap), np.nan)
+    if np.isfinite(means).any():
+        each = metric.resample(predicted.reshape(-1, n), pruning.bootstrap, pruning.seed)
+        drawn = each.reshape(n_ratios, n_seeds, -1).mean(1)
+    rows = []
+    for ratio, mean, resampled, of_seeds in zip(pruning.ratios, means, drawn, predicted, strict=True):
+        # All seeds are scored on the same data: where only the mean is undefined, one seed's predictions are to blame.
+        why = next((reason for one in of_seeds if (reason := metric.undefined(one[None]))), "undefined")
+        found = estimate(float(mean), resampled, pruning.confidence, why)
+        row = metric.row(spec, "importance", NO_DRAW, ratio, kept_count(ratio, probes.w1.shape[2]))
+        rows.append(
+            {**row, metric.name: found.value, "ci_low": found.low, "ci_high": found.high, "reason": found.reason}
+        )
+    return rows
+
+
+def rows_of(
+    metric: Metric,
+    probes: Probes,
+    states: Float[Tensor, "n d"],
+    rankings: Int[Tensor, "probes d"],
+    kept: str,
+    draw: int,
+    pruning: Pruning,
+) -> list[Row]:
+    """A row for each prune ratio and probe."""
+    predicted = curve(probes, states, rankings, pruning.ratios)
+    scores = metric.score(predicted)
+    rows = []
+    for i, ratio in enumerate(pruning.ratios):
+        for j, spec in enumerate(probes.specs):
+            row = metric.row(spec, kept, draw, ratio, kept_count(ratio, states.shape[1]))
+            rows.append(metric.scored(row, predicted[i, j], scores[i, j]))
+    return rows
+
+
+def retrained_outputs(
+    probes: Probes,
+    ratio: float,
+    units: Units,
+    held_out: dict[int, Float[Tensor, "n d"]],
+    training: Training,
+    loss: Loss,
+    progress: Progress,
+) -> Float[np.ndarray, "probes n"]:
+    """f(h) on held-out states of new probes, trained on nothing but the inputs that each of the given probes keeps.
+
+    Seeds and settings are those of the original probe; at prune ratio 0 the new probe is the original one.
+    """
+    kept = [kept_inputs(order, ratio) for order in ranking(probes)]
+    predicted = np.empty((len(probes.specs), len(next(iter(held_out.values())))), dtype=np.float32)
+    for seed in dict.fromkeys(spec.seed for spec in probes.specs):
+        places = {spec.layer: i for i, spec in enumerate(probes.specs) if spec.seed == seed}
+        inputs = {layer: units.layers[layer][:, kept[i]] for layer, i in places.items()}
+        specs = [probes.specs[i] for i in places.values()]
+        trained = train(Units(inputs, units.offsets, units.labels), specs, training, loss, progress)
+        for place, (layer, i) in enumerate(places.items()):
+            predicted[i] = outputs(trained.select([place]), held_out[layer][:, kept[i]])[0].numpy()
+    return predicted
+
+
+def retrained_rows(metric: Metric, probes: Probes, ratio: float, predicted: Float[np.ndarray, "probes n"]) -> list[Row]:
+    """A row for each retrained probe."""
+    n_kept = kept_count(ratio, probes.w1.shape[2])
+    rows = [metric.row(spec, "retrained", NO_DRAW, ratio, n_kept) for spec in probes.specs]
+    return [metric.scored(*args) for args in zip(rows, predicted, metric.score(predicted), strict=True)]
+
+
+def table(rows: list[Row], metric: str, extra: Sequence[str] = ()) -> pl.DataFrame:
+    """The rows as a table, types fixed also where a column is null throughout; `extra` are further text columns."""
+    integers, texts = ("layer", "seed", "draw", "n_kept"), ("labels", "kept", "reason", *extra)
+    numbers = ("prune_ratio", metric, "ci_low", "ci_high")
+    order = ["layer", *extra, "labels", "seed", "kept", "draw", "prune_ratio", "n_kept", metric, "ci_low", "ci_high"]
+    kinds = dict.fromkeys(integers, pl.Int64) | dict.fromkeys(texts, pl.String) | dict.fromkeys(numbers, pl.Float64)
+    return pl.DataFrame(rows, schema={name: kinds[name] for name in [*order, "reason"]})

@@ -1,0 +1,107 @@
+"""Value and dopamine probes of one run: from configuration and files to training data, losses and layer groups."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workflow_scripts.lib.config.sections import DopamineProbes, ValueProbes
+from workflow_scripts.lib.models.activation_files import Source
+from workflow_scripts.lib.probes import targets
+from workflow_scripts.lib.probes.perceptrons import Probes, Spec, concatenate, load, save
+from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
+from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
+
+MEMORY_GB = 4.0
+"""Default of what training data and probes may take."""
+
+
+def training_of(section: ValueProbes | DopamineProbes) -> Training:
+    """The optimiser's part of a section."""
+    names = ("hidden", "epochs", "batch_size", "learning_rate", "weight_decay", "input_scaling")
+    return Training(**{name: getattr(section, name) for name in names})
+
+
+def value_loss(section: ValueProbes) -> Loss:
+    """The configured loss of V(h) = sigmoid(f(h)) (method, section 3)."""
+    target = targets.Target(section.target, section.td_gradient, section.td_lambda, section.gamma)
+    return lambda f, rewards, last: targets.loss(f.sigmoid(), rewards, last, target)
+
+
+def squared_error(
+    f: Float[Tensor, "probes units"], labels: Float[Tensor, "probes units"], last: Bool[Tensor, " units"]
+) -> Float[Tensor, " probes"]:
+    """The dopamine probe's loss: mean squared error of f itself (method, section 5)."""
+    return (f - labels).square().mean(1)
+
+
+def layer_groups(source: Source, n_states: int, section: ValueProbes, memory_gb: float) -> Iterator[list[int]]:
+    """Layers whose training states fit into memory together, at least one at a time.
+
+    Counted: reading one layer (twice its size while shards are joined), the chosen states of the group, the group's
+    probes with gradients and moments, and the finished probes of all layers. What is trained does not depend on it.
+    """
+    layers, d = source.layers, source.metadata["d"]
+    width = torch.finfo(getattr(torch, source.metadata["dtype"])).bits // 8
+    each = (len(section.seeds) + len(section.shuffled_seeds)) * section.hidden * d * 4
+    reading = 2 * width * d * sum(length + 1 for _, _, length in source.rows)
+    left = memory_gb * 1e9 - reading - each * len(layers)
+    size = max(1, int(left // (width * d * n_states + 4 * each)))
+    for first in range(0, len(layers), size):
+        yield layers[first : first + size]
+
+
+class Trainer:
+    """Trains the probes of one file, but for those that an earlier run of the same rule has trained already.
+
+    A probe's origin is all that decides its weights: code, versions, settings, the states and labels it is trained on,
+    its layer, seed and kind of labels. Those of an earlier file with the same origin are the same to the last bit.
+    """
+
+    def __init__(self, rule: str, config: dict[str, Any], loss: Loss, training: Training, path: Path) -> None:
+        """`config` is the section as it is used; `path` the file that the probes will be saved to."""
+        settings = {key: value for key, value in config.items() if key not in ("seeds", "shuffled_seeds")}
+        self.common = digest(environment(rule), settings)
+        self.loss, self.training, self.path = loss, training, path
+        self.origins: list[str] = []
+        self.kept = 0
+        self.known: dict[str, Probes] = earlier(path, probes_by_origin, {})
+
+    def train(self, units: Units, specs: Sequence[Spec], progress: Progress) -> Probes:
+        """The probes of `specs` in their order, taken over or trained on `units`."""
+        data = digest(units.offsets, units.labels)
+        states = {layer: digest(found) for layer, found in units.layers.items()}
+        origins = [digest(self.common, data, states[spec.layer], asdict(spec)) for spec in specs]
+        taken = [i for i, origin in enumerate(origins) if origin in self.known]
+        wanted = [i for i, origin in enumerate(origins) if origin not in self.known]
+        parts = [self.known[origins[i]] for i in taken]
+        new = [specs[i] for i in wanted]
+        steps = (len({spec.seed for spec in part}) for part in (specs, new))
+        spared, left = (n_batches(len(units.labels), seeds, self.training) for seeds in steps)
+        if new:
+            layers = {spec.layer: units.layers[spec.layer] for spec in new}
+            parts.append(train(replace(units, layers=layers), new, self.training, self.loss, progress))
+        progress.advance(spared - left)
+        self.origins += origins
+        self.kept += len(taken)
+        return concatenate(parts).select(np.argsort([*taken, *wanted]).tolist())
+
+    def save(self, probes: Probes, metadata: dict[str, Any]) -> None:
+        """Write the probes with their origins, and keep them for a later run."""
+        save(probes, {**metadata, "origins": self.origins}, self.path)
+        keep(self.path)
+        n = len(self.origins)
+        print(f"{self.path.name}: kept {self.kept} of {n} probes, trained {n - self.kept}", file=sys.stderr)
+
+
+def probes_by_origin(path: Path) -> dict[str, Probes]:
+    """The probes of a file, each by its origin."""
+    probes, metadata = load(path)
+    return {origin: probes.select([i]) for i, origin in enumerate(metadata["origins"])}

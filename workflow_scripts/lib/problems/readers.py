@@ -1,0 +1,164 @@
+"""Problems from records: which fields hold what, how a question reads, what the grader needs besides the right answer.
+
+The same adapter serves files and the hub. What an answer type needs stands here in one place.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.grading.answers import last_boxed, parse_integer
+from workflow_scripts.lib.problems.records import Place, file_records, hub_records, take, take_list, take_text
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem; `spec` is JSON of what its grader needs besides the right answer; `place` is where it stands."""
+
+    problem_id: str
+    question: str
+    gold: str
+    spec: str | None
+    place: Place
+
+
+def read_problems(dataset: Mapping[str, Any], file: str | None = None) -> list[Problem]:
+    """The problems of an entry of `datasets`, in order, all of them.
+
+    `dataset` has the keys of the configuration, and `key`, its name there; `file` is read in place of its path.
+
+    Raises:
+        UserError: the records cannot be read, are too few, or one of them is malformed or repeats another.
+    """
+    where = str(file or dataset["path"])
+    if dataset["source"] == "hub":
+        records = hub_records(where, dataset["subset"], dataset["part"], dataset["revision"])
+    else:
+        records = file_records(where, dataset["sha256"])
+    problems = adapt(records, dataset)
+    if not problems:
+        raise UserError(f"{where}: holds no records; give a file with at least one problem")
+    if len(problems) < dataset["n_problems"]:
+        raise UserError(
+            f"{where}: holds {len(problems)} records, but datasets.{dataset['key']}.n_problems asks for "
+            f"{dataset['n_problems']}; lower it or add records"
+        )
+    return problems
+
+
+def adapt(records: Iterable[tuple[Place, Any]], dataset: Mapping[str, Any]) -> list[Problem]:
+    """One problem a record.
+
+    Raises:
+        UserError: a record is malformed, or repeats an id or a question.
+    """
+    fields, answer = dataset["fields"], dataset["answer"]
+    problems: list[Problem] = []
+    ids: dict[str, Place] = {}
+    questions: dict[str, Place] = {}
+    for place, record in records:
+        question = take_text(place, record, fields["question"], "question")
+        question, gold, spec = READERS[answer](place, record, fields, question, dataset["gold_in"])
+        named = take_text(place, record, fields["id"], "id", numbers=True) if fields["id"] else None
+        problem = Problem(named or f"{dataset['key']}-{len(problems):06d}", question, gold, spec, place)
+        for seen, key, what in ((ids, problem.problem_id, "id"), (questions, question.strip(), "question")):
+            if key in seen:
+                other = seen[key].rpartition(": ")[2]
+                raise UserError(f"{place}: same {what} as {other} ({key[:60]!r}); remove one of the two")
+            seen[key] = place
+        problems.append(problem)
+    return problems
+
+
+def content(problems: Iterable[Problem]) -> str:
+    """SHA-256 of what the problems say: ids, questions, right answers, and what their graders need."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update((json.dumps(astuple(problem)[:4]) + "\n").encode())
+    return digest.hexdigest()
+
+
+def _plain(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, None]:
+    return question, _gold(place, take_text(place, record, fields["gold"], "gold", numbers=True), gold_in), None
+
+
+def _integer(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, None]:
+    question, gold, _ = _plain(place, record, fields, question, gold_in)
+    if parse_integer(gold) is None:
+        advice = "set the data set's answer to math or mend the record"
+        raise UserError(f"{place}: right answer {gold!r} is not an integer; {advice}")
+    return question, gold, None
+
+
+def _gold(place: Place, text: str, gold_in: str) -> str:
+    if gold_in == "whole":
+        return text
+    found = last_boxed(text) if gold_in == "last_box" else text.rpartition("####")[2] if "####" in text else None
+    if found is None or not found.strip():
+        sign = "box" if gold_in == "last_box" else "####"
+        raise UserError(f"{place}: no {sign} in the right answer; mend the record, or set gold_in to whole")
+    return found.strip()
+
+
+def _choice(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
+    """Options as lines of label and text below the question, labels as the authors wrote them."""
+    gold = take_text(place, record, fields["gold"], "gold", numbers=True).strip()
+    options = _options(place, take(place, record, fields["choices"], "choices"))
+    if gold not in options:
+        raise UserError(f"{place}: right answer {gold!r} is none of the labels {', '.join(options)}; mend the record")
+    lines = [question, *(f"{label}. {text}" for label, text in options.items())]
+    return "\n".join(lines), gold, json.dumps(options)
+
+
+def _options(place: Place, raw: Any) -> dict[str, str]:
+    if isinstance(raw, Mapping) and {"label", "text"} <= set(raw):
+        pairs = list(zip(raw["label"], raw["text"], strict=False)) if len(raw["label"]) == len(raw["text"]) else []
+    elif isinstance(raw, list):
+        pairs = [(one.get("label"), one.get("text")) for one in raw if isinstance(one, Mapping)]
+    else:
+        pairs = []
+    options = {str(label).strip(): str(text).strip() for label, text in pairs if label and str(text or "").strip()}
+    if len(options) < 2 or len(options) != len(pairs):
+        raise UserError(f"{place}: its choices are not two or more distinct labels with texts; mend the record")
+    return options
+
+
+def _code(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
+    calls: list[Any] = []
+    for field in fields["inputs"]:
+        found = take(place, record, field, "inputs")
+        if found not in ({}, None):  # one list of the original file is written as an empty object
+            calls += take_list(place, record, field, "inputs")
+    if not calls or not all(isinstance(call, list) for call in calls):
+        raise UserError(f"{place}: its inputs are not lists of arguments, one or more; mend the record")
+    spec = {
+        "entry_point": take_text(place, record, fields["entry_point"], "entry_point"),
+        "calls": calls,
+        "tolerance": float(take_text(place, record, fields["tolerance"], "tolerance", numbers=True)),
+        "example": take_text(place, record, fields["example"], "example"),
+    }
+    return question, take_text(place, record, fields["gold"], "gold"), json.dumps(spec)
+
+
+def _instructions(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
+    """There is no right answer; the ids of the instructions stand in its place."""
+    ids = take_list(place, record, fields["instructions"], "instructions")
+    arguments = take_list(place, record, fields["arguments"], "arguments")
+    if not ids or len(ids) != len(arguments):
+        raise UserError(f"{place}: {len(ids)} instructions with {len(arguments)} arguments; mend the record")
+    given = [{k: v for k, v in (one or {}).items() if v is not None} for one in arguments]  # the hub pads with nulls
+    return question, ", ".join(ids), json.dumps({"ids": ids, "arguments": given, "prompt": question})
+
+
+READERS = {
+    "boxed_integer": _integer,
+    "math": _plain,
+    "choice": _choice,
+    "code": _code,
+    "instructions": _instructions,
+}

@@ -1,0 +1,73 @@
+"""Small parts of the report: figures as data URIs, captions, and how numbers are written."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.formatting import grouped, interval, number, percent
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """One figure as the template needs it."""
+
+    key: str
+    title: str
+    caption: str
+    alt: str
+    uri: str
+    lines: list[str]
+
+
+def data_uri(path: Path) -> str:
+    """An svg figure as a data URI.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        encoded = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make the figure first") from error
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def read_caption(path: Path) -> tuple[str, str]:
+    """Title (the line that starts with `# `) and text of a caption file.
+
+    Raises:
+        UserError: the file does not have that form.
+    """
+    first, _, rest = path.read_text(encoding="utf-8").strip().partition("\n")
+    if not first.startswith("# ") or not rest.strip():
+        raise UserError(f"{path}: line 1 must be `# title`, followed by the caption; mend the file")
+    return first[2:].strip(), " ".join(rest.split())
+
+
+def caption_of(figure: str, captions: dict[str, Path]) -> tuple[str, str]:
+    """Title and caption of a figure.
+
+    Raises:
+        UserError: there is no caption for it.
+    """
+    if figure not in captions:
+        raise UserError(f"--captions: no file {figure}.md; every figure needs its caption")
+    return read_caption(captions[figure])
+
+
+def render(template: Path, values: dict[str, Any]) -> str:
+    """The page; every value is escaped, and a name the template misspells is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number, grouped=grouped)
+    environment.globals["interval"] = interval
+    return environment.get_template(template.name).render(values)

@@ -1,0 +1,96 @@
+"""What a job's result depends on besides its data: the code it imports, the libraries it runs with, the model it loads.
+
+Snakemake cannot see these by itself. The rules hand them over as inputs (code) and as parameters (libraries, models):
+a change reruns exactly what it touches. Everything here is light, for it runs at every start of Snakemake.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from workflow_scripts.lib.storage.files import model_files
+
+PACKAGE = "workflow_scripts"
+BLOCK, BLOCKS = 2**16, 256
+
+
+def modules(rule: str) -> list[str]:
+    """Files of the module `workflow_scripts.<rule>` and of all that it imports from the project, directly or not.
+
+    Computed from the import statements, lazy ones too, so that no rule can forget one. The `__init__.py` of every
+    package on the way is among them, because Python reads it.
+
+    Raises:
+        FileNotFoundError: there is no module of that name.
+    """
+    seen: set[str] = set()
+    waiting = [f"{PACKAGE}/{rule}.py"]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(str(folder / "__init__.py") for folder in list(Path(path).parents)[:-1])
+            waiting.extend(imported_files(path))
+    return sorted(seen)
+
+
+@cache
+def imported_files(path: str) -> tuple[str, ...]:
+    """Files of the package that one file's import statements name."""
+    names = imported_names(ast.parse(Path(path).read_text(), path))
+    files = (f"{name.replace('.', '/')}.py" for name in names if name.split(".")[0] == PACKAGE)
+    return tuple(file for file in files if Path(file).is_file())
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    """Dotted names of imported modules; for `from a import b` both `a` and `a.b`, since b may be either."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def pins(*names: str, lock: str = "envs/run.txt") -> str:
+    """The pinned versions of the named libraries, such as `torch==2.13.0`.
+
+    A rule takes those that compute its numbers; a new version of another library reruns nothing.
+
+    Raises:
+        KeyError: the lock file does not pin one of them.
+    """
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", Path(lock).read_text(), flags=re.MULTILINE))
+    return " ".join(f"{name}=={pinned[name]}" for name in names)
+
+
+@cache
+def model_identity(path: str) -> str:
+    """A SHA-256 over names and contents of a local model folder; a hub model's name (its revision is a parameter too).
+
+    Content, not modification time, so that a fresh checkout reruns nothing. Files beyond 16 MiB are sampled (size and
+    256 evenly spaced blocks of 64 KiB), so that a start of Snakemake stays quick: training changes weights everywhere.
+    Whoever edits single weights of a large model by hand sets another `revision`.
+    """
+    if not Path(path).is_dir():
+        return path
+    digest = hashlib.sha256()
+    for file in model_files(path):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        digest.update(sampled(file))
+    return digest.hexdigest()
+
+
+def sampled(path: Path) -> bytes:
+    """SHA-256 of a file, or of 256 evenly spaced blocks where it is larger than these."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    last = max(size - BLOCK, 0)
+    with path.open("rb") as file:
+        for number in range(BLOCKS):
+            file.seek(number * BLOCK if size <= BLOCK * BLOCKS else last * number // (BLOCKS - 1))
+            digest.update(file.read(BLOCK))
+    return digest.digest()

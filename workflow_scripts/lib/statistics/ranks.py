@@ -1,0 +1,82 @@
+"""Rank statistics: AUC, Spearman's and Pearson's correlation, and why one is undefined.
+
+Array functions answer NaN where a statistic is undefined.
+"""
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+
+from workflow_scripts.lib.statistics.intervals import Array
+
+
+def auc(scores: Float[Array, "*rows n"], labels: Int[Array, " n"]) -> Float[Array, "*rows"]:
+    """Area under the ROC curve of each row of scores against 0/1 labels; a tie counts one half.
+
+    NaN where only one class is present or a score is NaN.
+    """
+    scores, right = np.asarray(scores, float), np.asarray(labels).astype(bool)
+    n_right, n_wrong = int(right.sum()), int((~right).sum())
+    if not n_right or not n_wrong:
+        return np.full(scores.shape[:-1], np.nan)
+    ranks = rankdata(scores, axis=-1)
+    return (ranks[..., right].sum(-1) - n_right * (n_right + 1) / 2) / (n_right * n_wrong)
+
+
+def spearman(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Array, "*rows"]:
+    """Spearman's correlation along the last axis, ties at mean ranks; NaN where a side is constant or has a NaN."""
+    return pearson(rankdata(np.asarray(x, float), axis=-1), rankdata(np.asarray(y, float), axis=-1))
+
+
+def pearson(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Array, "*rows"]:
+    """Pearson's correlation along the last axis; NaN where a side is constant, has a NaN, or holds one value only."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if not x.shape[-1]:
+        return np.full(np.broadcast_shapes(x.shape, y.shape)[:-1], np.nan)
+    varied = (np.ptp(x, axis=-1) > 0) & (np.ptp(y, axis=-1) > 0)  # exactly constant, whatever rounding does to the mean
+    x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+    return correlation_of_sums((x * y).sum(-1), np.where(varied, (x * x).sum(-1), 0), (y * y).sum(-1))
+
+
+def settled(predicted: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
+    """Predictions without their floating-point noise, which must not decide how equal inputs are ranked.
+
+    Each row is rounded to a grid of some 2^-14 of its largest value. A row that spans no more than 16 steps of the grid
+    is constant: where all values lie in a few cells, noise that moves one across a boundary would rank it.
+    """
+    _, exponent = np.frexp(np.abs(predicted).max(-1, keepdims=True, initial=0))
+    grid = np.ldexp(1.0, exponent - 14)
+    if not predicted.shape[-1]:
+        return predicted
+    low, high = predicted.min(-1, keepdims=True), predicted.max(-1, keepdims=True)
+    return np.where(high - low <= 16 * grid, low, np.round(predicted / grid) * grid)
+
+
+def correlation_of_sums(covariation: Array, variation_x: Array, variation_y: Array) -> Array:
+    """Correlation from sums of products; NaN where a side does not vary."""
+    scale = np.sqrt(variation_x) * np.sqrt(variation_y)
+    return np.clip(np.divide(covariation, scale, out=np.full_like(scale, np.nan), where=scale > 0), -1, 1)
+
+
+def auc_undefined(scores: Float[Array, "*rows n"], labels: Int[Array, " n"]) -> str | None:
+    """Why there is no AUC to speak of, or None when there is one."""
+    scores, labels = np.atleast_2d(np.asarray(scores, float)), np.asarray(labels)
+    if not len(labels):
+        return "no responses"
+    if len(np.unique(labels)) < 2:
+        return "all responses are right" if labels[0] else "all responses are wrong"
+    if np.isnan(scores).any():
+        return "a score is not a number"
+    return "all scores are equal" if (np.ptp(scores, axis=-1) == 0).all() else None
+
+
+def spearman_undefined(predicted: Float[Array, "*rows n"], target: Float[Array, " n"]) -> str | None:
+    """Why there is no rank correlation to speak of, or None when there is one."""
+    predicted, target = np.atleast_2d(np.asarray(predicted, float)), np.asarray(target, float)
+    if len(target) < 3:
+        return f"{len(target)} paragraphs: too few for a correlation"
+    if np.isnan(predicted).any() or np.isnan(target).any():
+        return "a value is not a number"
+    if np.ptp(target) == 0:
+        return "all TD errors are equal"
+    return "all predictions are equal" if (np.ptp(predicted, axis=-1) == 0).all() else None

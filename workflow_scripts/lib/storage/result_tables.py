@@ -1,0 +1,35 @@
+"""What the modules that write result tables share: runs read from paths, accuracies with intervals, csv and parquet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from workflow_scripts.lib.storage.files import atomic_path
+from workflow_scripts.lib.storage.tables import write_parquet
+
+TEXT = {
+    *("model", "dataset", "position", "selection", "against", "mode", "first", "second", "verdict", "reason"),
+    *("across", "kind", "model_a", "dataset_a", "model_b", "dataset_b"),
+    *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason"),
+}
+"""The columns that hold words."""
+
+
+def with_columns(rows: list[dict[str, object]] | pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """A table with exactly these columns, empty ones included."""
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, infer_schema_length=None)
+    missing = [pl.lit(None).alias(name) for name in columns if name not in frame.columns]
+    wanted = frame.with_columns(missing).select(columns)
+    return wanted.with_columns(
+        pl.col(name).cast(pl.String if name in TEXT else pl.Float64)
+        for name, kind in wanted.schema.items()
+        if kind == pl.Null
+    )
+
+
+def write_table(frame: pl.DataFrame, name: str, folder: Path) -> None:
+    """Write `frame` as `{name}.csv` and `{name}.parquet`."""
+    write_parquet(frame, folder / f"{name}.parquet")
+    with atomic_path(folder / f"{name}.csv") as path:
+        frame.write_csv(path)
