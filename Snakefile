@@ -4,9 +4,8 @@ from snakemake.utils import min_version
 
 from workflow_scripts.lib.config.check import check
 from workflow_scripts.lib.config.study import read_yaml, with_defaults
-from workflow_scripts.lib.errors import LAST_WORDS, run_main
-from workflow_scripts.lib.runtime.job_environment import surround_jobs
-from workflow_scripts.lib.runtime.run_lock import hold
+from workflow_scripts.lib.errors import SIGNAL_TRAP, run_main
+from workflow_scripts.lib.runtime import job_environment, run_lock
 
 min_version("9.19")
 
@@ -21,12 +20,12 @@ if workflow.is_main_process:
     run_main(lambda: check(config, workflow.configfiles))
 config.update(with_defaults(config))
 
-shell.prefix(LAST_WORDS)
+shell.prefix(SIGNAL_TRAP)
 
 
 onstart:
     if workflow.is_main_process:  # in a cluster, each job runs a Snakemake of its own
-        run_main(lambda: hold(slurm=workflow.executor_plugin.name == "slurm"))
+        run_main(lambda: run_lock.acquire(slurm=workflow.executor_plugin.name == "slurm"))
 
 
 wildcard_constraints:
@@ -51,7 +50,7 @@ include: "rules/report.smk"
 include: "rules/reference_models.smk"
 
 
-run_main(lambda: surround_jobs(workflow))
+run_main(lambda: job_environment.prepare(workflow))
 
 
 rule all:

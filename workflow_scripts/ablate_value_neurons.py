@@ -23,16 +23,16 @@ from transformers import PreTrainedModel
 
 from workflow_scripts.lib.config.sections import Trajectories, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.models.activation_files import Source, open_activations, read_layer
+from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations, read_layer
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_model
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 from workflow_scripts.lib.models.states import Response, States, read_responses
 from workflow_scripts.lib.neurons.importances import mean_importance
 from workflow_scripts.lib.probes.data import select_responses, take
 from workflow_scripts.lib.probes.features import RESPONSE, Normalize, ResponseKey, normalizer
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.statistics.ranks import pearson
-from workflow_scripts.lib.storage.identity import agree, check
+from workflow_scripts.lib.storage.identity import require, same_run
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.trajectories import ablation
 from workflow_scripts.lib.trajectories.ablation import Condition, conditions, passes, relative_gap, tolerance
@@ -60,7 +60,7 @@ class Run:
 
     traced: Traced
     responses: list[Response]
-    source: Source
+    source: ActivationFiles
     neurons: list[int]
     normalize: Normalize
     dtype: torch.dtype
@@ -96,7 +96,7 @@ def traced_responses(traced: Traced, rollouts: pl.DataFrame) -> list[Response]:
     return [one for one in found if one.response_ids]
 
 
-def training_rms(source: Source, layer: int, split: dict[str, str]) -> Float[np.ndarray, " d"] | None:
+def training_rms(source: ActivationFiles, layer: int, split: dict[str, str]) -> Float[np.ndarray, " d"] | None:
     """Root mean square of every neuron over the states of the training responses; None where there are none."""
     rewards = {(problem_id, sample): 0.0 for problem_id, sample, _ in source.rows}
     known = {problem_id: split.get(problem_id, "") for problem_id, _, _ in source.rows}
@@ -162,13 +162,13 @@ def rows_of(run: Run, condition: Condition, index: int, own: np.ndarray, unablat
         }
 
 
-def proven(condition: Condition, proofs: dict[int, Proof]) -> list[Row]:
+def proven(condition: Condition, proofs: dict[int, MaskCheck]) -> list[Row]:
     """What was done at each layer held.
 
     Raises:
         RuntimeError: a layer was not held at every position.
     """
-    if failed := [layer for layer in condition.held if not proofs[layer].holds]:
+    if failed := [layer for layer in condition.held if not proofs[layer].complete]:
         raise RuntimeError(f"condition {condition.name}, draw {condition.draw}: layer {failed[0]} was not held")
     return [
         {"condition": condition.name, "draw": condition.draw, "layer": layer, "n_neurons": len(held)}
@@ -188,7 +188,7 @@ def ablate(run: Run, model: PreTrainedModel, every: Sequence[Condition]) -> tupl
     rows = [row for i, own in enumerate(unablated) for row in rows_of(run, every[0], i, own, own)]
     proofs: list[Row] = []
     for condition in every[1:]:
-        done: dict[int, Proof] = {}
+        done: dict[int, MaskCheck] = {}
         layer = run.traced.layer
         for i, states in passes(
             model, run.responses, layer, condition, run.dtype, run.batch_tokens, progress.advance, done
@@ -203,7 +203,7 @@ def ablate(run: Run, model: PreTrainedModel, every: Sequence[Condition]) -> tupl
 def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> Run:
     """Everything that the passes need besides the model."""
     source = open_activations(arguments.activations, [traced.layer])
-    agree(source.identity, any=arguments.traced, rollouts=arguments.rollouts)
+    same_run(source.identity, any=arguments.traced, rollouts=arguments.rollouts)
     split = dict(traced.responses.select("problem_id", "split").iter_rows())
     neurons = [traced.neurons[place].neuron for place in traced.places("dopamine")]
     states = read_layer(source.paths, traced.layer, expect=source.identity)
@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = prepare(arguments, traced, params.activations.dtype)
         every = all_conditions(arguments, run, section)
         config = ModelConfig.from_entry(params.model)
-        check(run.source.paths[0], run.source.metadata, identity_of(config))
+        require(run.source.paths[0], run.source.metadata, identity_of(config))
         frame, about = ablate(run, load_model(config), every)
     about |= {"format": ABLATED_FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
     about |= {"ablated_layers": section.ablated_layers}

@@ -21,7 +21,7 @@ from workflow_scripts.lib.models.load import ModelConfig, end_tokens, identity_o
 from workflow_scripts.lib.models.prompts import Wording, build_prompt
 from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 WORDS = (
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     model, settings, how = ModelConfig.from_entry(params.model), params.rollouts, params.confidence
     told = {} if arguments.shard is None else {"shard": arguments.shard}
-    identity = agree(identity_of(model) | told, problems=arguments.problems, rollouts=arguments.rollouts)
+    identity = same_run(identity_of(model) | told, problems=arguments.problems, rollouts=arguments.rollouts)
     shard = shard_prompts(read_parquet(arguments.problems), read_parquet(arguments.rollouts))
     problem_ids = shard["problem_id"].to_list()
     tokenizer = load_tokenizer(model)
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, token, one in zip(problem_ids, tokens, spoken, strict=True)
     ]
     table = pl.DataFrame(rows, schema=SCHEMA, orient="row")
-    write_parquet(table, arguments.output, encoded("asked", identity, **told))
+    write_parquet(table, arguments.output, table_metadata("asked", identity, **told))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from workflow_scripts.lib.probes import features
 from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.probes.features import RESPONSE, Normalize, ResponseKey, boundaries_of, normalizer, places_of
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
 from workflow_scripts.lib.storage.tensors import encode_rows, write_safetensors
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = load(arguments.params).dopamine_probes.normalization
     source, values = open_activations(arguments.activations), read_parquet(arguments.values)
     optional = {"problems": arguments.problems} if arguments.problems else {}
-    agree(source.identity, values=arguments.values, paragraphs=arguments.paragraphs, **optional)
+    same_run(source.identity, values=arguments.values, paragraphs=arguments.paragraphs, **optional)
     boundaries = boundaries_of(values, read_parquet(arguments.paragraphs))
     places = places_of(source, boundaries)
     split = split_of(arguments.problems) if arguments.problems else {}

@@ -30,7 +30,7 @@ from workflow_scripts.lib.grading.grade import Answer, Grader, answer_to, grade_
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
 from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.values.adaptive import Design, design_of
 from workflow_scripts.lib.values.responses import valued_rollouts
@@ -184,8 +184,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model, settings, values = ModelConfig.from_entry(params.model), params.rollouts, params.values
-    identity = agree(identity_of(model), problems=arguments.problems, rollouts=arguments.rollouts)
-    agree(identity | {"shard": arguments.shard}, paragraphs=arguments.paragraphs)
+    identity = same_run(identity_of(model), problems=arguments.problems, rollouts=arguments.rollouts)
+    same_run(identity | {"shard": arguments.shard}, paragraphs=arguments.paragraphs)
     problems = read_parquet(arguments.problems)
     rollouts = valued_rollouts(problems, read_parquet(arguments.rollouts), values, arguments.shard)
     prefixes = collect_prefixes(rollouts, read_parquet(arguments.paragraphs))
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sampler = Sampler(engine, sampling, values.seed, tokenizer, known, opening, grader, workers)
     graded = continue_all(prefixes, design_of(values), sampler.draw)
     table = tabulate(graded, rollouts["problem_id"].to_list())
-    write_parquet(table, arguments.output, encoded("continuations", identity, shard=arguments.shard))
+    write_parquet(table, arguments.output, table_metadata("continuations", identity, shard=arguments.shard))
 
 
 if __name__ == "__main__":

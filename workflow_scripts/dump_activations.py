@@ -20,7 +20,7 @@ from workflow_scripts.lib.models.load import ModelConfig, decoder_blocks, identi
 from workflow_scripts.lib.models.states import Response, dump, read_responses
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
-from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
 from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     config, settings = ModelConfig.from_entry(params.model), params.activations
     identity = identity_of(config, arguments.dataset) | {"shard": arguments.shard}
-    agree(identity, rollouts=arguments.rollouts)
+    same_run(identity, rollouts=arguments.rollouts)
     model = load_model(config)
     responses = read_responses(read_parquet(arguments.rollouts))
     origins = origins_of(params.raw["model"], identity["fingerprint"], settings.dtype, responses, settings.layers)

@@ -20,7 +20,7 @@ import polars as pl
 from workflow_scripts.lib.config.sections import Values, load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.statistics.intervals import newcombe, wilson
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import check_once, read_parquet, write_parquet
 from workflow_scripts.lib.values.adaptive import Design, design_of, estimates
 
@@ -168,11 +168,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     found = {name: getattr(arguments, name) for name in ("rollouts", "paragraphs", "continuations")}
-    identity = agree({}, **found)
+    identity = same_run({}, **found)
     rollouts, paragraphs = read_parquet(arguments.rollouts), read_parquet(arguments.paragraphs)
     continuations = read_parquet(arguments.continuations)
     values = estimate_values(rollouts, paragraphs, continuations, load(arguments.params).values)
-    write_parquet(values, arguments.output, encoded("values", identity))
+    write_parquet(values, arguments.output, table_metadata("values", identity))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, ret
 from workflow_scripts.lib.probes.trainer import squared_error, training_of
 from workflow_scripts.lib.probes.training import n_batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import KEYS, encoded
+from workflow_scripts.lib.storage.identity import KEYS, table_metadata
 from workflow_scripts.lib.storage.tables import write_parquet
 
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         progress.advance()
     if pruning.retrain_pruned:
         rows += retrained(parts, probes, metric, metadata["config"], pruning)
-    write_parquet(table(rows, "spearman"), arguments.output, encoded("dopamine_pruning", same))
+    write_parquet(table(rows, "spearman"), arguments.output, table_metadata("dopamine_pruning", same))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workflow_scripts.lib.config.sections import Pruning, ValueProbes, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations
 from workflow_scripts.lib.probes.data import (
     Responses,
     number_of_states,
@@ -30,7 +30,7 @@ from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, ret
 from workflow_scripts.lib.probes.trainer import MEMORY_GB, layer_groups, training_of, value_loss
 from workflow_scripts.lib.probes.training import n_batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import write_parquet
 
 POSITIONS = ("initial", "final")
@@ -45,7 +45,7 @@ def untrained(metadata: dict[str, Any]) -> str | None:
     return None
 
 
-def end_states(source: Source, responses: Responses, layer: int) -> list[Tensor]:
+def end_states(source: ActivationFiles, responses: Responses, layer: int) -> list[Tensor]:
     """States [R, d] of the responses at s_0 and at s_T."""
     states, offsets = source.states(layer)
     first, last = offsets[:-1][responses.places], offsets[1:][responses.places] - 1
@@ -53,7 +53,7 @@ def end_states(source: Source, responses: Responses, layer: int) -> list[Tensor]
 
 
 def retrained(
-    source: Source,
+    source: ActivationFiles,
     parts: tuple[Responses, Responses],
     probes: Probes,
     metric: Metric,
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pruning = load(arguments.params).pruning
     source = open_activations(arguments.activations)
     probes, metadata = load_probes(arguments.probes, kind="value", **source.identity)
-    agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
+    same_run(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     split, rewards = split_of(arguments.problems), rewards_of(arguments.rollouts)
     training, held_out = (select_responses(source, split, rewards, part) for part in ("train", "validation"))
     metric = Metric("auc", held_out.rewards, held_out.problem_ids, untrained(metadata))
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parts = (training, held_out)
         rows += retrained(source, parts, probes, metric, metadata["config"], pruning, arguments.memory_gb)
     written = table(rows, "auc", ["position"])
-    write_parquet(written, arguments.output, encoded("value_pruning", source.identity))
+    write_parquet(written, arguments.output, table_metadata("value_pruning", source.identity))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading.answers import Grade
 from workflow_scripts.lib.grading.grade import Answer, Grader, answer_to, grade_all
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 
@@ -79,12 +79,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     by_hand = arguments.shard is None
     shard = {} if by_hand else {"shard": arguments.shard}
-    identity = agree(shard, by_hand, samples=arguments.samples, problems=arguments.problems)
+    identity = same_run(shard, by_hand, samples=arguments.samples, problems=arguments.problems)
     samples = read_parquet(arguments.samples, by_hand)
     wanted = answers(samples, read_parquet(arguments.problems, by_hand), params.dataset.response_prefix)
     grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
     graded = add_grades(samples, grade_samples(wanted, grader, arguments.workers))
-    write_parquet(graded, arguments.output, encoded("rollouts", identity, **shard))
+    write_parquet(graded, arguments.output, table_metadata("rollouts", identity, **shard))
 
 
 if __name__ == "__main__":

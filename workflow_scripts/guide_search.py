@@ -31,7 +31,7 @@ from workflow_scripts.lib.search.guided import Draws, Found, Prompt, greedy, gui
 from workflow_scripts.lib.search.methods import GUIDED, METHODS
 from workflow_scripts.lib.search.scorers import Scoring, prepare, scorer
 from workflow_scripts.lib.search.whole_responses import GradeWhole, best_of_n, draw_whole, majority
-from workflow_scripts.lib.storage.identity import VERSION, agree, encoded
+from workflow_scripts.lib.storage.identity import VERSION, same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_about, read_parquet, write_parquet
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = read_arguments(argv)
     params = load(arguments.params)
     model = ModelConfig.from_entry(params.model)
-    identity = agree(identity_of(model), problems=arguments.problems)
+    identity = same_run(identity_of(model), problems=arguments.problems)
     problems = chosen_problems(read_parquet(arguments.problems), params.search.n_problems)
     origin = origin_of(arguments, params, identity, problems)
     held: Tables | None = earlier(
@@ -216,8 +216,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("kept the search of an earlier run, which was made of the same things", file=sys.stderr)
     answers, candidates = held or search_all(arguments, params, model, problems)
     about = {"seed": arguments.seed, "origin": origin}
-    write_parquet(candidates, arguments.candidates, encoded("candidates", identity, **about))
-    write_parquet(answers, arguments.output, encoded("search", identity, **about))
+    write_parquet(candidates, arguments.candidates, table_metadata("candidates", identity, **about))
+    write_parquet(answers, arguments.output, table_metadata("search", identity, **about))
     keep(arguments.candidates)
     keep(arguments.output)
 

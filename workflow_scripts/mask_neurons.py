@@ -21,11 +21,11 @@ from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.grading.grade import Grader, answer_to, grade_all
 from workflow_scripts.lib.models.interventions import Intervention
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep, kept_path
-from workflow_scripts.lib.storage.identity import agree, check, encoded
+from workflow_scripts.lib.storage.identity import require, same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.storage.tensors import read_safetensors
 
@@ -131,7 +131,7 @@ def stored(responses: Path, proofs: Path, origins: dict[Condition, str]) -> dict
 
 def generate_masked(
     engine: Engine, requests: Sequence[Request], what: Intervention, sampling: Sampling, seed: int
-) -> tuple[list[list[Completion]], Proof]:
+) -> tuple[list[list[Completion]], MaskCheck]:
     """The completions of every request with the neurons held, and the proof.
 
     Raises:
@@ -141,7 +141,7 @@ def generate_masked(
     with engine.intervened(what) as proof:
         for index, completions in engine.generate(requests, sampling, seed):
             found[index] = completions
-    if not proof.holds:
+    if not proof.complete:
         raise UserError(
             f"layer {what.layer}: the mask did not hold ({proof.changed} of {proof.processed} positions masked, the "
             f"largest value off by {proof.largest_miss:g}); nothing is written: use another engine or number format"
@@ -209,13 +209,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, settings, wanted = ModelConfig.from_entry(params.model), params.rollouts, params.interventions
     told = {} if arguments.shard is None else {"shard": arguments.shard}
     tables = {name: getattr(arguments, name) for name in ("problems", "rollouts", "neurons")}
-    identity = agree(identity_of(model) | told, **tables)
+    identity = same_run(identity_of(model) | told, **tables)
     problems = read_parquet(arguments.problems).filter(pl.col("position") < wanted.n_problems)
     rollouts = read_parquet(arguments.rollouts).join(problems, on="problem_id", how="semi", maintain_order="left")
     requests, names = build_requests(rollouts, settings.max_tokens)
     sets = conditions(read_parquet(arguments.neurons), arguments.layer, wanted)
     measures, metadata = read_safetensors(arguments.measures, [f"layer_{arguments.layer}.mean"])
-    check(arguments.measures, metadata, identity)
+    require(arguments.measures, metadata, identity)
     means = measures[f"layer_{arguments.layer}.mean"]
     tokenizer = load_tokenizer(model)
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop, logprobs=False)
@@ -236,8 +236,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = add_rewards(rows, problems, params.dataset.response_prefix, tokenizer, grader, arguments.workers)
     held = told | {"layer": arguments.layer}
     proven = pl.DataFrame(proofs, schema=PROOFS, orient="row")
-    write_parquet(proven, arguments.proofs, encoded("proofs", identity, **held))
-    write_parquet(table, arguments.output, encoded("masked", identity, **held))
+    write_parquet(proven, arguments.proofs, table_metadata("proofs", identity, **held))
+    write_parquet(table, arguments.output, table_metadata("masked", identity, **held))
     keep(arguments.proofs)
     keep(arguments.output)
 

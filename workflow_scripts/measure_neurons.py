@@ -31,7 +31,7 @@ from workflow_scripts.lib.models.load import ModelConfig, decoder_blocks, identi
 from workflow_scripts.lib.models.states import Response, batches, hooked, read_responses
 from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
 from workflow_scripts.lib.storage.tensors import write_safetensors
 
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     config, layers = ModelConfig.from_entry(params.model), params.interventions.layers
     identity = identity_of(config, arguments.dataset)
-    agree(identity, problems=arguments.problems, rollouts=arguments.rollouts)
+    same_run(identity, problems=arguments.problems, rollouts=arguments.rollouts)
     responses = training_responses(arguments.problems, arguments.rollouts)
     model = load_model(config)
     projections = {} if arguments.states_only else find_projections(model, layers)

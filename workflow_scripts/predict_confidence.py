@@ -31,12 +31,12 @@ from workflow_scripts.lib.confidence.methods import CHOSEN_ON, METHODS, VALUE_ME
 from workflow_scripts.lib.confidence.outcomes import Labels, Outcome
 from workflow_scripts.lib.config.sections import ValueProbes, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations
 from workflow_scripts.lib.probes.data import Responses, rewards_of, select_responses, split_of
 from workflow_scripts.lib.probes.perceptrons import Probes
 from workflow_scripts.lib.probes.perceptrons import load as load_probes
 from workflow_scripts.lib.probes.trainer import MEMORY_GB
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import check_once, read_parquet, write_parquet
 
 Array = np.ndarray
@@ -73,7 +73,7 @@ CHOICES: dict[str, pl.DataType | type[pl.DataType]] = {
 class Study:
     """Both parts of one run: responses, prompt lengths, labels."""
 
-    source: Source
+    source: ActivationFiles
     training: Responses
     validation: Responses
     lengths: dict[str, int]
@@ -239,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     how, ratios = params.confidence, params.pruning.ratios
     study = read_study(arguments, how.folds, how.seed)
     tables = {name: getattr(arguments, name) for name in ("problems", "rollouts", "asked")}
-    identity = agree(study.source.identity, **tables)
+    identity = same_run(study.source.identity, **tables)
     probes, metadata = load_probes(arguments.probes, kind="value", **study.source.identity)
     true = probes.of(labels="true")
     if lacking := sorted(set(how.layers) - {spec.layer for spec in true.specs}):
@@ -250,8 +250,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcomes += [*linear_methods(study), *spoken]
     training, validation = study.lengths_of(study.training), study.lengths_of(study.validation)
     outcomes.append(confidence.length_outcome(training, validation, study.labels))
-    write_parquet(predictions(study, outcomes), arguments.output, encoded("predictions", identity))
-    write_parquet(choices(outcomes, study.labels), arguments.choices, encoded("choices", identity))
+    write_parquet(predictions(study, outcomes), arguments.output, table_metadata("predictions", identity))
+    write_parquet(choices(outcomes, study.labels), arguments.choices, table_metadata("choices", identity))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from workflow_scripts.lib.config.sections import Dataset, Split, load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.problems.readers import Problem, content, read_problems
 from workflow_scripts.lib.seeds import uniform
-from workflow_scripts.lib.storage.identity import encoded
+from workflow_scripts.lib.storage.identity import table_metadata
 from workflow_scripts.lib.storage.tables import write_parquet
 
 REFERENCE_SEED = 0
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if dataset.answer == "instructions":
         check_instructions(problems)
     start = arguments.shard * dataset.shard_size
-    about = encoded("problems", {"dataset": dataset.key}, shard=arguments.shard)
+    about = table_metadata("problems", {"dataset": dataset.key}, shard=arguments.shard)
     recorded = about | {"content": content(problems[start : dataset.n_problems])}
     write_parquet(tabulate(problems[: dataset.n_problems], params.split)[start:], arguments.output, recorded)
 

@@ -18,7 +18,7 @@ from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_toke
 from workflow_scripts.lib.models.prompts import Wording
 from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model, settings = ModelConfig.from_entry(params.model), params.rollouts
-    identity = agree(identity_of(model), problems=arguments.problems)
+    identity = same_run(identity_of(model), problems=arguments.problems)
     problems = shard_problems(read_parquet(arguments.problems), arguments.shard, params.dataset.shard_size)
     tokenizer = load_tokenizer(model)
     wording = Wording(params.dataset.template, params.dataset.instruction, params.dataset.response_prefix)
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
     responses = sample_responses(engine, requests, sampling, settings.seed)
     table = tabulate(problems["problem_id"].to_list(), requests, responses, tokenizer)
-    write_parquet(table, arguments.output, encoded("samples", identity, shard=arguments.shard))
+    write_parquet(table, arguments.output, table_metadata("samples", identity, shard=arguments.shard))
 
 
 if __name__ == "__main__":

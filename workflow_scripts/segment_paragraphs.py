@@ -14,7 +14,7 @@ from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries, paragraph_texts
-from workflow_scripts.lib.storage.identity import agree, encoded
+from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.values.responses import valued_rollouts
 
@@ -51,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     model = ModelConfig.from_entry(params.model)
     told = {"model": model.key, "revision": model.revision}
-    identity = agree(told, problems=arguments.problems, rollouts=arguments.rollouts)
+    identity = same_run(told, problems=arguments.problems, rollouts=arguments.rollouts)
     rollouts = valued_rollouts(
         read_parquet(arguments.problems), read_parquet(arguments.rollouts), params.values, arguments.shard
     )
     paragraphs = segment(rollouts, load_tokenizer(model))
-    write_parquet(paragraphs, arguments.output, encoded("paragraphs", identity, shard=arguments.shard))
+    write_parquet(paragraphs, arguments.output, table_metadata("paragraphs", identity, shard=arguments.shard))
 
 
 if __name__ == "__main__":

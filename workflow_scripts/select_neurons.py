@@ -15,7 +15,7 @@ from workflow_scripts.lib.config.sections import Interventions, load
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.neurons.selections import RANDOM, LayerMeasures, select, sinks
 from workflow_scripts.lib.probes import next_token, perceptrons
-from workflow_scripts.lib.storage.identity import KEYS, check
+from workflow_scripts.lib.storage.identity import KEYS, require
 from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
@@ -63,7 +63,7 @@ def check_identity(paths: Sequence[Path], model: str, dataset: str) -> dict[str,
     expect: dict[str, Any] = {"model": model, "dataset": dataset}
     for path in paths:
         metadata = read_metadata(path)
-        check(path, metadata, expect)
+        require(path, metadata, expect)
         expect = {key: metadata.get(key) for key in KEYS}
     return expect
 

@@ -14,14 +14,14 @@ import torch
 
 from workflow_scripts.lib.config.sections import Trajectories, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.models.activation_files import Source, open_activations, read_layer
+from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations, read_layer
 from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
 from workflow_scripts.lib.models.states import States
 from workflow_scripts.lib.models.tokens import text_pieces
 from workflow_scripts.lib.neurons.importances import mean_importance
 from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.probes.features import RESPONSE, ResponseKey, boundaries_of, normalizer, places_of
-from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
 from workflow_scripts.lib.trajectories.followed import choose_neurons
 from workflow_scripts.lib.trajectories.traces import NUMBERS, SCHEMA, Followed, Traced, orient, write_trace
@@ -43,7 +43,7 @@ def nested_values(values: pl.DataFrame) -> dict[ResponseKey, dict[str, Any]]:
 
 
 def trajectories(
-    source: Source,
+    source: ActivationFiles,
     layer: int,
     neurons: Sequence[int],
     normalization: str,
@@ -92,7 +92,7 @@ def response_rows(
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def followed_neurons(path: Path, section: Trajectories, source: Source) -> list[Followed]:
+def followed_neurons(path: Path, section: Trajectories, source: ActivationFiles) -> list[Followed]:
     """The neurons to follow, not yet oriented."""
     importance = mean_importance(path, "dopamine", section.layer, source.identity)
     return choose_neurons(importance, section.n_neurons, section.layer, section.seed)
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     section, normalization = params.trajectories, params.dopamine_probes.normalization
     source, split = open_activations(arguments.activations, [section.layer]), split_of(arguments.problems)
     tables = {name: getattr(arguments, name) for name in ("problems", "values", "rollouts", "paragraphs")}
-    agree(source.identity, **tables)
+    same_run(source.identity, **tables)
     values = read_parquet(arguments.values)
     boundaries = boundaries_of(values, read_parquet(arguments.paragraphs))
     neurons = followed_neurons(arguments.probes, section, source)

@@ -13,19 +13,19 @@ from typing import Any
 
 from workflow_scripts.lib.config.sections import NtpProbes, load
 from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations
 from workflow_scripts.lib.models.load import ModelConfig, vocabulary_of
 from workflow_scripts.lib.probes import next_token
 from workflow_scripts.lib.probes.data import select_responses, split_of
 from workflow_scripts.lib.probes.training import Training, n_batches
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
-from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
 
 
 def read_parts(
-    source: Source, problems: Sequence[Path], rollouts: Sequence[Path], vocabulary: int
+    source: ActivationFiles, problems: Sequence[Path], rollouts: Sequence[Path], vocabulary: int
 ) -> tuple[next_token.NextTokens, next_token.NextTokens]:
     """The tokens to predict in the training part and in the validation part.
 
@@ -45,7 +45,7 @@ def read_parts(
 
 
 def train_layers(
-    source: Source,
+    source: ActivationFiles,
     parts: tuple[next_token.NextTokens, next_token.NextTokens],
     vocabulary: int,
     section: NtpProbes,
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     vocabulary = vocabulary_of(ModelConfig.from_entry(params.model))
     source = open_activations(arguments.activations, params.interventions.layers)
-    agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
+    same_run(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     parts = read_parts(source, arguments.problems, arguments.rollouts, vocabulary)
     known: dict[str, next_token.NtpProbe] = earlier(arguments.output, next_token.probes_by_origin, {})
     probes, origins, losses = train_layers(source, parts, vocabulary, params.ntp_probes, known)

@@ -12,7 +12,7 @@ from typing import Any
 
 from workflow_scripts.lib.config.sections import ValueProbes, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.models.activation_files import Source, open_activations
+from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations
 from workflow_scripts.lib.probes.data import (
     Responses,
     number_of_states,
@@ -26,7 +26,7 @@ from workflow_scripts.lib.probes.targets import TARGETS
 from workflow_scripts.lib.probes.trainer import MEMORY_GB, Trainer, layer_groups, training_of, value_loss
 from workflow_scripts.lib.probes.training import n_batches
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.storage.identity import agree
+from workflow_scripts.lib.storage.identity import same_run
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -53,7 +53,7 @@ def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: b
 
 
 def train_groups(
-    source: Source, responses: Responses, section: ValueProbes, trainer: Trainer, memory_gb: float
+    source: ActivationFiles, responses: Responses, section: ValueProbes, trainer: Trainer, memory_gb: float
 ) -> Probes:
     """The probes of all layers of `source`, group by group of layers."""
     groups = list(layer_groups(source, number_of_states(source, responses), section, memory_gb))
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     raw = load(arguments.params).raw["value_probes"]
     config = changed_section(raw, arguments.target, arguments.true_labels_only)
     source = open_activations(arguments.activations, arguments.layers)
-    agree(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
+    same_run(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     responses = select_responses(source, split_of(arguments.problems), rewards_of(arguments.rollouts), "train")
     section = ValueProbes(config)
     trainer = Trainer("train_value_probes", config, value_loss(section), training_of(section), arguments.output)

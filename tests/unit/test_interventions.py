@@ -44,7 +44,7 @@ def test_zero_scale_and_mean(family: str, layer: int) -> None:
         assert torch.equal(found[..., list(NEURONS)], expected(plain[..., list(NEURONS)]))
         others = [i for i in range(32) if i not in NEURONS]
         assert torch.equal(found[..., others], plain[..., others])
-        assert proof.holds and proof.processed == ids.numel()
+        assert proof.complete and proof.processed == ids.numel()
     assert torch.equal(states_of(model, ids, layer), plain)
 
 
@@ -55,10 +55,10 @@ def test_later_layers_and_generation_feel_it_whatever_the_batch(family: str) -> 
     what = Intervention(1, tuple(range(8)))
     with intervened(model, what) as proof:
         together = run(model, wanted, 64, GREEDY)
-    assert proof.holds
+    assert proof.complete
     with intervened(model, what) as proof:
         alone = run(model, wanted, 1, GREEDY)
-    assert proof.holds
+    assert proof.complete
     assert {key: one.token_ids for key, one in together.items()} == {key: one.token_ids for key, one in alone.items()}
     assert any(together[key].token_ids != plain[key].token_ids for key in plain)
     response = [Response("p", 0, [20, 21, 22], [23, 24])]
@@ -71,13 +71,13 @@ def test_an_empty_set_changes_nothing() -> None:
     model, wanted = tiny_model("qwen2"), requests()
     with intervened(model, Intervention(2, ())) as proof:
         assert run(model, wanted, 64, GREEDY) == run(model, wanted, 64, GREEDY)
-    assert proof.holds
+    assert proof.complete
 
 
 def test_what_did_not_run_is_not_proven() -> None:
     with intervened(tiny_model("qwen2"), Intervention(1, (0,))) as proof:
         pass
-    assert not proof.holds
+    assert not proof.complete
 
 
 def test_hooks_go_even_when_the_pass_fails() -> None:

@@ -14,7 +14,7 @@ from workflow_scripts.lib.engines.interface import Request, Sampling
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.interventions import Intervention
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 from workflow_scripts.mask_neurons import Condition, build_requests, conditions, generate_masked, intervention
 
 SETTINGS = {
@@ -87,23 +87,30 @@ def test_means_are_those_of_the_neurons_in_their_order() -> None:
 class Broken(TransformersEngine):
     """An engine that reports what a broken mask would."""
 
-    proof = Proof()
+    proof = MaskCheck()
 
     @contextmanager
-    def intervened(self, what: Intervention) -> Iterator[Proof]:
+    def intervened(self, what: Intervention) -> Iterator[MaskCheck]:
         yield self.proof
 
 
 @pytest.mark.parametrize(
     "proof",
-    [Proof(), Proof(10, 0, 0.0), Proof(10, 9, 0.0), Proof(0, 5, 0.0), Proof(10, 10, 1e-9), Proof(10, 10, float("nan"))],
+    [
+        MaskCheck(),
+        MaskCheck(10, 0, 0.0),
+        MaskCheck(10, 9, 0.0),
+        MaskCheck(0, 5, 0.0),
+        MaskCheck(10, 10, 1e-9),
+        MaskCheck(10, 10, float("nan")),
+    ],
 )
-def test_a_proof_that_does_not_hold_ends_the_job(proof: Proof) -> None:
+def test_a_proof_that_does_not_hold_ends_the_job(proof: MaskCheck) -> None:
     engine = Broken(tiny_model("qwen2"), tiny_tokenizer(), 8)
     engine.proof = proof
     with pytest.raises(UserError, match=r"layer 1: the mask did not hold .* nothing is written"):
         generate_masked(engine, requests(), Intervention(1, (0,)), Sampling(0.0, 1.0, 5), 0)
-    engine.proof = Proof(10, 10, 0.0)
+    engine.proof = MaskCheck(10, 10, 0.0)
     found, _ = generate_masked(engine, requests(), Intervention(1, (0,)), Sampling(0.0, 1.0, 5), 0)
     assert [len(ones) for ones in found] == [len(request.keys) for request in requests()]
 
@@ -112,4 +119,4 @@ def test_a_factor_of_one_changes_nothing() -> None:
     engine = TransformersEngine(tiny_model("qwen2"), tiny_tokenizer(), 8)
     same, proof = generate_masked(engine, requests(), Intervention(2, (1, 2), "scale", 1.0), Sampling(1.0, 0.9, 9), 0)
     plain = dict(engine.generate(requests(), Sampling(1.0, 0.9, 9), 0))
-    assert [plain[index] for index in range(len(same))] == same and proof.holds
+    assert [plain[index] for index in range(len(same))] == same and proof.complete

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = socket.gethostname()
 
 
-def hold(folder: Path, slurm: bool, held_before: str = "") -> subprocess.CompletedProcess[str]:
+def acquire(folder: Path, slurm: bool, held_before: str = "") -> subprocess.CompletedProcess[str]:
     """Take the folder as a run does, with no SLURM within reach, and end in good order."""
     lock = folder / ".snakemake" / "run.lock"
     lock.parent.mkdir(exist_ok=True)
@@ -22,8 +22,8 @@ def hold(folder: Path, slurm: bool, held_before: str = "") -> subprocess.Complet
     lines = [
         "from pathlib import Path",
         "from workflow_scripts.lib.errors import run_main",
-        "from workflow_scripts.lib.runtime.run_lock import LOCK, hold",
-        f"run_main(lambda: hold(slurm={slurm}))",
+        "from workflow_scripts.lib.runtime.run_lock import LOCK, acquire",
+        f"run_main(lambda: acquire(slurm={slurm}))",
         "print(LOCK.read_text())",
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": "/nowhere"}
@@ -32,7 +32,7 @@ def hold(folder: Path, slurm: bool, held_before: str = "") -> subprocess.Complet
 
 
 def test_the_lock_says_who_holds_the_folder_and_is_empty_after_an_orderly_end(tmp_path: Path) -> None:
-    done = hold(tmp_path, slurm=False)
+    done = acquire(tmp_path, slurm=False)
     host, process, where = done.stdout.split()
     assert (host, where) == (HERE, "local") and process.isdigit()
     assert (tmp_path / ".snakemake" / "run.lock").read_text() == ""
@@ -40,7 +40,7 @@ def test_the_lock_says_who_holds_the_folder_and_is_empty_after_an_orderly_end(tm
 
 @pytest.mark.parametrize(("slurm", "held"), [(True, "elsewhere 7 local\n"), (False, "elsewhere 7 slurm\n")])
 def test_a_run_that_may_be_alive_on_another_machine_is_not_disturbed(slurm: bool, held: str, tmp_path: Path) -> None:
-    refused = hold(tmp_path, slurm, held)
+    refused = acquire(tmp_path, slurm, held)
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert "a run that began on elsewhere (process 7) may still be at work" in line and "delete this file" in line
@@ -49,7 +49,7 @@ def test_a_run_that_may_be_alive_on_another_machine_is_not_disturbed(slurm: bool
 
 @pytest.mark.parametrize(("slurm", "held"), [(True, ""), (False, f"{HERE} 7 slurm\n")])
 def test_where_slurm_does_not_answer_nothing_is_submitted(slurm: bool, held: str, tmp_path: Path) -> None:
-    refused = hold(tmp_path, slurm, held)
+    refused = acquire(tmp_path, slurm, held)
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert line.startswith("error: squeue: SLURM does not answer") and "nothing was submitted" in line
@@ -58,7 +58,7 @@ def test_where_slurm_does_not_answer_nothing_is_submitted(slurm: bool, held: str
 
 @pytest.mark.parametrize("held", ["", f"{HERE} 7 local\n", "elsewhere 7 local\n"])
 def test_a_local_run_after_a_local_run_asks_no_slurm(held: str, tmp_path: Path) -> None:
-    assert hold(tmp_path, slurm=False, held_before=held).returncode == 0
+    assert acquire(tmp_path, slurm=False, held_before=held).returncode == 0
 
 
 def test_jobs_of_others_in_the_folder_do_not_bear_a_name_of_snakemakes() -> None:

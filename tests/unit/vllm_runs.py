@@ -48,7 +48,7 @@ def _masked(engine: Engine, job: Job) -> dict[str, Any]:
             found = _run(engine, job)
     except UserError as error:
         return {"error": str(error)}
-    return found | {"proof": asdict(proof) | {"holds": proof.holds}}
+    return found | {"proof": asdict(proof) | {"holds": proof.complete}}
 
 
 def _run(engine: Engine, job: Job) -> dict[str, Any]:

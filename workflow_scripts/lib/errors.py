@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from urllib.parse import quote
 
-LAST_WORDS = (
+SIGNAL_TRAP = (
     "trap 'code=$?; ((code <= 128)) || echo \"error: the job was ended by signal $((code - 128)), often for lack of "
     "memory; finished shards are kept: run again, with fewer --cores or a smaller rollouts.batch_size\" >&2' EXIT; "
 )

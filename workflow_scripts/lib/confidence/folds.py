@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workflow_scripts.lib.config.sections import ValueProbes
-from workflow_scripts.lib.models.activation_files import Source
+from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes.data import Responses, number_of_states, take, training_units
 from workflow_scripts.lib.probes.perceptrons import ranking, specs_of
 from workflow_scripts.lib.probes.pruning import curve
@@ -17,7 +17,7 @@ from workflow_scripts.lib.probes.trainer import layer_groups, training_of, value
 from workflow_scripts.lib.probes.training import Units, n_batches, train
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.seeds import uniform
-from workflow_scripts.lib.statistics.ranks import auc, settled
+from workflow_scripts.lib.statistics.ranks import auc, round_ties
 
 Array = np.ndarray
 
@@ -86,7 +86,7 @@ def some_units(whole: Units, chosen: Int[Array, " chosen"]) -> Units:
 
 
 def fold_outputs(
-    source: Source,
+    source: ActivationFiles,
     responses: Responses,
     folds: Folds,
     section: ValueProbes,
@@ -121,5 +121,5 @@ def fold_outputs(
             for layer in group:
                 states = whole.layers[layer][first[torch.from_numpy(held_out)]]
                 one = probes.of(layer=layer)
-                found[layer][:, held_out] = settled(curve(one, states, ranking(one), ratios)[:, 0])
+                found[layer][:, held_out] = round_ties(curve(one, states, ranking(one), ratios)[:, 0])
     return found

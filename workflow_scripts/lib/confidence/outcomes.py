@@ -15,7 +15,7 @@ from workflow_scripts.lib.confidence.folds import Folds, fold_auc, out_of_fold
 from workflow_scripts.lib.confidence.methods import one_class
 from workflow_scripts.lib.probes.perceptrons import Probes, ranking
 from workflow_scripts.lib.probes.pruning import curve
-from workflow_scripts.lib.statistics.ranks import auc, settled
+from workflow_scripts.lib.statistics.ranks import auc, round_ties
 
 Array = np.ndarray
 REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -124,7 +124,7 @@ def value_outcomes(
     `value_neurons` takes the ratio with the best mean AUC of the seeds on validation, `value_neurons_cv` the one with
     the best mean AUC over the training folds (`by_fold`, None without folds); the lower ratio of equal ones.
     """
-    predicted = settled(curve(probes, held_out, ranking(probes), ratios))
+    predicted = round_ties(curve(probes, held_out, ranking(probes), ratios))
     scores, reason = ratio_scores(method, predicted, by_fold, labels)
     place = 0 if reason else int(np.nanargmax(scores))
     outcomes = []

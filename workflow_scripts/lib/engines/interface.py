@@ -11,7 +11,7 @@ from workflow_scripts.lib.errors import UserError
 
 if TYPE_CHECKING:
     from workflow_scripts.lib.models.interventions import Intervention
-    from workflow_scripts.lib.models.proof import Proof
+    from workflow_scripts.lib.models.proof import MaskCheck
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,6 @@ class Engine(Protocol):
         """One array per sequence: log-probability of each token given those before it; NaN for the first."""
         ...
 
-    def intervened(self, what: "Intervention") -> "AbstractContextManager[Proof]":
+    def intervened(self, what: "Intervention") -> "AbstractContextManager[MaskCheck]":
         """Hold neurons in every pass until the block ends, however it ends; afterwards the proof says what was done."""
         ...

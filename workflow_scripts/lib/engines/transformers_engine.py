@@ -23,7 +23,7 @@ from workflow_scripts.lib.engines.stopping import HARNESS_CHECK_EVERY, completio
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.interventions import Intervention, intervened
 from workflow_scripts.lib.models.load import ModelConfig, end_ids, load_model, load_tokenizer
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 
 PREFILL_TOKENS = 32768
 SCORE_LOGITS = 64_000_000
@@ -184,7 +184,7 @@ class TransformersEngine:
         token_ids, logprobs = (kept[row, :length].tolist() for kept in (state.tokens, state.logprobs))
         return completion(token_ids, logprobs, bool(state.stopped[row]), sampling, self.paragraphs)
 
-    def intervened(self, what: Intervention) -> AbstractContextManager[Proof]:
+    def intervened(self, what: Intervention) -> AbstractContextManager[MaskCheck]:
         """Hold neurons in every pass until the block ends (`interventions.intervened`)."""
         return intervened(self.model, what)
 

@@ -19,7 +19,7 @@ from workflow_scripts.lib.engines.stopping import completion
 from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.models.interventions import Intervention, check_intervention
 from workflow_scripts.lib.models.load import ModelConfig, end_tokens, load_tokenizer, read_architecture
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no process of the engine's own: quicker on a CPU, and gone with the rule
@@ -198,7 +198,7 @@ class VllmEngine:
         return scores
 
     @contextmanager
-    def intervened(self, what: Intervention) -> Iterator[Proof]:
+    def intervened(self, what: Intervention) -> Iterator[MaskCheck]:
         """Hold neurons until the block ends; the proof is complete by then.
 
         Cached keys and values carry the intervention they were made under, so the prefix cache is emptied before and
@@ -213,7 +213,7 @@ class VllmEngine:
             raise UserError(f"layer {what.layer} has no mask in this engine (layers with one: {made}); load it so")
         shift = list(what.means) if what.mode == "mean" else [0.0] * len(what.neurons)
         self._hold(what.layer, list(what.neurons), what.factor if what.mode == "scale" else 0.0, shift)
-        proof, self.processed = Proof(), 0
+        proof, self.processed = MaskCheck(), 0
         try:
             yield proof
             found = self.llm.collective_rpc("masked_so_far", args=(what.layer,))

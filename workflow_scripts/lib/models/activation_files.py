@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.states import States
-from workflow_scripts.lib.storage.identity import KEYS, check
+from workflow_scripts.lib.storage.identity import KEYS, require
 from workflow_scripts.lib.storage.tensors import (
     decode_rows,
     encode_rows,
@@ -67,13 +67,13 @@ def read_layer(paths: Sequence[str | Path], layer: int, expect: Mapping[str, Any
 def _check(path: str | Path, metadata: Mapping[str, Any], layer: int, expect: Mapping[str, Any]) -> None:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path}: not a file of activations in format {FORMAT}; delete it and run again")
-    check(path, metadata, expect)
+    require(path, metadata, expect)
     if layer not in metadata["layers"]:
         raise UserError(f"{path}: holds layers {metadata['layers']}, not {layer}; add it to activations.layers")
 
 
 @dataclass(frozen=True)
-class Source:
+class ActivationFiles:
     """Activation files of one run: their paths, what they say of themselves, and the rows they hold."""
 
     paths: Sequence[Path]
@@ -96,7 +96,7 @@ class Source:
         return {key: self.metadata[key] for key in KEYS}
 
 
-def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None) -> Source:
+def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None) -> ActivationFiles:
     """Look into the activation files of one run, as if they held no layers but the given ones (default: all they hold).
 
     Raises:
@@ -109,4 +109,4 @@ def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None)
     if lacking := sorted(set(wanted) - set(metadata["layers"])):
         found = f"holds layers {metadata['layers']}, not {lacking[0]}"
         raise UserError(f"{paths[0]}: {found}; add it to activations.layers")
-    return Source(paths, metadata | {"layers": wanted}, read_layer(paths, wanted[0]).rows)
+    return ActivationFiles(paths, metadata | {"layers": wanted}, read_layer(paths, wanted[0]).rows)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import decoder_blocks
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +50,7 @@ def check_intervention(what: Intervention, n_layers: int, width: int) -> None:
 
 
 @contextmanager
-def intervened(model: "PreTrainedModel", what: Intervention) -> Iterator[Proof]:
+def intervened(model: "PreTrainedModel", what: Intervention) -> Iterator[MaskCheck]:
     """Apply the intervention in every forward pass until the block ends, however it ends.
 
     Raises:
@@ -58,7 +58,7 @@ def intervened(model: "PreTrainedModel", what: Intervention) -> Iterator[Proof]:
     """
     blocks = decoder_blocks(model)
     check_intervention(what, len(blocks), model.config.get_text_config(decoder=True).hidden_size)
-    proof, neurons = Proof(), torch.tensor(what.neurons, dtype=torch.long)
+    proof, neurons = MaskCheck(), torch.tensor(what.neurons, dtype=torch.long)
 
     def before(_module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         entered = args[0] if args else kwargs["hidden_states"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Proof:
+class MaskCheck:
     """What an intervention did: positions processed, positions changed, and how far the result was from the wanted.
 
     An engine that pads what it processes may change more positions than it processes; never fewer.
@@ -15,6 +15,6 @@ class Proof:
     largest_miss: float = 0.0
 
     @property
-    def holds(self) -> bool:
+    def complete(self) -> bool:
         """Whether every position was changed, and exactly as wanted."""
         return self.changed >= self.processed > 0 and self.largest_miss == 0.0

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 from workflow_scripts.lib.neurons.conditions import condition_words
 from workflow_scripts.lib.storage.tables import read_parquet
 
@@ -71,7 +71,7 @@ def read_proofs(paths: Sequence[Path]) -> pl.DataFrame:
         UserError: a proof does not hold.
     """
     frame = read_files(paths)
-    failed = [row for row in frame.sort("file", *CONDITION).to_dicts() if not proof_of(row).holds]
+    failed = [row for row in frame.sort("file", *CONDITION).to_dicts() if not proof_of(row).complete]
     if failed:
         row = failed[0]
         raise UserError(
@@ -81,10 +81,10 @@ def read_proofs(paths: Sequence[Path]) -> pl.DataFrame:
     return frame.with_columns(pl.col("file").str.strip_suffix(ENDING) + ".parquet")
 
 
-def proof_of(row: dict[str, Any]) -> Proof:
+def proof_of(row: dict[str, Any]) -> MaskCheck:
     """The proof in one row; what is missing there proves nothing."""
     miss = math.nan if row["largest_miss"] is None else row["largest_miss"]
-    return Proof(row["processed"] or 0, row["changed"] or 0, miss)
+    return MaskCheck(row["processed"] or 0, row["changed"] or 0, miss)
 
 
 def check_proven(masked: pl.DataFrame, proofs: pl.DataFrame) -> None:

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.activation_files import Source
+from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes.training import Units
-from workflow_scripts.lib.storage.identity import KEYS, agree
+from workflow_scripts.lib.storage.identity import KEYS, same_run
 from workflow_scripts.lib.storage.tables import check_once, read_parquet
 from workflow_scripts.lib.storage.tensors import decode_rows, read_safetensors
 
@@ -49,7 +49,7 @@ def rewards_of(rollouts: Sequence[Path]) -> dict[tuple[str, int], float]:
 
 
 def select_responses(
-    source: Source, split: Mapping[str, str], rewards: Mapping[tuple[str, int], float], part: str
+    source: ActivationFiles, split: Mapping[str, str], rewards: Mapping[tuple[str, int], float], part: str
 ) -> Responses:
     """The responses of one part of the split.
 
@@ -84,7 +84,9 @@ def take(
     return states.index_select(0, torch.from_numpy(rows)), bounds
 
 
-def training_units(source: Source, responses: Responses, layers: Sequence[int], last_only: bool = False) -> Units:
+def training_units(
+    source: ActivationFiles, responses: Responses, layers: Sequence[int], last_only: bool = False
+) -> Units:
     """States and rewards of the training responses at the given layers; `last_only` keeps the states s_T alone."""
     states = {}
     bounds = np.zeros(1, dtype=np.int64)
@@ -95,7 +97,7 @@ def training_units(source: Source, responses: Responses, layers: Sequence[int], 
     return Units(states, bounds, responses.rewards)
 
 
-def number_of_states(source: Source, responses: Responses) -> int:
+def number_of_states(source: ActivationFiles, responses: Responses) -> int:
     """States s_0..s_T of the responses together."""
     return sum(source.rows[place][2] + 1 for place in responses.places)
 
@@ -126,7 +128,7 @@ def read_features(
         UserError: an unreadable file, or problems of another data set.
     """
     tensors, metadata = read_safetensors(features)
-    agree({key: metadata[key] for key in KEYS if key in metadata}, problems=problems)
+    same_run({key: metadata[key] for key in KEYS if key in metadata}, problems=problems)
     split, rows = split_of(problems), decode_rows(tensors["rows"])
     kept = tensors["kept"].bool().tolist()
     names = {name: int(name.removeprefix("layer_")) for name in tensors if name.startswith("layer_")}

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.activation_files import Source
+from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.models.states import States
 
 
@@ -94,7 +94,7 @@ def boundaries_of(values: pl.DataFrame, paragraphs: pl.DataFrame) -> dict[Respon
     return {response: found[response] for response in ordered}
 
 
-def places_of(source: Source, boundaries: dict[ResponseKey, list[int]]) -> dict[ResponseKey, int]:
+def places_of(source: ActivationFiles, boundaries: dict[ResponseKey, list[int]]) -> dict[ResponseKey, int]:
     """Where each response stands in the activation files.
 
     Raises:

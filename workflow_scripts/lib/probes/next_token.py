@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy as total_cross_entropy
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.activation_files import Source
+from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes.data import Responses, take
 from workflow_scripts.lib.probes.training import Training, Units, batches, input_scaling
 from workflow_scripts.lib.progress import Progress
@@ -63,7 +63,7 @@ class NextTokens:
 
 
 def next_tokens(
-    source: Source, responses: Responses, ids: Mapping[tuple[str, int], Sequence[int]], vocabulary: int
+    source: ActivationFiles, responses: Responses, ids: Mapping[tuple[str, int], Sequence[int]], vocabulary: int
 ) -> NextTokens:
     """The tokens of the chosen responses; `ids` gives those of each (problem id, sample).
 

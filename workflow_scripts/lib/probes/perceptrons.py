@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.storage.identity import check
+from workflow_scripts.lib.storage.identity import require
 from workflow_scripts.lib.storage.tensors import read_safetensors, write_safetensors
 
 LABELS = ("true", "shuffled")
@@ -135,5 +135,5 @@ def load(path: str | Path, **expect: Any) -> tuple[Probes, dict[str, Any]]:
     tensors, metadata = read_safetensors(path)
     if "probes" not in metadata or set(tensors) != {*PARAMETERS, "mean", "scale"}:
         raise UserError(f"{path}: not a file of probes; delete it and run again")
-    check(path, metadata, expect)
+    require(path, metadata, expect)
     return Probes([Spec(**spec) for spec in metadata["probes"]], **tensors), metadata

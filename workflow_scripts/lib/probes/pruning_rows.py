@@ -21,7 +21,7 @@ from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, bootstrap_spearman
 from workflow_scripts.lib.statistics.intervals import estimate
-from workflow_scripts.lib.statistics.ranks import auc, auc_undefined, settled, spearman, spearman_undefined
+from workflow_scripts.lib.statistics.ranks import auc, auc_undefined, round_ties, spearman, spearman_undefined
 
 Row = dict[str, Any]
 MEAN_SEED = -1
@@ -45,7 +45,7 @@ class Metric:
         """The metric of each row of predictions; NaN where undefined."""
         if self.untrained or len(self.truth) < (3 if self.name == "spearman" else 1):
             return np.full(predicted.shape[:-1], np.nan)
-        predicted = settled(predicted)
+        predicted = round_ties(predicted)
         if self.name == "auc":
             return auc(predicted, self.truth.astype(int))
         return spearman(predicted, np.broadcast_to(self.truth, predicted.shape))
@@ -55,7 +55,7 @@ class Metric:
     ) -> Float[np.ndarray, "rows draws"]:
         """The metric of each row in bootstrap samples of problems: the same samples for every layer and ratio."""
         groups = np.unique(np.array(self.problem_ids, dtype=str), return_inverse=True)[1]
-        rng, predicted = generator("bootstrap problems", seed), settled(predicted)
+        rng, predicted = generator("bootstrap problems", seed), round_ties(predicted)
         if self.name == "auc":
             return bootstrap_auc(predicted, self.truth.astype(int), groups, draws, rng)
         return bootstrap_spearman(predicted, self.truth, groups, draws, rng)
@@ -65,8 +65,8 @@ class Metric:
         if self.untrained:
             return self.untrained
         if self.name == "auc":
-            return auc_undefined(settled(predicted), self.truth.astype(int))
-        return spearman_undefined(settled(predicted), self.truth)
+            return auc_undefined(round_ties(predicted), self.truth.astype(int))
+        return spearman_undefined(round_ties(predicted), self.truth)
 
     def row(self, spec: Spec, kept: str, draw: int, ratio: float, n_kept: int) -> Row:
         """A row without its number."""

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workflow_scripts.lib.config.sections import DopamineProbes, ValueProbes
-from workflow_scripts.lib.models.activation_files import Source
+from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes import targets
 from workflow_scripts.lib.probes.perceptrons import Probes, Spec, concatenate, load, save
 from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
@@ -42,7 +42,7 @@ def squared_error(
     return (f - labels).square().mean(1)
 
 
-def layer_groups(source: Source, n_states: int, section: ValueProbes, memory_gb: float) -> Iterator[list[int]]:
+def layer_groups(source: ActivationFiles, n_states: int, section: ValueProbes, memory_gb: float) -> Iterator[list[int]]:
     """Layers whose training states fit into memory together, at least one at a time.
 
     Counted: reading one layer (twice its size while shards are joined), the chosen states of the group, the group's

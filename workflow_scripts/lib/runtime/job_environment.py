@@ -10,7 +10,7 @@ from workflow_scripts.lib.runtime.devices import SHARED, VISIBLE, devices
 from workflow_scripts.lib.runtime.slurm_jobs import note_restart
 
 
-def surround_jobs(workflow: Any) -> None:
+def prepare(workflow: Any) -> None:
     """Prepare all of it, once the rules are known. In a job's own Snakemake, leave word if SLURM began it anew.
 
     Raises:

@@ -27,7 +27,7 @@ MARK = "REWARD_SUBSYSTEM_RUN"
 HELD: list[IO[str]] = []  # closing the file would release the lock
 
 
-def hold(slurm: bool = False) -> None:
+def acquire(slurm: bool = False) -> None:
     """Take the folder for this process until it ends, and stop jobs that a killed run left behind.
 
     With `slurm`, jobs go to SLURM, which is then asked for jobs of this folder, as it is after such a run was killed.
@@ -49,7 +49,7 @@ def hold(slurm: bool = False) -> None:
         know_cancelled_jobs()
     handle.truncate(0)
     print(socket.gethostname(), os.getpid(), "slurm" if slurm else "local", file=handle, flush=True)
-    atexit.register(let_go)
+    atexit.register(release)
     mark = f"{os.getpid()}:{Path.cwd()}"
     if stopped := stop_orphans(str(Path.cwd()), mark):
         print(f"stopped {stopped} processes that a killed run had left behind", file=sys.stderr, flush=True)
@@ -75,7 +75,7 @@ def clear_up(holder: str, slurm: bool) -> None:
     print_notices()
 
 
-def let_go() -> None:
+def release() -> None:
     """At an orderly end: nobody holds the folder."""
     print_notices()
     HELD[0].truncate(0)

@@ -38,7 +38,7 @@ def pearson(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Arr
     return correlation_of_sums((x * y).sum(-1), np.where(varied, (x * x).sum(-1), 0), (y * y).sum(-1))
 
 
-def settled(predicted: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
+def round_ties(predicted: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
     """Predictions without their floating-point noise, which must not decide how equal inputs are ranked.
 
     Each row is rounded to a grid of some 2^-14 of its largest value. A row that spans no more than 16 steps of the grid

@@ -17,7 +17,7 @@ KEYS = (*VERSION, "dataset")
 """What all files of one run agree on."""
 
 
-def check(path: str | Path, metadata: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
+def require(path: str | Path, metadata: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
     """See that a file is what was asked for.
 
     Raises:
@@ -29,7 +29,7 @@ def check(path: str | Path, metadata: Mapping[str, Any], expect: Mapping[str, An
             raise UserError(f"{path}: {key} is {found}, but {wanted} is asked for; delete it and run again")
 
 
-def agree(told: Mapping[str, Any], /, by_hand: bool = False, **tables: Any) -> dict[str, Any]:
+def same_run(told: Mapping[str, Any], /, by_hand: bool = False, **tables: Any) -> dict[str, Any]:
     """What the tables of a job and `told` say together of model and data set.
 
     A keyword names the kind of one table or of several shards, such as `rollouts=paths` (`any`: of whatever kind); no
@@ -45,7 +45,7 @@ def agree(told: Mapping[str, Any], /, by_hand: bool = False, **tables: Any) -> d
         for path in [paths] if isinstance(paths, str | Path) else paths or []:
             says = read_about(path, ("kind", "shard", "layer", *KEYS), by_hand)
             if kind != "any" and not by_hand:
-                check(path, {"kind": kind} | says, {"kind": kind})
+                require(path, {"kind": kind} | says, {"kind": kind})
             for key in says.keys() & {*KEYS, *told}:
                 known.setdefault(key, says[key])
                 if says[key] != known[key]:
@@ -58,7 +58,7 @@ def agree(told: Mapping[str, Any], /, by_hand: bool = False, **tables: Any) -> d
     return {key: known[key] for key in KEYS if key in known}
 
 
-def encoded(kind: str, identity: Mapping[str, Any], **more: Any) -> dict[str, str]:
+def table_metadata(kind: str, identity: Mapping[str, Any], **more: Any) -> dict[str, str]:
     """The metadata of a table."""
     return {key: json.dumps(value) for key, value in {"kind": kind, **identity, **more}.items()}
 
@@ -87,7 +87,7 @@ def group_by_run(paths: Sequence[Path], kind: str) -> dict[Run, list[Path]]:
     for path in paths:
         grouped.setdefault(run_of(path, kind), []).append(path)
     for (model, dataset), several in grouped.items():
-        agree({"model": model, "dataset": dataset}, any=several)
+        same_run({"model": model, "dataset": dataset}, any=several)
         for path in several if kind == "layer" else []:
-            agree({"layer": int(path.parent.name)}, any=path)
+            same_run({"layer": int(path.parent.name)}, any=path)
     return grouped

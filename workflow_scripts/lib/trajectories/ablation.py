@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workflow_scripts.lib.models.interventions import Intervention, intervened
-from workflow_scripts.lib.models.proof import Proof
+from workflow_scripts.lib.models.proof import MaskCheck
 from workflow_scripts.lib.models.states import Response, batches, dump
 from workflow_scripts.lib.neurons.selections import matched_neurons, random_neurons, top
 from workflow_scripts.lib.probes.pruning import selected_count
@@ -68,7 +68,7 @@ def passes(
     dtype: torch.dtype,
     batch_tokens: int,
     report: Callable[[int], None],
-    proofs: dict[int, Proof],
+    proofs: dict[int, MaskCheck],
 ) -> Iterator[tuple[int, Float[Tensor, "T+1 d"]]]:
     """Place and states of every response at `layer`, with the condition's neurons at zero in all of its layers.
 

@@ -13,7 +13,7 @@ from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_spearman, problem_weights
 from workflow_scripts.lib.statistics.intervals import Estimate, Resampling, estimate
 from workflow_scripts.lib.statistics.paired import Tested, few_draws, sign_flips, sums_by_problem
-from workflow_scripts.lib.statistics.ranks import settled, spearman, spearman_undefined
+from workflow_scripts.lib.statistics.ranks import round_ties, spearman, spearman_undefined
 
 SWAPS = 2000
 """Random exchanges of two conditions, problem by problem, in a permutation test of rank correlations."""
@@ -42,9 +42,9 @@ def mean_spearman(
     Neurons for which it is undefined are left out; for one neuron this is its own correlation.
     """
     empty = np.full(how.resamples, np.nan)
-    known = [row for row in settled(means) if spearman_undefined(row, delta) is None]
+    known = [row for row in round_ties(means) if spearman_undefined(row, delta) is None]
     if not known:
-        reason = spearman_undefined(settled(means), delta) or "undefined"
+        reason = spearman_undefined(round_ties(means), delta) or "undefined"
         return Estimate(None, None, None, reason), empty
     chosen = np.stack(known)
     value = float(spearman(chosen, np.broadcast_to(delta, chosen.shape)).mean())
@@ -106,7 +106,7 @@ def contrast_strengths(
 
     The test exchanges the conditions of whole problems at random.
     """
-    value, others = settled(value), settled(others)
+    value, others = round_ties(value), round_ties(others)
     own, each = mean_strength(value, delta), np.array([mean_strength(one, delta) for one in others])
     if not len(each) or not np.isfinite([own, *each]).all():
         rows = [value, *others]

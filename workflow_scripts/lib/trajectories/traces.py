@@ -17,7 +17,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.statistics.ranks import settled, spearman, spearman_undefined
+from workflow_scripts.lib.statistics.ranks import round_ties, spearman, spearman_undefined
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 FORMAT, ABLATED_FORMAT = "trajectories-1", "ablated-1"
@@ -132,7 +132,7 @@ def orient(traced: Traced) -> list[Followed]:
             if rho is not None:
                 correlation = rho
                 break
-            reason = spearman_undefined(settled(part.means[place]), part.delta) or "undefined"
+            reason = spearman_undefined(round_ties(part.means[place]), part.delta) or "undefined"
         sign = -1 if correlation is not None and correlation < 0 else 1
         why = None if correlation is not None else f"no sign from training paragraphs ({reason})"
         found.append(Followed(one.neuron, one.kind, one.rank, sign, correlation, why))
@@ -141,9 +141,9 @@ def orient(traced: Traced) -> list[Followed]:
 
 def correlation_with_delta(means: Float[np.ndarray, " n"], delta: Float[np.ndarray, " n"]) -> float | None:
     """Spearman correlation over paragraphs, or None where it is undefined."""
-    if spearman_undefined(settled(means), delta):
+    if spearman_undefined(round_ties(means), delta):
         return None
-    return float(spearman(settled(means), delta))
+    return float(spearman(round_ties(means), delta))
 
 
 def write_trace(traced: Traced, path: Path, **identity: Any) -> None:
