@@ -16,15 +16,16 @@ import numpy as np
 import polars as pl
 
 from benchmarks.timing import machine
-from workflow_scripts.continue_paragraphs import Place, Sampler, collect_prefixes
 from workflow_scripts.lib.config.study import read_yaml, with_defaults
 from workflow_scripts.lib.engines.interface import EngineOptions, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.grading.grade import Grader
+from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
 from workflow_scripts.lib.statistics.bootstrap import problem_weights
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.values.adaptive import Design, estimates
+from workflow_scripts.lib.values.continuations import Place, Sampler, collect_prefixes
 
 FIXED = (8, 16, 24, 32, 48)
 ADAPTIVE = (Design(8, 20, 0.17), Design(8, 32, 0.12), Design(8, 64, 0.12), Design(8, 64, 0.1), Design(8, 64, 0.08))
@@ -43,14 +44,13 @@ def sample(run: str, folder: Path, responses: int, counts: Sequence[int], batch_
     paragraphs = read_parquet(sorted((folder / "paragraphs" / run).glob("*.parquet")))
     problems = read_parquet(sorted((folder / "problems" / dataset).glob("*.parquet")))
     known = {row["problem_id"]: row for row in problems.select("problem_id", "gold", "spec").to_dicts()}
+    grader = ResponseGrader(known, entry["response_prefix"], Grader(entry["answer"]))
     engine = load_engine(how["engine"], model, EngineOptions(batch_size))
     sampling = Sampling(how["temperature"], how["top_p"], how["max_tokens"], how["stop"], logprobs=False)
     prefixes = collect_prefixes(rollouts, paragraphs)
     columns: dict[str, dict[Place, list[int]]] = {}
     for seed, (kind, count) in enumerate(zip(("truth", "own"), counts, strict=True), start=1):
-        grader = Grader(entry["answer"])
-        opening = entry["response_prefix"]
-        sampler = Sampler(engine, sampling, seed, load_tokenizer(model), known, opening, grader, 1)
+        sampler = Sampler(engine, sampling, seed, load_tokenizer(model), grader)
         for prefix, rows in sampler.draw(prefixes, range(count)):
             columns.setdefault(kind, {})[prefix.places[0]] = [reward for *_, reward in rows]
             columns.setdefault(f"{kind}_tokens", {})[prefix.places[0]] = [len(ids) for ids, *_ in rows]

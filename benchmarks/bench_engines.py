@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 from benchmarks.timing import machine, side_by_side
-from workflow_scripts.continue_paragraphs import collect_prefixes
 from workflow_scripts.lib.engines.interface import EngineOptions, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.models.interventions import Intervention
 from workflow_scripts.lib.models.load import ModelConfig
 from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.values.continuations import collect_prefixes
 
 NEURONS = Intervention(2, (17, 101))
 KINDS = {"transformers": (), "vllm": (NEURONS.layer,), "vllm without masks": (), "vllm without prefix cache": ()}

@@ -10,50 +10,23 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.models.activation_files import open_activations, read_layer
-from workflow_scripts.lib.probes import features
 from workflow_scripts.lib.probes.data import split_of
-from workflow_scripts.lib.probes.features import RESPONSE, Normalize, ResponseKey, boundaries_of, normalizer, places_of
+from workflow_scripts.lib.probes.features import (
+    average,
+    boundaries_of,
+    labels_of,
+    normalizer,
+    places_of,
+)
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
-from workflow_scripts.lib.storage.tensors import encode_rows, write_safetensors
+from workflow_scripts.lib.storage.tensors import write_safetensors
 
 FORMAT = "features-1"
-LABELS = ("delta", "delta_half_a", "delta_half_b")
-
-
-def average(
-    states: Float[Tensor, "states d"],
-    offsets: Sequence[int],
-    places: dict[ResponseKey, int],
-    boundaries: dict[ResponseKey, list[int]],
-    normalize: Normalize,
-) -> Float[Tensor, "paragraphs d"]:
-    """Normalised means of all paragraphs of all responses, in the order of `boundaries`; float32."""
-    parts = [torch.zeros(0, states.shape[1])]
-    for response, several in boundaries.items():
-        place = places[response]
-        tokens = normalize(states[offsets[place] : offsets[place + 1]])
-        parts.append(features.paragraph_means(tokens, several))
-    return torch.cat(parts)
-
-
-def labels_of(values: pl.DataFrame) -> dict[str, Tensor]:
-    """Per paragraph: TD error and its halves (float32), `kept` (0 or 1), row ids (problem_id, sample, paragraph)."""
-    order = values.select(RESPONSE).unique(maintain_order=True).with_row_index("response")
-    rows = values.join(order, on=RESPONSE).sort("response", "boundary").filter(pl.col("boundary") > 0)
-    labels = {name: torch.tensor(rows[name].to_list(), dtype=torch.float32) for name in LABELS}
-    labels["kept"] = torch.tensor(rows["kept"].to_list(), dtype=torch.uint8)
-    labels["rows"] = encode_rows([list(row) for row in rows.select(*RESPONSE, "boundary").iter_rows()])
-    return labels
 
 
 def main(argv: Sequence[str] | None = None) -> None:

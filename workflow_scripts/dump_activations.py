@@ -4,8 +4,7 @@ The pass is made for those layers that an earlier run has not stored already.
 """
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from workflow_scripts.lib.models.activation_files import write_activations
 from workflow_scripts.lib.models.load import ModelConfig, decoder_blocks, identity_of, load_model
 from workflow_scripts.lib.models.states import Response, dump, read_responses
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
+from workflow_scripts.lib.runtime.reuse import Reuse, digest, environment
 from workflow_scripts.lib.storage.identity import same_run
 from workflow_scripts.lib.storage.tables import read_parquet
 from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
@@ -34,13 +33,13 @@ def origins_of(
     return {layer: digest(common, layer) for layer in layers}
 
 
-def stored(path: Path, origins: dict[int, str]) -> dict[int, Tensor]:
-    """The layers of a file whose origins are the wanted ones."""
+def stored(path: Path, wanted: Collection[str]) -> dict[str, Tensor]:
+    """Read the layers of an earlier run's file whose origins are wanted, by origin."""
     metadata = read_metadata(path)
-    held = dict(zip(metadata["layers"], metadata["origins"], strict=True))
-    names = {layer: f"layer_{layer}" for layer, origin in origins.items() if held.get(layer) == origin}
+    origins = dict(zip(metadata["layers"], metadata["origins"], strict=True))
+    names = {origin: f"layer_{layer}" for layer, origin in origins.items() if origin in wanted}
     tensors, _ = read_safetensors(path, list(names.values()))
-    return {layer: tensors[name] for layer, name in names.items()}
+    return {origin: tensors[name] for origin, name in names.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = load_model(config)
     responses = read_responses(read_parquet(arguments.rollouts))
     origins = origins_of(params.raw["model"], identity["fingerprint"], settings.dtype, responses, settings.layers)
-    known: dict[int, Tensor] = earlier(arguments.output, lambda path: stored(path, origins), {})
+    reuse = Reuse([arguments.output], lambda path: stored(path, origins.values()))
+    known = {layer: kept for layer, origin in origins.items() if (kept := reuse.get(origin)) is not None}
     progress = Progress(len(responses), "responses", "dump_activations")
     dtype, new = getattr(torch, settings.dtype), [layer for layer in settings.layers if layer not in known]
     states = dump(model, responses, new, dtype, arguments.batch_tokens, progress.advance)
@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "origins": [origins[layer] for layer in sorted(origins)],
     }
     write_activations(replace(states, layers=known | states.layers), metadata, arguments.output)
-    keep(arguments.output)
-    print(f"{arguments.output.name}: kept {len(known)} of {len(origins)} layers, read {len(new)} anew", file=sys.stderr)
+    reuse.report("layers")
+    reuse.keep()
 
 
 if __name__ == "__main__":

@@ -7,34 +7,16 @@ error.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from workflow_scripts.lib.config.sections import DopamineProbes, Pruning, load
+from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.probes.data import Paragraphs, read_features
-from workflow_scripts.lib.probes.perceptrons import Probes
+from workflow_scripts.lib.probes.data import read_features
 from workflow_scripts.lib.probes.perceptrons import load as load_probes
-from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, retrained_outputs, retrained_rows, table
-from workflow_scripts.lib.probes.trainer import squared_error, training_of
-from workflow_scripts.lib.probes.training import n_batches
+from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, table
+from workflow_scripts.lib.probes.retraining import retrained_dopamine_rows
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.identity import KEYS, table_metadata
 from workflow_scripts.lib.storage.tables import write_parquet
-
-
-def retrained(
-    parts: tuple[Paragraphs, Paragraphs], probes: Probes, metric: Metric, config: dict[str, Any], pruning: Pruning
-) -> list[Row]:
-    """Rows of probes trained anew on what each probe on true TD errors keeps."""
-    section = DopamineProbes(config)
-    training, true = training_of(section), probes.of(labels="true")
-    steps = len(pruning.ratios) * n_batches(len(parts[0].delta), len(section.seeds), training)
-    progress = Progress(steps, "steps", "dopamine probes retrained on what is kept")
-    rows = []
-    for ratio in pruning.ratios:
-        fresh = retrained_outputs(true, ratio, parts[0].units, parts[1].layers, training, squared_error, progress)
-        rows += retrained_rows(metric, true, ratio, fresh)
-    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows += kept_rows(metric, probes.of(layer=layer), states, pruning)
         progress.advance()
     if pruning.retrain_pruned:
-        rows += retrained(parts, probes, metric, metadata["config"], pruning)
+        rows += retrained_dopamine_rows(parts, probes, metric, metadata["config"], pruning)
     write_parquet(table(rows, "spearman"), arguments.output, table_metadata("dopamine_pruning", same))
 
 

@@ -9,46 +9,16 @@ By hand, for a table of responses with the columns problem_id, text and finish_r
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
 from workflow_scripts.lib.config.sections import load
-from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.grading.answers import Grade
-from workflow_scripts.lib.grading.grade import Answer, Grader, answer_to, grade_all
+from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
-
-
-def answers(samples: pl.DataFrame, problems: pl.DataFrame, opening: str) -> list[Answer]:
-    """One answer per row: what is graded is the whole response, `opening` and all.
-
-    Raises:
-        UserError: a response belongs to no problem.
-    """
-    known: dict[str, dict[str, Any]] = {row["problem_id"]: row for row in problems.to_dicts()}
-    found = []
-    for problem_id, text, finish_reason in samples.select("problem_id", "text", "finish_reason").iter_rows():
-        if problem_id not in known:
-            raise UserError(f"samples: problem {problem_id} is not in the data set; delete the shard and run again")
-        found.append(answer_to(known[problem_id], opening, text, finish_reason))
-    return found
-
-
-def grade_samples(wanted: Sequence[Answer], grader: Grader, workers: int) -> list[Grade]:
-    """One grade per answer.
-
-    Raises:
-        UserError: a right answer is not of the given type, or code has no sandbox.
-    """
-    progress = Progress(len(wanted), "responses", "grade_rollouts")
-    grades = []
-    for one in grade_all(wanted, grader, workers):
-        grades.append(one)
-        progress.advance()
-    return grades
 
 
 def add_grades(samples: pl.DataFrame, grades: Sequence[Grade]) -> pl.DataFrame:
@@ -81,9 +51,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     shard = {} if by_hand else {"shard": arguments.shard}
     identity = same_run(shard, by_hand, samples=arguments.samples, problems=arguments.problems)
     samples = read_parquet(arguments.samples, by_hand)
-    wanted = answers(samples, read_parquet(arguments.problems, by_hand), params.dataset.response_prefix)
-    grader = Grader(params.dataset.answer, params.grading.allow_unsandboxed)
-    graded = add_grades(samples, grade_samples(wanted, grader, arguments.workers))
+    problems = read_parquet(arguments.problems, by_hand)
+    grader = ResponseGrader.of(problems, params.dataset, params.grading, arguments.workers)
+    progress = Progress(len(samples), "responses", "grade_rollouts")
+    grades = []
+    for grade in grader.grade_texts(samples.select("problem_id", "text", "finish_reason").iter_rows()):
+        grades.append(grade)
+        progress.advance()
+    graded = add_grades(samples, grades)
     write_parquet(graded, arguments.output, table_metadata("rollouts", identity, **shard))
 
 

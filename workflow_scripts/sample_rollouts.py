@@ -10,14 +10,13 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.config.sections import load
-from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
-from workflow_scripts.lib.engines.requests import build_requests
-from workflow_scripts.lib.engines.start import add_options, load_engine, options_of
-from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.engines.interface import Completion, Request
+from workflow_scripts.lib.engines.requests import build_requests, sample_responses, shard_problems
+from workflow_scripts.lib.engines.start import add_options, sampling_of, start
+from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
 from workflow_scripts.lib.models.prompts import Wording
 from workflow_scripts.lib.models.tokens import response_text
-from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
@@ -30,30 +29,6 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "text": pl.String,
     "finish_reason": pl.String,
 }
-
-
-def shard_problems(problems: pl.DataFrame, shard: int, shard_size: int) -> pl.DataFrame:
-    """The problems of one shard, by position.
-
-    Raises:
-        UserError: the shard has no problems.
-    """
-    found = problems.filter(pl.col("position") // shard_size == shard).sort("position")
-    if found.is_empty():
-        raise UserError(f"shard {shard}: the data set's {len(problems)} problems do not reach it; ask for a lower one")
-    return found
-
-
-def sample_responses(
-    engine: Engine, requests: Sequence[Request], sampling: Sampling, seed: int
-) -> list[list[Completion]]:
-    """The completions of every request, in the order of the requests."""
-    progress = Progress(sum(len(request.keys) for request in requests), "responses", "sample_rollouts")
-    responses: list[list[Completion]] = [[] for _ in requests]
-    for index, completions in engine.generate(requests, sampling, seed):
-        responses[index] = completions
-        progress.advance(len(completions))
-    return responses
 
 
 def tabulate(
@@ -92,9 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(model)
     wording = Wording(params.dataset.template, params.dataset.instruction, params.dataset.response_prefix)
     requests = build_requests(problems, model, tokenizer, settings.n_samples, settings.max_tokens, wording)
-    engine = load_engine(settings.engine, model, options_of(arguments))
-    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, settings.stop)
-    responses = sample_responses(engine, requests, sampling, settings.seed)
+    engine = start(settings, model, arguments)
+    responses = sample_responses(engine, requests, sampling_of(settings, logprobs=True), settings.seed)
     table = tabulate(problems["problem_id"].to_list(), requests, responses, tokenizer)
     write_parquet(table, arguments.output, table_metadata("samples", identity, shard=arguments.shard))
 

@@ -6,205 +6,13 @@ and the dose-response. A number that cannot be computed stays empty, and the col
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import polars as pl
-
-from workflow_scripts.lib.claims.verdicts import judge_harm
-from workflow_scripts.lib.config.sections import Interventions, load
-from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.neurons.catalogue import SELECTIONS, is_random
-from workflow_scripts.lib.neurons.masked_runs import CONDITION, Masked, read_run, words
-from workflow_scripts.lib.statistics.bootstrap import accuracy
-from workflow_scripts.lib.statistics.intervals import Resampling
-from workflow_scripts.lib.statistics.paired import ONE_DRAW, change, contrast, overlap
-from workflow_scripts.lib.storage.identity import Run, group_by_run
-from workflow_scripts.lib.storage.result_tables import with_columns, write_table
-from workflow_scripts.lib.storage.tables import read_about, read_parquet
-
-TABLE_COLUMNS = [
-    *("model", "dataset", "layer", "selection", "draw", "n_neurons", "n", "accuracy", "change", "ci_low", "ci_high"),
-    *("p_value", "change_low", "change_high", "unmasked", "truncated", "mean_tokens", "share", "mode"),
-    *("largest_miss", "reason"),
-]
-CONTRAST_COLUMNS = [
-    *("model", "dataset", "layer", "against", "n_draws", "n", "accuracy_value", "accuracy_other", "difference"),
-    *("ci_low", "ci_high", "p_value", "verdict", "reason"),
-]
-OVERLAP_COLUMNS = [
-    *("model", "dataset", "layer", "share", "first", "second", "draw", "n_neurons", "shared", "overlap", "chance"),
-    *("chance_high", "p_value"),
-]
-DOSE_COLUMNS = [
-    *("model", "dataset", "layer", "selection", "draw", "share", "mode", "factor", "n_neurons", "n", "accuracy"),
-    *("ci_low", "ci_high", "change", "change_low", "change_high", "p_value", "largest_miss", "reason"),
-]
-ORDER = {name: place for place, name in enumerate(SELECTIONS)}
-UNDRAWN = [name for name in CONDITION if name != "draw"]
-"""What of a condition the configuration fixes; draws are found in the files."""
-TABLE_5 = ["none", "value", "value_final", "random"]
-
-
-@dataclass(frozen=True)
-class Settings(Resampling):
-    """What of the configuration the tables depend on."""
-
-    study: Interventions
-
-
-def conditions(
-    layers: Sequence[int], selections: Sequence[str], kinds: Sequence[tuple[float, str, float]]
-) -> pl.DataFrame:
-    """All combinations of layers, selections and (share, mode, factor)."""
-    rows = [(layer, selection, *kind) for layer in layers for selection in selections for kind in dict.fromkeys(kinds)]
-    types = [pl.Int64, pl.String, pl.Float64, pl.String, pl.Float64]
-    return pl.DataFrame(rows, schema=dict(zip(UNDRAWN, types, strict=True)), orient="row")
-
-
-def table_conditions(study: Interventions) -> pl.DataFrame:
-    """The conditions of Tables 2 and 5."""
-    return conditions(study.layers, study.selections, [(float(study.share), study.mode, 0.0)])
-
-
-def dose_conditions(study: Interventions) -> pl.DataFrame:
-    """The conditions of the dose-response; those of the tables that are doses as well are taken in."""
-    shares = [*study.dose_shares, *([study.share] if study.mode == "zero" else [])]
-    held = [(float(share), "zero", 0.0) for share in shares]
-    scaled = [(float(study.dose_factor_share), "scale", float(factor)) for factor in study.dose_factors]
-    return conditions(study.dose_layers, study.dose_selections, [*held, *scaled])
-
-
-def result_row(run: Run, part: pl.DataFrame, settings: Settings) -> dict[str, object]:
-    """Problems, accuracy with its interval, cut-off responses and tokens of one condition, or of the unmasked run."""
-    row: dict[str, object] = {"model": run[0], "dataset": run[1], "n": part["problem_id"].n_unique()}
-    row |= dict(zip(("accuracy", "ci_low", "ci_high"), accuracy(part, settings) or (None, None, None), strict=True))
-    row["truncated"] = part["truncated"].cast(pl.Float64).mean()
-    return row | {"mean_tokens": part["tokens"].cast(pl.Float64).mean()}
-
-
-def groups_of(part: pl.DataFrame) -> np.ndarray:
-    """The number of each response's problem."""
-    return part["problem_id"].rank("dense").to_numpy()
-
-
-def condition_rows(run: Run, masked: Masked, settings: Settings) -> pl.DataFrame:
-    """One row for each condition of a run, with its change against the unmasked run and its proof."""
-    rows = []
-    for key, part in masked.responses.group_by(CONDITION, maintain_order=True):
-        row = result_row(run, part, settings) | dict(zip(CONDITION, key, strict=True))
-        held, twin = (part[name].cast(pl.Float64).to_numpy() for name in ("reward", "unmasked"))
-        tested = change(held, twin, groups_of(part), settings)
-        row |= {"n_neurons": part["n_neurons"][0], "unmasked": float(twin.mean()), "p_value": tested.p_value}
-        row |= {"change": tested.found.value, "change_low": tested.found.low, "change_high": tested.found.high}
-        rows.append(row | {"reason": f"change: {tested.found.reason}" if tested.found.reason else None})
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    return frame.join(masked.proofs, on=CONDITION, how="left", maintain_order="left")
-
-
-def unmasked_rows(run: Run, masked: Masked, layers: Sequence[int], settings: Settings) -> list[dict[str, object]]:
-    """The unmasked run on the same problems, once for each layer."""
-    row = result_row(run, masked.unmasked, settings) | {"selection": "none", "draw": 0, "n_neurons": 0, "change": 0.0}
-    row |= {"unmasked": row["accuracy"], "share": 0.0, "mode": "none", "factor": 1.0}
-    row["reason"] = "the unmasked run itself: no change to test"
-    return [row | {"layer": layer} for layer in layers]
-
-
-def chosen(frame: pl.DataFrame, wanted: pl.DataFrame, run: Run, unmasked: list[dict[str, object]]) -> pl.DataFrame:
-    """The rows of the wanted conditions and the unmasked ones, in the order of layers, selections, draws and doses.
-
-    Raises:
-        UserError: there are no responses under a wanted condition.
-    """
-    missing = wanted.join(frame, on=UNDRAWN, how="anti")
-    if len(missing):
-        name = words(missing.to_dicts()[0] | {"draw": 0})
-        raise UserError(f"results/masked/{run[0]}/{run[1]}: {name}: no responses; delete the folder and run again")
-    rows = frame.join(wanted, on=UNDRAWN, how="semi", maintain_order="left")
-    if unmasked:
-        rows = pl.concat([rows, pl.DataFrame(unmasked, infer_schema_length=None)], how="diagonal_relaxed")
-    place = pl.col("selection").replace_strict(ORDER, return_dtype=pl.Int64)
-    return rows.sort("layer", place, "draw", pl.col("mode") == "scale", "share", "factor")
-
-
-def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str, object]]:
-    """The value neurons against every other selection, layer by layer, draws of one selection together."""
-    study = settings.study
-    table = masked.responses.join(table_conditions(study), on=UNDRAWN, how="semi", maintain_order="left")
-    rows = []
-    for layer in study.layers if "value" in study.selections else []:
-        value = table.filter((pl.col("layer") == layer) & (pl.col("selection") == "value"))
-        rewards = value["reward"].cast(pl.Float64).to_numpy()
-        for against in sorted(set(study.selections) - {"value"}, key=ORDER.__getitem__):
-            other = table.filter((pl.col("layer") == layer) & (pl.col("selection") == against))
-            drawn = [
-                part["reward"].cast(pl.Float64).to_numpy() for _, part in other.group_by("draw", maintain_order=True)
-            ]
-            tested = contrast(rewards, np.stack(drawn, axis=1), groups_of(value), settings)
-            found = tested.found
-            reason = found.reason or (ONE_DRAW if is_random(against) and len(drawn) == 1 else None)
-            row = {"model": run[0], "dataset": run[1], "layer": layer, "against": against, "n_draws": len(drawn)}
-            row |= {"n": value["problem_id"].n_unique(), "accuracy_value": float(rewards.mean())}
-            row |= {"accuracy_other": float(np.mean(drawn)), "difference": found.value}
-            row |= {"ci_low": found.low, "ci_high": found.high, "p_value": tested.p_value, "reason": reason}
-            rows.append(row | {"verdict": judge_harm(found.low, found.high, reason)})
-    return rows
-
-
-def overlap_rows(run: Run, path: Path, settings: Settings) -> list[dict[str, object]]:
-    """The value neurons and every other set of the same layer and share."""
-    width = int(read_about(path, ["width"])["width"])
-    table = read_parquet(path).filter(pl.col("share") == settings.study.share)
-    place = pl.col("selection").replace_strict(ORDER, return_dtype=pl.Int64)
-    sets = table.filter(pl.col("layer").is_in(settings.study.layers)).sort("layer", place, "draw").to_dicts()
-    value = {row["layer"]: set(row["neurons"]) for row in sets if row["selection"] == "value"}
-    rows = []
-    for row in sets:
-        if row["selection"] == "value" or row["layer"] not in value:
-            continue
-        found = overlap(value[row["layer"]], set(row["neurons"]), width, settings.confidence)
-        names = {"model": run[0], "dataset": run[1], "first": "value", "second": row["selection"]}
-        rows.append(names | {name: row[name] for name in ("layer", "share", "draw")} | vars(found))
-    return rows
-
-
-def stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """The rows of all runs."""
-    return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
-
-
-def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:
-    """All five tables, runs in the order of their names.
-
-    Raises:
-        UserError: a run was masked whose neurons are not given.
-    """
-    study = settings.study
-    proofs, rollouts = group_by_run(arguments.proofs, "layer"), group_by_run(arguments.rollouts, "shard")
-    neurons = group_by_run(arguments.neurons, "file")
-    tables: list[pl.DataFrame] = []
-    doses: list[pl.DataFrame] = []
-    contrasts: list[dict[str, object]] = []
-    overlaps: list[dict[str, object]] = []
-    for run, paths in sorted(group_by_run(arguments.masked, "layer").items()):
-        if run not in neurons:
-            raise UserError(f"--neurons: no file {run[0]}/{run[1]}.parquet; pass the neurons of every masked run")
-        masked = read_run(paths, proofs.get(run, []), rollouts.get(run, []))
-        frame = condition_rows(run, masked, settings)
-        unmasked = [unmasked_rows(run, masked, layers, settings) for layers in (study.layers, study.dose_layers)]
-        tables.append(chosen(frame, table_conditions(study), run, unmasked[0]))
-        doses.append(chosen(frame, dose_conditions(study), run, unmasked[1]))
-        contrasts += contrast_rows(run, masked, settings)
-        overlaps += overlap_rows(run, neurons[run][0], settings)
-    held = with_columns(stacked(tables), TABLE_COLUMNS)
-    return {
-        "table2": held.filter(pl.col("selection") != "value_final"),
-        "table5": held.filter(pl.col("selection").is_in(TABLE_5)),
-        "intervention_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
-        "neuron_overlap": with_columns(overlaps, OVERLAP_COLUMNS),
-        "dose_response": with_columns(stacked(doses), DOSE_COLUMNS),
-    }
+from workflow_scripts.lib.claims.verdicts import harm, with_verdicts
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.neurons.intervention_tables import Settings, tabulate
+from workflow_scripts.lib.storage.result_tables import write_table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -220,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     pruning = params.pruning
     settings = Settings(pruning.confidence, pruning.bootstrap, pruning.seed, params.interventions)
-    for name, frame in tabulate(arguments, settings).items():
+    tables = tabulate(arguments, settings)
+    tables["intervention_contrasts"] = with_verdicts(tables["intervention_contrasts"], harm)
+    for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)
 
 

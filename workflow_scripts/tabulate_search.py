@@ -8,128 +8,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import polars as pl
-
-from workflow_scripts.lib.claims.verdicts import UNDECIDED, judge_gain
+from workflow_scripts.lib.claims.verdicts import gain, with_verdicts
 from workflow_scripts.lib.config.sections import load
-from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.search.methods import METHODS
-from workflow_scripts.lib.seeds import generator
-from workflow_scripts.lib.statistics.bootstrap import bootstrap_mean
-from workflow_scripts.lib.statistics.intervals import Resampling, wilson
-from workflow_scripts.lib.statistics.paired import mcnemar, sign_flips
-from workflow_scripts.lib.storage.identity import Run, group_by_run
-from workflow_scripts.lib.storage.result_tables import with_columns, write_table
-from workflow_scripts.lib.storage.tables import read_parquet
-
-TABLE_COLUMNS = [
-    *("model", "dataset", "method", "seed", "n", "accuracy", "ci_low", "ci_high", "tokens", "seconds", "mean_steps"),
-    *("mean_drawn", "finished", "reason"),
-]
-CONTRAST_COLUMNS = [
-    *("model", "dataset", "method", "against", "n_seeds", "n", "accuracy", "accuracy_other", "difference", "ci_low"),
-    *("ci_high", "p_value", "tokens_ratio", "verdict", "reason"),
-]
-GUIDE = "dopamine"
-NOBODY = "no validation problems"
-
-
-def mean_of(part: pl.DataFrame, name: str) -> float | None:
-    """The mean of a column; None without rows."""
-    return None if part.is_empty() else float(part[name].cast(pl.Float64).to_numpy().mean())
-
-
-def table_row(run: Run, method: str, seed: int, part: pl.DataFrame, how: Resampling) -> dict[str, object]:
-    """One method under one seed: accuracy with Wilson's interval, and means over problems of what it cost."""
-    n = len(part)
-    row: dict[str, object] = {"model": run[0], "dataset": run[1], "method": method, "seed": seed, "n": n}
-    row |= {"accuracy": mean_of(part, "reward"), "tokens": mean_of(part, "tokens"), "seconds": part["seconds"].sum()}
-    row |= {"mean_steps": mean_of(part, "steps"), "mean_drawn": mean_of(part, "drawn")}
-    finished = part.select(whole=pl.col("finish_reason") == "stop")
-    row |= {"finished": mean_of(finished, "whole"), "reason": None if n else NOBODY}
-    if n:
-        low, high = wilson(int(part["reward"].cast(pl.Int64).sum()), n, how.confidence)
-        row |= {"ci_low": float(low), "ci_high": float(high)}
-    return row
-
-
-def matrix(part: pl.DataFrame, name: str) -> np.ndarray:
-    """A column as [problems, seeds], both in order."""
-    ordered = part.sort("problem_id", "seed")
-    return ordered[name].cast(pl.Float64).to_numpy().reshape(-1, max(ordered["seed"].n_unique(), 1))
-
-
-def contrast_row(
-    run: Run, guide: pl.DataFrame, other: pl.DataFrame, against: str, how: Resampling
-) -> dict[str, object]:
-    """Accuracy of the guided search less that of another method: problems are the unit, seeds are averaged in each."""
-    ours, theirs = matrix(guide, "reward"), matrix(other, "reward")
-    n, seeds = ours.shape if len(guide) else (0, 0)
-    row: dict[str, object] = {"model": run[0], "dataset": run[1], "method": GUIDE, "against": against}
-    row |= {"n_seeds": seeds, "n": n}
-    if not n:
-        return row | {"verdict": UNDECIDED, "reason": NOBODY}
-    differences = (ours - theirs).mean(1)
-    found = bootstrap_mean(differences, np.arange(n), how.resamples, generator(how.seed, "search"), how.confidence)
-    if seeds == 1:
-        p_value = mcnemar(theirs[:, 0] > 0, ours[:, 0] > 0)
-    else:
-        p_value = sign_flips(differences, generator(how.seed, "flips"))
-    spent = float(matrix(other, "tokens").mean())
-    row |= {"accuracy": float(ours.mean()), "accuracy_other": float(theirs.mean()), "difference": found.value}
-    row |= {"ci_low": found.low, "ci_high": found.high, "p_value": p_value}
-    row |= {"tokens_ratio": float(matrix(guide, "tokens").mean()) / spent if spent else None}
-    reasons = [found.reason, None if spent else "tokens_ratio: the other method wrote no tokens"]
-    return row | {
-        "verdict": judge_gain(found.low, found.high),
-        "reason": "; ".join(reason for reason in reasons if reason) or None,
-    }
-
-
-def read_run(run: Run, paths: Sequence[Path], methods: Sequence[str], seeds: Sequence[int]) -> pl.DataFrame:
-    """The responses of all configured methods and seeds of a run, the same problems under each.
-
-    Raises:
-        UserError: a method or seed is missing, or methods answered different problems.
-    """
-    table = read_parquet(paths).filter(pl.col("method").is_in(methods), pl.col("seed").is_in(seeds))
-    where = f"results/search/{run[0]}/{run[1]}"
-    present = {int(path.stem) for path in paths if path.stem.isdigit()}
-    if lacking := sorted(set(seeds) - present):
-        raise UserError(f"{where}: no file of seed {lacking[0]}; delete the folder and run again")
-    wanted = set(table["problem_id"])
-    for method in methods:
-        for seed in seeds:
-            part = table.filter((pl.col("method") == method) & (pl.col("seed") == seed))
-            if len(part) != len(wanted) or set(part["problem_id"]) != wanted:
-                found = f"{method}, seed {seed}: {len(part)} responses to {len(wanted)} problems"
-                raise UserError(f"{where}: {found}; delete {where}/{seed}.parquet and run again")
-    return table
-
-
-def tabulate(
-    paths: Sequence[Path], methods: Sequence[str], seeds: Sequence[int], how: Resampling
-) -> dict[str, pl.DataFrame]:
-    """Both tables, runs in the order of their names, methods in that of `METHODS`."""
-    rows: list[dict[str, object]] = []
-    contrasts: list[dict[str, object]] = []
-    ordered = sorted(methods, key=METHODS.index)
-    for run, files in sorted(group_by_run(paths, "shard").items()):
-        table = read_run(run, files, ordered, seeds)
-        parts = {method: table.filter(pl.col("method") == method) for method in ordered}
-        for method in ordered:
-            rows += [
-                table_row(run, method, seed, parts[method].filter(pl.col("seed") == seed), how)
-                for seed in sorted(seeds)
-            ]
-        for against in ordered if GUIDE in ordered else []:
-            if against != GUIDE:
-                contrasts.append(contrast_row(run, parts[GUIDE], parts[against], against, how))
-    return {
-        "table4": with_columns(rows, TABLE_COLUMNS),
-        "search_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
-    }
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.search.outcome_tables import tabulate
+from workflow_scripts.lib.statistics.intervals import Resampling
+from workflow_scripts.lib.storage.result_tables import write_table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -142,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     pruning = params.pruning
     how = Resampling(pruning.confidence, pruning.bootstrap, pruning.seed)
-    for name, frame in tabulate(arguments.search, params.search.methods, params.search.seeds, how).items():
+    tables = tabulate(arguments.search, params.search.methods, params.search.seeds, how)
+    tables["search_contrasts"] = with_verdicts(tables["search_contrasts"], gain)
+    for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)
 
 

@@ -5,74 +5,17 @@ validation part, beside the best guess that ignores the state.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from workflow_scripts.lib.config.sections import NtpProbes, load
-from workflow_scripts.lib.errors import UserError, run_main
-from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations
+from workflow_scripts.lib.config.sections import load
+from workflow_scripts.lib.errors import run_main
+from workflow_scripts.lib.models.activation_files import open_activations
 from workflow_scripts.lib.models.load import ModelConfig, vocabulary_of
 from workflow_scripts.lib.probes import next_token
-from workflow_scripts.lib.probes.data import select_responses, split_of
-from workflow_scripts.lib.probes.training import Training, n_batches
-from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
+from workflow_scripts.lib.probes.next_token_run import read_parts, train_layers
+from workflow_scripts.lib.runtime.reuse import Reuse
 from workflow_scripts.lib.storage.identity import same_run
-from workflow_scripts.lib.storage.tables import read_parquet
-
-
-def read_parts(
-    source: ActivationFiles, problems: Sequence[Path], rollouts: Sequence[Path], vocabulary: int
-) -> tuple[next_token.NextTokens, next_token.NextTokens]:
-    """The tokens to predict in the training part and in the validation part.
-
-    Raises:
-        UserError: files that do not belong together, or a training part without tokens.
-    """
-    table = read_parquet(rollouts).select("problem_id", "sample", "response_ids")
-    ids = {(problem_id, sample): tokens for problem_id, sample, tokens in table.iter_rows()}
-    split, no_rewards = split_of(problems), dict.fromkeys(ids, 0.0)  # tokens are the target; rewards play no part
-    training, validation = (
-        next_token.next_tokens(source, select_responses(source, split, no_rewards, part), ids, vocabulary)
-        for part in ("train", "validation")
-    )
-    if not len(training.tokens):
-        raise UserError(f"{problems[0].parent}: no response of the training part has a token; raise split.train_ratio")
-    return training, validation
-
-
-def train_layers(
-    source: ActivationFiles,
-    parts: tuple[next_token.NextTokens, next_token.NextTokens],
-    vocabulary: int,
-    section: NtpProbes,
-    known: dict[str, next_token.NtpProbe],
-) -> tuple[dict[int, next_token.NtpProbe], list[str], list[dict[str, Any]]]:
-    """The probe of each layer of `source`, taken from `known` by its origin or trained; its origin, and its loss beside
-    that of the guess that ignores the state."""
-    training, validation = parts
-    settings = Training(**{field.name: getattr(section, field.name) for field in fields(Training)})
-    n_responses = len(training.places)
-    label = f"next-token probes of {len(source.layers)} layers, {n_responses} responses"
-    progress = Progress(n_batches(n_responses, len(source.layers), settings), "steps", label)
-    unigram = next_token.unigram_cross_entropy(training.tokens, validation.tokens, vocabulary)
-    common = digest(environment("train_ntp_probes"), vars(section), vocabulary, training.offsets, training.tokens)
-    probes, origins, losses = {}, [], []
-    for layer in source.layers:
-        stored = source.states(layer)
-        states = next_token.inputs_of(*stored, training)
-        origins.append(digest(common, states))
-        if origins[-1] in known:
-            probes[layer] = known[origins[-1]]
-            progress.advance(progress.total // len(source.layers))
-        else:
-            probes[layer] = next_token.train(layer, states, training, vocabulary, section.seed, settings, progress)
-        found = next_token.cross_entropy(probes[layer], next_token.inputs_of(*stored, validation), validation.tokens)
-        losses.append({"layer": layer, "cross_entropy": found, "unigram_cross_entropy": unigram})
-    return probes, origins, losses
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -89,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = open_activations(arguments.activations, params.interventions.layers)
     same_run(source.identity, problems=arguments.problems, rollouts=arguments.rollouts)
     parts = read_parts(source, arguments.problems, arguments.rollouts, vocabulary)
-    known: dict[str, next_token.NtpProbe] = earlier(arguments.output, next_token.probes_by_origin, {})
-    probes, origins, losses = train_layers(source, parts, vocabulary, params.ntp_probes, known)
+    reuse = Reuse([arguments.output], next_token.probes_by_origin)
+    probes, origins, losses = train_layers(source, parts, vocabulary, params.ntp_probes, reuse)
     metadata = {
         **source.identity,
         "kind": "ntp",
@@ -102,11 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "origins": origins,
     }
     next_token.save(probes, metadata, arguments.output)
-    keep(arguments.output)
-    kept = sum(origin in known for origin in origins)
-    print(
-        f"{arguments.output.name}: kept {kept} of {len(origins)} probes, trained {len(origins) - kept}", file=sys.stderr
-    )
+    reuse.report("probes")
+    reuse.keep()
 
 
 if __name__ == "__main__":

@@ -8,24 +8,24 @@ module, with another target and fewer layers.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.lib.config.sections import ValueProbes, load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.models.activation_files import ActivationFiles, open_activations
+from workflow_scripts.lib.models.activation_files import open_activations
 from workflow_scripts.lib.probes.data import (
-    Responses,
-    number_of_states,
     rewards_of,
     select_responses,
     split_of,
-    training_units,
 )
-from workflow_scripts.lib.probes.perceptrons import Probes, concatenate, specs_of
 from workflow_scripts.lib.probes.targets import TARGETS
-from workflow_scripts.lib.probes.trainer import MEMORY_GB, Trainer, layer_groups, training_of, value_loss
-from workflow_scripts.lib.probes.training import n_batches
-from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.probes.trainer import (
+    MEMORY_GB,
+    Trainer,
+    changed_section,
+    train_groups,
+    training_of,
+    value_loss,
+)
 from workflow_scripts.lib.storage.identity import same_run
 
 
@@ -44,28 +44,6 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--memory-gb", type=float, default=MEMORY_GB, help="layers are trained in groups that fit")
     parser.add_argument("--output", required=True, type=Path)
     return parser.parse_args(argv)
-
-
-def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: bool) -> dict[str, Any]:
-    """Section `value_probes` as it is really used, given what the command line changes in it."""
-    changes: dict[str, Any] = {} if target is None else {"target": target}
-    return raw | changes | ({"shuffled_seeds": []} if true_labels_only else {})
-
-
-def train_groups(
-    source: ActivationFiles, responses: Responses, section: ValueProbes, trainer: Trainer, memory_gb: float
-) -> Probes:
-    """The probes of all layers of `source`, group by group of layers."""
-    groups = list(layer_groups(source, number_of_states(source, responses), section, memory_gb))
-    n_seeds = len({*section.seeds, *section.shuffled_seeds})
-    steps = len(groups) * n_batches(len(responses), n_seeds, trainer.training)
-    progress = Progress(steps, "steps", f"value probes of {len(source.layers)} layers, {len(responses)} responses")
-    parts = []
-    for layers in groups:
-        specs = specs_of(layers, section.seeds, section.shuffled_seeds)
-        units = training_units(source, responses, layers, section.target == "final")
-        parts.append(trainer.train(units, specs, progress))
-    return concatenate(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.lib.confidence.methods import CHOSEN_ON, METHODS, VALUE_METHODS
+from workflow_scripts.lib.confidence.predictions import CHOICES, SCHEMA
 from workflow_scripts.lib.storage.tables import write_parquet
-from workflow_scripts.predict_confidence import CHOICES, SCHEMA
 
 SHARPNESS = dict.fromkeys(METHODS, 1.0) | {"value_neurons": 2.0, "value_neurons_cv": 2.0, "token": 0.0}
 SILENT = "the model named no number from 0 to 1 in 10 tries for any problem"

@@ -12,7 +12,8 @@ from byte_tokenizers import byte_level
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from workflow_scripts import ask_confidence
-from workflow_scripts.ask_confidence import WORDS, ask, first_number, parse_confidence, rounds, verbal_prompts
+from workflow_scripts.lib.confidence import asking
+from workflow_scripts.lib.confidence.asking import WORDS, ask, first_number, parse_confidence, rounds, verbal_prompts
 from workflow_scripts.lib.engines.interface import Completion, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
@@ -185,10 +186,10 @@ def test_an_end_token_can_be_the_most_likely_one(data: Path, model: ModelConfig)
     """With every token an end token the completion is empty, and the number is the same."""
     engine = TransformersEngine(load_model(model), load_tokenizer(model))
     prompts = read_parquet(data / "whole.parquet")["prompt_ids"].to_list()[:3]
-    plain = ask_confidence.first_token_logprobs(prompts, engine, [])
+    plain = asking.first_token_logprobs(prompts, engine, [])
     every = list(range(engine.vocabulary))
     engine.stop_ids = engine.stop_ids.new_tensor(every)
-    assert ask_confidence.first_token_logprobs(prompts, engine, every) == pytest.approx(plain, abs=1e-5)
+    assert asking.first_token_logprobs(prompts, engine, every) == pytest.approx(plain, abs=1e-5)
 
 
 def test_rollouts_of_other_problems_are_refused(data: Path, entry: dict[str, Any], tmp_path: Path) -> None:

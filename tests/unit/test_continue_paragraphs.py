@@ -14,9 +14,11 @@ from workflow_scripts.lib.config.sections import Values
 from workflow_scripts.lib.engines.interface import Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.grading.grade import Answer
+from workflow_scripts.lib.grading.grade import Grader
+from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values import continuations
 from workflow_scripts.lib.values.adaptive import Design
 
 MAX_TOKENS, N = 60, 4
@@ -163,7 +165,7 @@ def test_samples_of_a_problem_share_the_continuations_of_a_shared_prefix(tables,
     assert first == second
     assert len({tuple(ids) for ids in first}) > 1
     assert found.filter(sample=0, boundary=1)["response_ids"].to_list() != first
-    prefixes = continue_paragraphs.collect_prefixes(rollouts.filter(problem_id="a"), tables["paragraphs"])
+    prefixes = continuations.collect_prefixes(rollouts.filter(problem_id="a"), tables["paragraphs"])
     assert [prefix.places for prefix in prefixes if len(prefix.places) > 1] == [[("a", 0, 0), ("a", 1, 0)]]
 
 
@@ -171,7 +173,7 @@ def test_prefixes_are_the_token_ids_of_the_rollout(tables, rollouts, engine):
     """Continuing from the ids by hand gives the recorded continuation; the text spelled anew would not do."""
     row = rollouts.row(0, named=True)
     end = tables["paragraphs"].row(1, named=True)["end"]
-    prefixes = continue_paragraphs.collect_prefixes(rollouts.head(1), tables["paragraphs"])
+    prefixes = continuations.collect_prefixes(rollouts.head(1), tables["paragraphs"])
     request = prefixes[2].request(range(N), MAX_TOKENS)
     assert request.token_ids == (*row["prompt_ids"], *row["response_ids"][:end])
     assert request.max_tokens == MAX_TOKENS - end
@@ -200,18 +202,17 @@ def test_one_response_more_leaves_the_others_alone(tmp_path, model, problems, ro
 
 
 def test_no_tokens_left_is_a_wrong_and_empty_continuation(rollouts, tables, engine, tokenizer):
-    prefixes = continue_paragraphs.collect_prefixes(rollouts.head(1), tables["paragraphs"])
+    prefixes = continuations.collect_prefixes(rollouts.head(1), tables["paragraphs"])
     sampling = Sampling(1.0, 0.95, max_tokens=len(prefixes[1].response_ids))
-    found = {
-        id(p): done for p, done in continue_paragraphs.sample_continuations(prefixes, engine, sampling, range(2), 0)
-    }
+    found = {id(p): done for p, done in continuations.sample_continuations(prefixes, engine, sampling, range(2), 0)}
     assert len(found) == 3
     assert all(done.token_ids for done in found[id(prefixes[0])])
     for prefix in prefixes[1:]:
-        problem = {"gold": "12", "spec": None}
-        answers = continue_paragraphs.answers(prefix, found[id(prefix)], tokenizer, problem, "")
-        assert answers == [Answer("", "12", None, truncated=True)] * 2
-        assert [one.token_ids for one in found[id(prefix)]] == [[], []]
+        assert [(one.token_ids, one.finish_reason) for one in found[id(prefix)]] == [([], "length")] * 2
+    grader = ResponseGrader({prefixes[0].problem_id: {"gold": "12", "spec": None}}, "", Grader("boxed_integer"))
+    sampler = continuations.Sampler(engine, sampling, 0, tokenizer, grader)
+    drawn = {id(prefix): rows for prefix, rows in sampler.draw(prefixes, range(2))}
+    assert all(drawn[id(prefix)] == [([], "length", 0)] * 2 for prefix in prefixes[1:])
 
 
 ADAPTIVE: dict[str, Any] = {"first": 4, "budget": 12, "half_width": 0.3}
@@ -248,7 +249,7 @@ def test_shards_and_batches_change_nothing_in_rounds(
 
 def test_a_round_asks_only_for_what_is_open(rollouts, tables):
     """Boundaries by the number of right answers among the first four: the uncertain ones are asked for again."""
-    prefixes = continue_paragraphs.collect_prefixes(rollouts.head(2), tables["paragraphs"])
+    prefixes = continuations.collect_prefixes(rollouts.head(2), tables["paragraphs"])
     right = {prefix.places[0]: number for number, prefix in enumerate(prefixes)}
     asked: list[tuple[list[int], range]] = []
 
@@ -257,7 +258,7 @@ def test_a_round_asks_only_for_what_is_open(rollouts, tables):
         for prefix in reversed(which):
             yield prefix, [([], "stop", int(number < right[prefix.places[0]])) for number in numbers]
 
-    graded = continue_paragraphs.continue_all(prefixes, Design(4, 8, 0.3), draw)
+    graded = continuations.continue_all(prefixes, Design(4, 8, 0.3), draw)
     assert asked == [([0, 1, 2, 3], range(4)), ([1, 2, 3], range(4, 6)), ([2, 3], range(6, 8))]
     assert [len(graded[prefix.places[0]]) for prefix in prefixes] == [4, 6, 8, 8]
     assert graded["a", 1, 0] is graded["a", 0, 0]  # a shared prefix
@@ -275,4 +276,4 @@ def test_a_problem_without_rollout_is_named(problems, rollouts):
 
 def test_paragraphs_of_other_rollouts_are_refused(rollouts, tables):
     with pytest.raises(UserError, match="problem a, sample 0 are not those of its response"):
-        continue_paragraphs.collect_prefixes(rollouts, tables["paragraphs"].slice(3))
+        continuations.collect_prefixes(rollouts, tables["paragraphs"].slice(3))

@@ -14,6 +14,7 @@ from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.intervals import wilson
 from workflow_scripts.lib.statistics.ranks import pearson, spearman
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.values import estimation
 from workflow_scripts.lib.values.adaptive import Design
 from workflow_scripts.lib.values.noise_ceiling import kept_ceiling, noise_ceiling
 
@@ -47,8 +48,8 @@ def by_hand() -> dict[str, pl.DataFrame]:
 
 
 def test_a_response_by_hand():
-    found = estimate_values.estimate_values(**by_hand(), settings=Values(SETTINGS))
-    assert found.columns == estimate_values.COLUMNS
+    found = estimation.estimate_values(**by_hand(), settings=Values(SETTINGS))
+    assert found.columns == estimation.COLUMNS
     a = found.filter(problem_id="a")
     assert a["boundary"].to_list() == [0, 1, 2]
     assert a["offset"].to_list() == [0, 2, 3]
@@ -68,10 +69,10 @@ def test_a_response_by_hand():
 
 
 def test_an_empty_response_has_a_value_and_no_td_error():
-    found = estimate_values.estimate_values(**by_hand(), settings=Values(SETTINGS))
+    found = estimation.estimate_values(**by_hand(), settings=Values(SETTINGS))
     b = found.filter(problem_id="b")
     assert b.select("boundary", "offset", "n", "n_right", "value").rows() == [(0, 0, 4, 2, 0.5)]
-    assert all(b[name].to_list() == [None] for name in estimate_values.TD_ERRORS)
+    assert all(b[name].to_list() == [None] for name in estimation.TD_ERRORS)
     assert found.filter(problem_id="c").is_empty()
 
 
@@ -151,7 +152,7 @@ def test_tables_that_do_not_belong_together_are_refused(spoil, message):
     tables = by_hand()
     spoil(tables)
     with pytest.raises(UserError, match=message):
-        estimate_values.estimate_values(**tables, settings=Values(SETTINGS))
+        estimation.estimate_values(**tables, settings=Values(SETTINGS))
 
 
 def draw_one_too_many(tables):
@@ -165,7 +166,7 @@ def stop_too_early(tables):
     """One boundary stops before it was decided."""
     is_long = pl.col("n") > DESIGN.first
     long = tables["continuations"].filter(is_long).row(0, named=True)
-    same = pl.all_horizontal(pl.col(name) == long[name] for name in estimate_values.STATE)
+    same = pl.all_horizontal(pl.col(name) == long[name] for name in estimation.STATE)
     tables["continuations"] = tables["continuations"].filter(~(same & (pl.col("continuation") >= DESIGN.first)))
 
 
@@ -173,13 +174,13 @@ def stop_too_early(tables):
 def test_boundaries_that_stop_where_the_design_does_not_are_refused(spoil):
     tables, _ = markov_tables(5, DESIGN.budget)
     drawn = stop_adaptively(tables["continuations"])
-    tables["continuations"] = drawn.with_columns(n=pl.len().over(estimate_values.STATE))
+    tables["continuations"] = drawn.with_columns(n=pl.len().over(estimation.STATE))
     settings = Values(SETTINGS | {"adaptive": ADAPTIVE})
-    found = estimate_values.estimate_values(**tables, settings=settings)
+    found = estimation.estimate_values(**tables, settings=settings)
     assert found.filter(pl.col("n") > 0)["n"].n_unique() > 2
     spoil(tables)
     with pytest.raises(UserError, match=r"not the continuations of values\.adaptive"):
-        estimate_values.estimate_values(**tables, settings=settings)
+        estimation.estimate_values(**tables, settings=settings)
 
 
 def test_adaptive_values_are_unbiased_where_plain_shares_are_not():
@@ -194,8 +195,8 @@ def test_adaptive_values_are_unbiased_where_plain_shares_are_not():
 
 def test_no_responses_give_an_empty_table():
     tables = {name: table.clear() for name, table in by_hand().items()}
-    found = estimate_values.estimate_values(**tables, settings=Values(SETTINGS))
-    assert found.is_empty() and found.columns == estimate_values.COLUMNS
+    found = estimation.estimate_values(**tables, settings=Values(SETTINGS))
+    assert found.is_empty() and found.columns == estimation.COLUMNS
 
 
 STEPS = np.array(  # from each of four states to: the four states, the end with a right answer, the end with a wrong one
@@ -270,7 +271,7 @@ def markov_values(n_responses: int, n_continuations: int | None) -> pl.DataFrame
     if n_continuations is None:
         tables["continuations"] = stop_adaptively(tables["continuations"])
         settings = Values(SETTINGS | {"adaptive": ADAPTIVE})
-    found = estimate_values.estimate_values(**tables, settings=settings).with_columns(truth=pl.Series(truth))
+    found = estimation.estimate_values(**tables, settings=settings).with_columns(truth=pl.Series(truth))
     return found.with_columns(true_delta=GAMMA * pl.col("truth") - pl.col("truth").shift(1))
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workflow_scripts.finetune_reference_model import (
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.reference.reinforcement import (
     Batch,
     Recipe,
     finetune,
@@ -15,7 +16,6 @@ from workflow_scripts.finetune_reference_model import (
     group_advantages,
     questions,
 )
-from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.reference.tasks import TASKS
 
 BASE = Path("resources/models/base")

@@ -10,7 +10,7 @@ import torch
 
 from tests.unit.entries import dataset_entry
 from tests.unit.tiny_models import save_tiny_model
-from workflow_scripts.guide_search import chosen_problems, main
+from workflow_scripts.guide_search import main
 from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.engines.interface import Completion, Request, Sampling
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine, load
@@ -23,6 +23,7 @@ from workflow_scripts.lib.probes.perceptrons import Probes, Spec, save
 from workflow_scripts.lib.reference.tasks import generate_problems
 from workflow_scripts.lib.search.guided import Draws, Prompt, best
 from workflow_scripts.lib.search.methods import METHODS
+from workflow_scripts.lib.search.run import chosen_problems
 from workflow_scripts.lib.search.whole_responses import spelt, votes, whole_responses, within
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 

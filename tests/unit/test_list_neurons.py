@@ -7,7 +7,8 @@ import pytest
 from synthetic_probes import noisy, top, write
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.list_neurons import MEANING, ORDER, SCHEMA, main
+from workflow_scripts.lib.neurons.neuron_list import MEANING, ORDER, SCHEMA
+from workflow_scripts.list_neurons import main
 
 D = 20
 SHARE = 0.1

@@ -15,7 +15,8 @@ from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.interventions import Intervention
 from workflow_scripts.lib.models.proof import MaskCheck
-from workflow_scripts.mask_neurons import Condition, build_requests, conditions, generate_masked, intervention
+from workflow_scripts.lib.neurons.conditions import Condition, conditions
+from workflow_scripts.lib.neurons.masked_generation import build_requests, generate_masked, intervention
 
 SETTINGS = {
     "selections": ["value", "random"],

@@ -17,9 +17,10 @@ from workflow_scripts import measure_neurons
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import decoder_blocks, fingerprint
 from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.neurons import measures
+from workflow_scripts.lib.neurons.measures import down_projection, find_projections, measure
 from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.lib.storage.tensors import read_safetensors
-from workflow_scripts.measure_neurons import down_projection, find_projections, measure
 
 FAMILIES = [*PAPER_FAMILIES, "olmo2", "gpt2"]
 LAYERS = [1, 2, 3]
@@ -79,7 +80,7 @@ def test_measures_equal_the_plain_computation(family: str, tokens: int) -> None:
 def test_few_rows_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, wanted = tiny_model("qwen2"), responses()
     whole = measured(model, wanted)
-    monkeypatch.setattr(measure_neurons, "ROWS", 3)
+    monkeypatch.setattr(measures, "ROWS", 3)
     for name, tensor in measured(model, wanted).items():
         torch.testing.assert_close(tensor, whole[name], rtol=1e-10, atol=1e-10)
 
@@ -202,4 +203,4 @@ def test_a_response_to_an_unknown_problem_is_refused(tmp_path: Path) -> None:
     rows = {"problem_id": ["p0", "p1"], "sample": [0, 0], "prompt_ids": [[1], [1]], "response_ids": [[2], [2]]}
     write_parquet(pl.DataFrame(rows), tmp_path / "rollouts.parquet")
     with pytest.raises(UserError, match="lacks problem p1"):
-        measure_neurons.training_responses([tmp_path / "problems.parquet"], [tmp_path / "rollouts.parquet"])
+        measures.training_responses([tmp_path / "problems.parquet"], [tmp_path / "rollouts.parquet"])

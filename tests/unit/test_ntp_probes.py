@@ -22,11 +22,10 @@ from workflow_scripts.lib.probes.next_token import (
     NextTokens,
     NtpProbe,
     cross_entropy,
-    importance,
     inputs_of,
     unigram_cross_entropy,
 )
-from workflow_scripts.lib.probes.perceptrons import load
+from workflow_scripts.lib.probes.perceptrons import input_importance, load
 from workflow_scripts.lib.probes.training import Training, batches
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.runtime.reuse import kept_path
@@ -148,7 +147,7 @@ def test_planted_tokens_are_learned_and_noise_is_not(trained: tuple[dict[str, to
 def test_the_most_important_neurons_are_the_planted_ones(
     study: Study, model: Path, trained: tuple[dict[str, torch.Tensor], dict[str, Any]]
 ) -> None:
-    ranked = importance(trained[0][f"layer_{PLANTED}.w1"]).argsort(descending=True)
+    ranked = input_importance(trained[0][f"layer_{PLANTED}.w1"]).argsort(descending=True)
     assert set(ranked[:2].tolist()) == set(CARRIERS)
     raw = study.train([PLANTED], model, input_scaling="none")[0]
     assert not raw[f"layer_{PLANTED}.mean"].any() and (raw[f"layer_{PLANTED}.scale"] == 1).all()
@@ -157,7 +156,7 @@ def test_the_most_important_neurons_are_the_planted_ones(
 
 
 def test_importance_is_the_sum_over_hidden_units() -> None:
-    assert importance(torch.tensor([[1.0, -2.0, 0.0], [-3.0, 0.5, 0.0]])).tolist() == [4.0, 2.5, 0.0]
+    assert input_importance(torch.tensor([[1.0, -2.0, 0.0], [-3.0, 0.5, 0.0]])).tolist() == [4.0, 2.5, 0.0]
 
 
 def test_a_probe_depends_on_its_own_layer_alone(

@@ -12,15 +12,15 @@ from workflow_scripts.lib.config.sections import Interventions
 from workflow_scripts.lib.config.study import read_yaml, with_defaults
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.formatting import short, spread, tenths
+from workflow_scripts.lib.neurons.conditions import conditions, n_conditions
 from workflow_scripts.lib.plan.jobs import Job, read_jobs, stages
 from workflow_scripts.lib.plan.lengths import expected, measured
 from workflow_scripts.lib.plan.quantities import Lengths, Shares, Size, Work
 from workflow_scripts.lib.plan.rates import Setting, batch, device, local_size, seconds, sizes, step_seconds
 from workflow_scripts.lib.plan.recorded import read_spent
 from workflow_scripts.lib.plan.table import ASSUMPTIONS, at_measured_rates, plan, to_do_part
-from workflow_scripts.lib.plan.work import conditions, works
+from workflow_scripts.lib.plan.work import works
 from workflow_scripts.lib.runtime.machine import device_key
-from workflow_scripts.mask_neurons import conditions as held
 
 RUN = "m/d"
 LENGTHS = Lengths(prompt=100, response=400, paragraphs=4, source="by hand")
@@ -103,7 +103,8 @@ def test_conditions_are_as_many_as_the_rule_holds(layer: int) -> None:
         for share in (0.01, 0.05, 0.1):
             sets += [(layer, selection, n, share, [n]) for n in range(3 if selection.startswith("random") else 1)]
     neurons = pl.DataFrame(sets, schema=["layer", "selection", "draw", "share", "neurons"], orient="row")
-    assert conditions(wanted, layer) == len(held(neurons, layer, Interventions(wanted)))
+    counted = n_conditions(Interventions(wanted), layer)
+    assert counted == len(conditions(neurons, layer, Interventions(wanted)))
 
 
 def how(context: float = 500) -> Setting:

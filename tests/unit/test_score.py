@@ -19,7 +19,7 @@ from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_mode
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
 from workflow_scripts.lib.models.prompts import build_prompt
 from workflow_scripts.lib.models.states import Response, dump
-from workflow_scripts.lib.probes import features
+from workflow_scripts.lib.probes import features, score_lines
 from workflow_scripts.lib.probes.perceptrons import Probes, initial_weights, outputs, ranking, save, specs_of
 from workflow_scripts.lib.probes.pruning import curve
 from workflow_scripts.lib.probes.scoring import open_probes
@@ -140,8 +140,8 @@ def test_scores_are_those_computed_by_hand(project: Path, model: Any, normalized
         assert all(step["tokens"] == step["end"] - step["start"] for step in row["steps"])
         assert "".join(step["text"] for step in row["steps"]) == answer == row["answer"]
     assert [len(row["steps"]) for row in found[:4]] == [3, 1, 0, 2]
-    assert found[0]["note"] == (None if normalized == "causal" else score.WHOLE)
-    assert found[2]["note"] == score.NO_TOKENS and found[2]["value"] == found[2]["confidence"]
+    assert found[0]["note"] == (None if normalized == "causal" else score_lines.WHOLE)
+    assert found[2]["note"] == score_lines.NO_TOKENS and found[2]["value"] == found[2]["confidence"]
 
 
 def test_confidence_is_the_probes_value_at_the_stored_states(project: Path, model: Any) -> None:

@@ -10,12 +10,11 @@ import torch
 
 from tests.unit.byte_tokenizers import byte_level
 from tests.unit.tiny_models import VOCABULARY, tiny_model, tiny_tokenizer
-from workflow_scripts.average_paragraphs import average
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import decoder_blocks
 from workflow_scripts.lib.models.states import Response, dump
-from workflow_scripts.lib.probes.features import normalizer
+from workflow_scripts.lib.probes.features import average, normalizer
 from workflow_scripts.lib.probes.perceptrons import Probes, Spec, outputs
 from workflow_scripts.lib.search.step_scores import (
     Reading,

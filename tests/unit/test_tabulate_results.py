@@ -8,10 +8,12 @@ from polars.testing import assert_frame_equal
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.probes.curves import summarise_curves
+from workflow_scripts.lib.statistics.bootstrap import accuracy
 from workflow_scripts.lib.statistics.intervals import wilson
 from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.lib.values.adaptive import Design
-from workflow_scripts.tabulate_results import Settings, accuracy, main, rollout_row, value_row
+from workflow_scripts.lib.values.tables import Settings, rollout_row, value_row
+from workflow_scripts.tabulate_results import main
 
 WANTED = {
     "rollouts": "model dataset n accuracy ci_low ci_high truncated mean_tokens",

@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from workflow_scripts.guide_search import SCHEMA
 from workflow_scripts.lib.claims.verdicts import judge_gain
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.search.answer_tables import SCHEMA
 from workflow_scripts.lib.statistics.intervals import wilson
 from workflow_scripts.lib.statistics.paired import mcnemar
 from workflow_scripts.lib.storage.tables import write_parquet

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from workflow_scripts.lib.reference.imitation import IGNORED, Recipe, batches, schedule, tokenize_demonstrations, train
 from workflow_scripts.lib.reference.model import prompt_ids, train_tokenizer
 from workflow_scripts.lib.reference.tasks import TASKS
-from workflow_scripts.train_base_model import IGNORED, Recipe, batches, schedule, tokenize_demonstrations, train
 
 RECIPE = Recipe(
     demonstrations=8, batch_size=4, learning_rate=1e-3, matrix_learning_rate=1e-2, weight_decay=0.01, seed=3

@@ -1,6 +1,10 @@
 """The verdicts on a claim, and the rule that turns the interval of a difference into one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_JUDGED = "supported", "contradicted", "undecided", "not judged"
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_JUDGED)
@@ -49,3 +53,19 @@ def judge_gain(low: float | None, high: float | None) -> str:
     if low > 0:
         return SUPPORTED
     return CONTRADICTED if high <= 0 else UNDECIDED
+
+
+def with_verdicts(contrasts: pl.DataFrame, judge: Callable[[dict[str, Any]], str]) -> pl.DataFrame:
+    """Fill the column `verdict` of a table of contrasts, row by row."""
+    verdicts = pl.Series("verdict", [judge(row) for row in contrasts.to_dicts()], dtype=pl.String)
+    return contrasts.with_columns(verdicts)
+
+
+def harm(row: dict[str, Any]) -> str:
+    """Judge a contrast that is claimed to lie below 0; a `reason` says what its interval leaves out."""
+    return judge_harm(row["ci_low"], row["ci_high"], row["reason"])
+
+
+def gain(row: dict[str, Any]) -> str:
+    """Judge a contrast that is claimed to lie above 0."""
+    return judge_gain(row["ci_low"], row["ci_high"])

@@ -1,13 +1,15 @@
 """Turn problems into requests for an engine."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.engines.interface import Request
+from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig, read_architecture
 from workflow_scripts.lib.models.prompts import PLAIN, Wording, build_prompt
+from workflow_scripts.lib.progress import Progress
 
 
 def build_requests(
@@ -32,3 +34,27 @@ def build_requests(
         keys = tuple(f"{problem_id}/{sample}" for sample in range(n))
         requests.append(Request(tuple(token_ids), keys, max_tokens))
     return requests
+
+
+def shard_problems(problems: pl.DataFrame, shard: int, shard_size: int) -> pl.DataFrame:
+    """The problems of one shard, by position.
+
+    Raises:
+        UserError: the shard has no problems.
+    """
+    found = problems.filter(pl.col("position") // shard_size == shard).sort("position")
+    if found.is_empty():
+        raise UserError(f"shard {shard}: the data set's {len(problems)} problems do not reach it; ask for a lower one")
+    return found
+
+
+def sample_responses(
+    engine: Engine, requests: Sequence[Request], sampling: Sampling, seed: int
+) -> list[list[Completion]]:
+    """The completions of every request, in the order of the requests."""
+    progress = Progress(sum(len(request.keys) for request in requests), "responses", "sample_rollouts")
+    responses: list[list[Completion]] = [[] for _ in requests]
+    for index, completions in engine.generate(requests, sampling, seed):
+        responses[index] = completions
+        progress.advance(len(completions))
+    return responses

@@ -3,8 +3,9 @@
 import argparse
 import json
 from collections.abc import Sequence
+from typing import Any
 
-from workflow_scripts.lib.engines.interface import Engine, EngineOptions
+from workflow_scripts.lib.engines.interface import Engine, EngineOptions, Sampling
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig
 from workflow_scripts.lib.runtime.devices import claim
@@ -45,3 +46,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def options_of(arguments: argparse.Namespace) -> EngineOptions:
     """What was given on the command line."""
     return EngineOptions(arguments.batch_size, arguments.gpus, **arguments.vllm)
+
+
+def start(
+    settings: Any, model: ModelConfig, arguments: argparse.Namespace, masked_layers: Sequence[int] = ()
+) -> Engine:
+    """Start the engine of section `rollouts` as the command line says (`add_options`).
+
+    Raises:
+        UserError: as `load_engine`.
+    """
+    return load_engine(settings.engine, model, options_of(arguments), masked_layers)
+
+
+def sampling_of(settings: Any, logprobs: bool = False, max_tokens: int | None = None) -> Sampling:
+    """How section `rollouts` draws tokens; `max_tokens` in place of the configured number."""
+    limit = settings.max_tokens if max_tokens is None else max_tokens
+    return Sampling(settings.temperature, settings.top_p, limit, settings.stop, logprobs)

@@ -5,7 +5,7 @@ costs that answer and no other.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import TimeoutError as GaveUp
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -35,11 +35,6 @@ class Answer:
     gold: str
     spec: str | None = None
     truncated: bool = False
-
-
-def answer_to(problem: Mapping[str, Any], opening: str, text: str, finish_reason: str) -> Answer:
-    """A response to a problem of the problems table: `opening` and all, and cut off unless it stopped by itself."""
-    return Answer(opening + text, problem["gold"], problem["spec"], truncated=finish_reason != "stop")
 
 
 def grade(answer: Answer, grader: Grader) -> Grade:

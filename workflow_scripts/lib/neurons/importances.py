@@ -1,6 +1,6 @@
 """Importances of all inputs of a run's probes, without the probes: what neuron lists and comparisons are made from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,19 @@ def check_versions(runs: Iterable[Importances]) -> None:
             )
 
 
-def mean_importance(path: Path, kind: str, layer: int, identity: Mapping[str, Any]) -> Float[np.ndarray, " d"]:
-    """Importance of every neuron of a layer, averaged over the probes trained on true labels.
+def mean_importances(
+    path: Path, kind: str, layers: Sequence[int], **identity: Any
+) -> dict[int, Float[np.ndarray, " d"]]:
+    """Layer -> importance of its neurons, averaged over the probes trained on true labels.
 
     Raises:
-        UserError: not the probes of this kind, model and data set, or none of this layer.
+        UserError: not the probes of this kind (model, data set), or none of a layer.
     """
     stack, _ = perceptrons.load(path, kind=kind, **identity)
-    mine = stack.of(layer=layer, labels="true")
-    if not mine.specs:
-        raise UserError(f"{path}: lacks probes of layer {layer}; add it to activations.layers and run again")
-    return perceptrons.importance(mine).double().mean(0).numpy()
+    by_layer = {}
+    for layer in layers:
+        probes = stack.of(layer=layer, labels="true")
+        if not probes.specs:
+            raise UserError(f"{path}: lacks probes of layer {layer}; add it to activations.layers and run again")
+        by_layer[layer] = perceptrons.importance(probes).double().mean(0).numpy()
+    return by_layer

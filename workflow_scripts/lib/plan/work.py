@@ -7,11 +7,13 @@ Nothing here knows how fast a machine is, nor how many jobs there are: jobs are 
 from collections.abc import Iterator
 from typing import Any
 
+from workflow_scripts.lib.config.sections import Interventions
 from workflow_scripts.lib.config.study import pair
+from workflow_scripts.lib.neurons.conditions import n_conditions
 from workflow_scripts.lib.plan.quantities import Lengths, Shares, Size, Work
+from workflow_scripts.lib.search.methods import CATALOGUE
 
 Config = dict[str, Any]
-GUIDED = ("dopamine", "implicit_prm", "random")
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -34,20 +36,6 @@ def works(
 def count(limit: int | None, total: int) -> int:
     """How many of `total` problems a stage with a limit takes."""
     return min(limit or total, total)
-
-
-def conditions(settings: Config, layer: int) -> int:
-    """Conditions under which a layer's neurons are held: those of the tables and, of its doses, those that are new."""
-
-    def draws(selection: str) -> int:
-        return settings["draws"] if selection.startswith("random") else 1
-
-    asked = {(selection, settings["share"], settings["mode"], 0.0) for selection in settings["selections"]}
-    if layer in settings["dose_layers"]:
-        for selection in settings["dose_selections"]:
-            asked |= {(selection, share, "zero", 0.0) for share in settings["dose_shares"]}
-            asked |= {(selection, settings["dose_factor_share"], "scale", f) for f in settings["dose_factors"]}
-    return sum(draws(selection) for selection, *_ in asked)
 
 
 class Run:
@@ -191,7 +179,7 @@ class Run:
             disk=4 * weights * len(layers),
         )
         yield self.work("measure_neurons", read=n * self.whole)
-        asked = sum(conditions(settings, layer) for layer in layers)
+        asked = sum(n_conditions(Interventions(settings), layer) for layer in layers)
         problems = count(settings["n_problems"], self.problems)
         generated = asked * problems * self.samples * self.lengths.response
         yield self.work(
@@ -226,15 +214,17 @@ class Run:
         What `best_of_n` and `majority` pick among is drawn once, for as many tokens as a guided method takes.
         """
         settings, lengths = self.config["search"], self.lengths
-        n, methods = settings["candidates"], set(settings["methods"])
+        n, methods = settings["candidates"], [CATALOGUE[name] for name in settings["methods"]]
         problems = count(settings["n_problems"], round((1 - self.train) * self.problems)) * len(settings["seeds"])
-        guided, whole = methods & set(GUIDED), bool(methods & {"best_of_n", "majority"})
-        per_problem = (n * (len(guided) + whole) + ("greedy" in methods)) * lengths.response
+        of_kind = {kind: [one for one in methods if one.kind == kind] for kind in ("guided", "whole", "alone")}
+        guided, whole = of_kind["guided"], of_kind["whole"]
+        per_problem = (n * (len(guided) + bool(whole)) + len(of_kind["alone"])) * lengths.response
         to_boundary = lengths.prompt + lengths.offset
         again = self.shares.reread * (lengths.paragraphs - 1) * to_boundary
         scored = n * lengths.paragraphs * (to_boundary + lengths.response / lengths.paragraphs)
-        read = lengths.prompt * len(methods) + len(guided) * again + len(guided - {"random"}) * scored
-        read += n * self.whole * ("best_of_n" in methods)
+        read = lengths.prompt * len(methods) + len(guided) * again
+        read += sum(bool(one.needs) for one in guided) * scored
+        read += n * self.whole * sum(bool(one.needs) for one in whole)
         return self.work(
             "guide_search",
             generated=problems * per_problem,

@@ -1,8 +1,12 @@
 """From all evaluated prunings of one run to one row per point of a curve, with its controls."""
 
+from pathlib import Path
+
 import polars as pl
 
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.storage.identity import Run
+from workflow_scripts.lib.storage.tables import read_parquet
 
 RUN = ["model", "dataset"]
 """The columns that name a run."""
@@ -50,3 +54,36 @@ def summarise_curves(pruning: pl.DataFrame, metric: str, confidence: float) -> p
     for control in controls:
         table = table.join(control, on=keys, how="left", maintain_order="left")
     return table.sort(keys)
+
+
+CONTROLS = "ci_low ci_high random_mean random_low random_high shuffled"
+TAIL = "n_seeds n_shuffled retrained reason"
+PRUNING_VALUE_COLUMNS = (
+    f"model dataset layer position prune_ratio n_kept auc {CONTROLS} n_validation n_right {TAIL}".split()
+)
+PRUNING_DOPAMINE_COLUMNS = (
+    f"model dataset layer prune_ratio n_kept spearman {CONTROLS} noise_ceiling n_validation {TAIL}".split()
+)
+
+
+def pruning_table(files: dict[Run, list[Path]], metric: str, extra: pl.DataFrame, confidence: float) -> pl.DataFrame:
+    """Curves of all runs with their controls; `extra` adds columns by model and data set."""
+    frames = [
+        summarise_curves(read_parquet(paths), metric, confidence).with_columns(
+            model=pl.lit(run[0]), dataset=pl.lit(run[1])
+        )
+        for run, paths in files.items()
+    ]
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(RUN, pl.String))
+    return pl.concat(frames, how="diagonal_relaxed").join(extra, on=RUN, how="left", maintain_order="left")
+
+
+def right_counts(rollouts: dict[Run, pl.DataFrame], splits: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Validation responses and how many of them are right, for each run."""
+    rows = []
+    for (model, dataset), frame in rollouts.items():
+        part = frame.join(splits[dataset], on="problem_id", how="left").filter(pl.col("split") == "validation")
+        rows.append((model, dataset, len(part), int(part["reward"].cast(pl.Int64).sum())))
+    schema = {"model": pl.String, "dataset": pl.String, "n_validation": pl.Int64, "n_right": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -140,3 +140,10 @@ def read_features(
         return Paragraphs([row[0] for row, _ in chosen], tensors["delta"][index].double().numpy(), layers)
 
     return part_of, metadata
+
+
+def end_states(source: ActivationFiles, responses: Responses, layer: int) -> list[Tensor]:
+    """States [R, d] of the responses at s_0 and at s_T."""
+    states, offsets = source.states(layer)
+    first, last = offsets[:-1][responses.places], offsets[1:][responses.places] - 1
+    return [states[torch.from_numpy(rows)] for rows in (first, last)]

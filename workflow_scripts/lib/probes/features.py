@@ -17,6 +17,8 @@ from torch import Tensor
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.probes import features
+from workflow_scripts.lib.storage.tensors import encode_rows
 
 
 def zscore_response(states: Float[Tensor, "T+1 d"]) -> Float[Tensor, "T d"]:
@@ -132,3 +134,32 @@ def normalizer(name: str, states: States, layer: int, split: dict[str, str]) -> 
         )
     mean, deviation = moments(training)
     return partial(zscore_calibrated, mean=mean, deviation=deviation)
+
+
+LABELS = ("delta", "delta_half_a", "delta_half_b")
+
+
+def average(
+    states: Float[Tensor, "states d"],
+    offsets: Sequence[int],
+    places: dict[ResponseKey, int],
+    boundaries: dict[ResponseKey, list[int]],
+    normalize: Normalize,
+) -> Float[Tensor, "paragraphs d"]:
+    """Normalised means of all paragraphs of all responses, in the order of `boundaries`; float32."""
+    parts = [torch.zeros(0, states.shape[1])]
+    for response, several in boundaries.items():
+        place = places[response]
+        tokens = normalize(states[offsets[place] : offsets[place + 1]])
+        parts.append(features.paragraph_means(tokens, several))
+    return torch.cat(parts)
+
+
+def labels_of(values: pl.DataFrame) -> dict[str, Tensor]:
+    """Per paragraph: TD error and its halves (float32), `kept` (0 or 1), row ids (problem_id, sample, paragraph)."""
+    order = values.select(RESPONSE).unique(maintain_order=True).with_row_index("response")
+    rows = values.join(order, on=RESPONSE).sort("response", "boundary").filter(pl.col("boundary") > 0)
+    labels = {name: torch.tensor(rows[name].to_list(), dtype=torch.float32) for name in LABELS}
+    labels["kept"] = torch.tensor(rows["kept"].to_list(), dtype=torch.uint8)
+    labels["rows"] = encode_rows([list(row) for row in rows.select(*RESPONSE, "boundary").iter_rows()])
+    return labels

@@ -191,11 +191,6 @@ def unigram_cross_entropy(
     return min(float((guess.sum().log() - guess.log())[validation].mean()) for guess in guesses)
 
 
-def importance(w1: Float[Tensor, "hidden d"]) -> Float[Tensor, " d"]:
-    """L1 norm of the first layer's weights from each (scaled) input: sum_j |W1[j, i]|."""
-    return w1.abs().sum(0)
-
-
 def save(probes: Mapping[int, NtpProbe], metadata: Mapping[str, Any], path: Path) -> None:
     """Write the probes of all layers, tensors `layer_{l}.w1` and so on; the metadata gain `layers`."""
     names = [field.name for field in fields(NtpProbe)]

@@ -106,9 +106,14 @@ def outputs(probes: Probes, states: Float[Tensor, "states d"]) -> Float[Tensor, 
     return torch.einsum("pbh,ph->pb", hidden, probes.w2) + probes.b2[:, None]
 
 
+def input_importance(w1: Float[Tensor, "*probes hidden d"]) -> Float[Tensor, "*probes d"]:
+    """L1 norm of the first layer's weights from each (scaled) input: sum_j |W1[j, i]| (method, section 4)."""
+    return w1.abs().sum(-2)
+
+
 def importance(probes: Probes) -> Float[Tensor, "probes d"]:
-    """L1 norm of the first layer's weights from each (scaled) input: sum_j |W1[j, i]|."""
-    return probes.w1.abs().sum(1)
+    """Importance of every input of each probe."""
+    return input_importance(probes.w1)
 
 
 def ranking(probes: Probes) -> Int[Tensor, "probes d"]:

@@ -14,10 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workflow_scripts.lib.config.sections import Pruning
-from workflow_scripts.lib.probes.perceptrons import Probes, Spec, outputs, ranking
-from workflow_scripts.lib.probes.pruning import curve, kept_count, kept_inputs, random_rankings
-from workflow_scripts.lib.probes.training import Loss, Training, Units, train
-from workflow_scripts.lib.progress import Progress
+from workflow_scripts.lib.probes.perceptrons import Probes, Spec, ranking
+from workflow_scripts.lib.probes.pruning import curve, kept_count, random_rankings
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, bootstrap_spearman
 from workflow_scripts.lib.statistics.intervals import estimate
@@ -134,38 +132,6 @@ def rows_of(
     return rows
 
 
-def retrained_outputs(
-    probes: Probes,
-    ratio: float,
-    units: Units,
-    held_out: dict[int, Float[Tensor, "n d"]],
-    training: Training,
-    loss: Loss,
-    progress: Progress,
-) -> Float[np.ndarray, "probes n"]:
-    """f(h) on held-out states of new probes, trained on nothing but the inputs that each of the given probes keeps.
-
-    Seeds and settings are those of the original probe; at prune ratio 0 the new probe is the original one.
-    """
-    kept = [kept_inputs(order, ratio) for order in ranking(probes)]
-    predicted = np.empty((len(probes.specs), len(next(iter(held_out.values())))), dtype=np.float32)
-    for seed in dict.fromkeys(spec.seed for spec in probes.specs):
-        places = {spec.layer: i for i, spec in enumerate(probes.specs) if spec.seed == seed}
-        inputs = {layer: units.layers[layer][:, kept[i]] for layer, i in places.items()}
-        specs = [probes.specs[i] for i in places.values()]
-        trained = train(Units(inputs, units.offsets, units.labels), specs, training, loss, progress)
-        for place, (layer, i) in enumerate(places.items()):
-            predicted[i] = outputs(trained.select([place]), held_out[layer][:, kept[i]])[0].numpy()
-    return predicted
-
-
-def retrained_rows(metric: Metric, probes: Probes, ratio: float, predicted: Float[np.ndarray, "probes n"]) -> list[Row]:
-    """A row for each retrained probe."""
-    n_kept = kept_count(ratio, probes.w1.shape[2])
-    rows = [metric.row(spec, "retrained", NO_DRAW, ratio, n_kept) for spec in probes.specs]
-    return [metric.scored(*args) for args in zip(rows, predicted, metric.score(predicted), strict=True)]
-
-
 def table(rows: list[Row], metric: str, extra: Sequence[str] = ()) -> pl.DataFrame:
     """The rows as a table, types fixed also where a column is null throughout; `extra` are further text columns."""
     integers, texts = ("layer", "seed", "draw", "n_kept"), ("labels", "kept", "reason", *extra)
@@ -173,3 +139,15 @@ def table(rows: list[Row], metric: str, extra: Sequence[str] = ()) -> pl.DataFra
     order = ["layer", *extra, "labels", "seed", "kept", "draw", "prune_ratio", "n_kept", metric, "ci_low", "ci_high"]
     kinds = dict.fromkeys(integers, pl.Int64) | dict.fromkeys(texts, pl.String) | dict.fromkeys(numbers, pl.Float64)
     return pl.DataFrame(rows, schema={name: kinds[name] for name in [*order, "reason"]})
+
+
+POSITIONS = ("initial", "final")
+
+
+def untrained(metadata: dict[str, Any]) -> str | None:
+    """Why probes could not learn anything, if so."""
+    if not metadata["n_training"]:
+        return "no training responses"
+    if metadata["n_right"] in (0, metadata["n_training"]):
+        return f"all training responses are {'right' if metadata['n_right'] else 'wrong'}"
+    return None

@@ -1,6 +1,5 @@
 """Value and dopamine probes of one run: from configuration and files to training data, losses and layer groups."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,10 +13,11 @@ from torch import Tensor
 from workflow_scripts.lib.config.sections import DopamineProbes, ValueProbes
 from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes import targets
-from workflow_scripts.lib.probes.perceptrons import Probes, Spec, concatenate, load, save
+from workflow_scripts.lib.probes.data import Responses, number_of_states, training_units
+from workflow_scripts.lib.probes.perceptrons import Probes, Spec, concatenate, load, save, specs_of
 from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
 from workflow_scripts.lib.progress import Progress
-from workflow_scripts.lib.runtime.reuse import digest, earlier, environment, keep
+from workflow_scripts.lib.runtime.reuse import Reuse, digest, environment
 
 MEMORY_GB = 4.0
 """Default of what training data and probes may take."""
@@ -71,17 +71,17 @@ class Trainer:
         self.common = digest(environment(rule), settings)
         self.loss, self.training, self.path = loss, training, path
         self.origins: list[str] = []
-        self.kept = 0
-        self.known: dict[str, Probes] = earlier(path, probes_by_origin, {})
+        self.reuse = Reuse([path], probes_by_origin)
 
     def train(self, units: Units, specs: Sequence[Spec], progress: Progress) -> Probes:
         """The probes of `specs` in their order, taken over or trained on `units`."""
         data = digest(units.offsets, units.labels)
         states = {layer: digest(found) for layer, found in units.layers.items()}
         origins = [digest(self.common, data, states[spec.layer], asdict(spec)) for spec in specs]
-        taken = [i for i, origin in enumerate(origins) if origin in self.known]
-        wanted = [i for i, origin in enumerate(origins) if origin not in self.known]
-        parts = [self.known[origins[i]] for i in taken]
+        kept = [self.reuse.get(origin) for origin in origins]
+        taken = [i for i, one in enumerate(kept) if one is not None]
+        wanted = [i for i, one in enumerate(kept) if one is None]
+        parts = [one for one in kept if one is not None]
         new = [specs[i] for i in wanted]
         steps = (len({spec.seed for spec in part}) for part in (specs, new))
         spared, left = (n_batches(len(units.labels), seeds, self.training) for seeds in steps)
@@ -90,18 +90,38 @@ class Trainer:
             parts.append(train(replace(units, layers=layers), new, self.training, self.loss, progress))
         progress.advance(spared - left)
         self.origins += origins
-        self.kept += len(taken)
         return concatenate(parts).select(np.argsort([*taken, *wanted]).tolist())
 
     def save(self, probes: Probes, metadata: dict[str, Any]) -> None:
         """Write the probes with their origins, and keep them for a later run."""
         save(probes, {**metadata, "origins": self.origins}, self.path)
-        keep(self.path)
-        n = len(self.origins)
-        print(f"{self.path.name}: kept {self.kept} of {n} probes, trained {n - self.kept}", file=sys.stderr)
+        self.reuse.report("probes")
+        self.reuse.keep()
 
 
 def probes_by_origin(path: Path) -> dict[str, Probes]:
     """The probes of a file, each by its origin."""
     probes, metadata = load(path)
     return {origin: probes.select([i]) for i, origin in enumerate(metadata["origins"])}
+
+
+def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: bool) -> dict[str, Any]:
+    """Section `value_probes` as it is really used, given what the command line changes in it."""
+    changes: dict[str, Any] = {} if target is None else {"target": target}
+    return raw | changes | ({"shuffled_seeds": []} if true_labels_only else {})
+
+
+def train_groups(
+    source: ActivationFiles, responses: Responses, section: ValueProbes, trainer: Trainer, memory_gb: float
+) -> Probes:
+    """The probes of all layers of `source`, group by group of layers."""
+    groups = list(layer_groups(source, number_of_states(source, responses), section, memory_gb))
+    n_seeds = len({*section.seeds, *section.shuffled_seeds})
+    steps = len(groups) * n_batches(len(responses), n_seeds, trainer.training)
+    progress = Progress(steps, "steps", f"value probes of {len(source.layers)} layers, {len(responses)} responses")
+    parts = []
+    for layers in groups:
+        specs = specs_of(layers, section.seeds, section.shuffled_seeds)
+        units = training_units(source, responses, layers, section.target == "final")
+        parts.append(trainer.train(units, specs, progress))
+    return concatenate(parts)

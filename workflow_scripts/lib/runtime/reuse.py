@@ -1,4 +1,4 @@
-"""What an earlier run of a job made and a later one may take over: bit for bit what it would make itself.
+"""Reuse outputs of an earlier run of a job where making them again would give the same bytes.
 
 Snakemake removes the output of a job before it runs it again. A job that makes several things into one file (the layers
 of a shard, the probes of a run, the conditions of masked generation), or one thing out of a part of a file (a search),
@@ -13,10 +13,11 @@ before, only the time it takes does.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -70,3 +71,34 @@ def earlier(path: Path, read: Callable[[Path], T], nothing: T) -> T:
         return read(kept_path(path)) if kept_path(path).is_file() else nothing
     except Exception:  # a damaged or foreign file costs time, and must cost nothing else
         return nothing
+
+
+class Reuse(Generic[T]):
+    """The things in the outputs of an earlier run, by their origins, and a count of those that were used.
+
+    `read(*kept outputs)` gives origin -> thing. A job asks for each thing that it wants (`get`), makes what is not
+    there, writes its outputs, and keeps them (`keep`).
+    """
+
+    def __init__(self, outputs: Sequence[Path], read: Callable[..., Mapping[str, T]]) -> None:
+        self.outputs = outputs
+        nothing: Mapping[str, T] = {}
+        self.stored = earlier(outputs[0], lambda _: read(*map(kept_path, outputs)), nothing)
+        self.kept = self.made = 0
+
+    def get(self, origin: str) -> T | None:
+        """The thing of this origin; None if it has to be made."""
+        found = self.stored.get(origin)
+        self.kept, self.made = self.kept + (found is not None), self.made + (found is None)
+        return found
+
+    def report(self, things: str) -> None:
+        """Print how many of the things that were asked for an earlier run has left."""
+        total = self.kept + self.made
+        line = f"{self.outputs[0].name}: kept {self.kept} of {total} {things}, made {self.made}"
+        print(line, file=sys.stderr, flush=True)
+
+    def keep(self) -> None:
+        """Keep the written outputs for a later run."""
+        for output in self.outputs:
+            keep(output)

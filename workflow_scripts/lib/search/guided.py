@@ -9,11 +9,14 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
 from workflow_scripts.lib.engines.interface import Completion, Engine, Request, Sampling
 from workflow_scripts.lib.search.step_scores import Step
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -127,9 +130,9 @@ def steps_of(open_: Sequence[Answered], found: Sequence[Sequence[Completion]]) -
     ]
 
 
-def regroup(scores: Sequence[float], found: Sequence[Sequence[object]]) -> list[list[float]]:
-    """The scores of a flat list of candidates, problem by problem."""
-    given = iter(scores)
+def regroup(flat: Sequence[T], found: Sequence[Sequence[object]]) -> list[list[T]]:
+    """Group what belongs to a flat list of candidates problem by problem."""
+    given = iter(flat)
     return [[next(given) for _ in several] for several in found]
 
 

@@ -1,19 +1,22 @@
 """What the methods of a search score with: probes, states, a reference model; loaded and checked in one place."""
 
 import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from workflow_scripts.lib.config.sections import Params
-from workflow_scripts.lib.engines.interface import Engine
+from workflow_scripts.lib.engines.interface import Completion, Engine
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_model, load_tokenizer
 from workflow_scripts.lib.probes.perceptrons import Probes
 from workflow_scripts.lib.probes.perceptrons import load as load_probes
-from workflow_scripts.lib.search.guided import Scorer, regroup, steps_of
+from workflow_scripts.lib.search.guided import Answered, Scorer, regroup, steps_of
+from workflow_scripts.lib.search.methods import PROBES, needs_of
 from workflow_scripts.lib.search.step_scores import (
     Reading,
     check_same_vocabulary,
@@ -22,34 +25,49 @@ from workflow_scripts.lib.search.step_scores import (
     probes_for,
     random_scores,
 )
+from workflow_scripts.lib.storage.identity import VERSION
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What scores are made of; None where no method wants it."""
+    """What the configured methods score with.
+
+    `reading`: how states are read, None where no method reads any. `probes`: those of each need (`search.methods`).
+    """
 
     reading: Reading | None
-    dopamine: Probes | None
-    value: Probes | None
+    probes: dict[str, Probes]
     reference: Engine | None
 
 
-def scorer(method: str, scoring: Scoring, seed: int) -> Scorer:
-    """The scores of a guided method."""
-    if method == "random":
-        return lambda step, open_, found: [
-            random_scores(len(several), one.problem_id, seed, step) for one, several in zip(open_, found, strict=True)
-        ]
-    if method == "implicit_prm":
-        reference = scoring.reference
-        assert reference is not None
-        return lambda step, open_, found: regroup(
-            log_ratio_scores(steps_of(open_, found), [one.logprobs for several in found for one in several], reference),
-            found,
-        )
-    reading, probes = scoring.reading, scoring.dopamine
-    assert reading is not None and probes is not None
-    return lambda step, open_, found: regroup(dopamine_scores(steps_of(open_, found), probes, reading), found)
+def random_scorer(scoring: Scoring, seed: int) -> Scorer:
+    """Score candidates by chance."""
+    return lambda step, open_, drawn: [
+        random_scores(len(several), one.problem_id, seed, step) for one, several in zip(open_, drawn, strict=True)
+    ]
+
+
+def implicit_prm_scorer(scoring: Scoring, seed: int) -> Scorer:
+    """Score candidates by their log-probability ratio to the reference model."""
+    reference = scoring.reference
+    assert reference is not None
+
+    def score(step: int, open_: Sequence[Answered], drawn: Sequence[Sequence[Completion]]) -> list[list[float]]:
+        logprobs = [one.logprobs for several in drawn for one in several]
+        return regroup(log_ratio_scores(steps_of(open_, drawn), logprobs, reference), drawn)
+
+    return score
+
+
+def dopamine_scorer(scoring: Scoring, seed: int) -> Scorer:
+    """Score candidates by the TD error that dopamine probes predict."""
+    reading, probes = scoring.reading, scoring.probes["dopamine_probes"]
+    assert reading is not None
+    return lambda step, open_, drawn: regroup(dopamine_scores(steps_of(open_, drawn), probes, reading), drawn)
+
+
+SCORERS = {"dopamine": dopamine_scorer, "implicit_prm": implicit_prm_scorer, "random": random_scorer}
+"""How each guided method scores."""
 
 
 def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, reading: Reading) -> Probes:
@@ -67,30 +85,59 @@ def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, read
     return probes
 
 
+def load_reference(arguments: argparse.Namespace, model: ModelConfig) -> Engine:
+    """Load the reference model.
+
+    Raises:
+        UserError: none is named, or it reads other token ids.
+    """
+    if not arguments.reference:
+        raise UserError(
+            "configuration: search.reference: a method scores against this model; name it, or drop the method"
+        )
+    entry = ModelConfig.from_entry(arguments.reference)
+    tokenizer = load_tokenizer(entry)
+    check_same_vocabulary(load_tokenizer(model), tokenizer, model.key, entry.key)
+    return TransformersEngine(load_model(entry), tokenizer, arguments.batch_size)
+
+
 def prepare(arguments: argparse.Namespace, params: Params, engine: Engine, model: ModelConfig) -> Scoring:
     """Load what the configured methods score with.
 
     Raises:
         UserError: probes or the reference model are missing, or do not fit the model.
     """
-    methods, dataset, tokenizer = params.search.methods, params.dataset.key, load_tokenizer(model)
-    reference = reading = None
-    if "implicit_prm" in methods:
-        if not arguments.reference:
-            raise UserError("configuration: search.reference: implicit_prm wants the model to score against; name it")
-        entry = ModelConfig.from_entry(arguments.reference)
-        other = load_tokenizer(entry)
-        check_same_vocabulary(tokenizer, other, model.key, entry.key)
-        reference = TransformersEngine(load_model(entry), other, arguments.batch_size)
-    if {"dopamine", "best_of_n"} & set(methods):
-        loaded = engine.model if isinstance(engine, TransformersEngine) else load_model(model)
-        dtype = getattr(torch, params.activations.dtype)
-        reading = Reading(loaded, params.search.layer, dtype, arguments.batch_tokens)
-    probes: dict[str, Probes | None] = {"dopamine": None, "best_of_n": None}
-    for method, kind in (("dopamine", "dopamine"), ("best_of_n", "value")):
-        if method in methods:
-            path = getattr(arguments, f"{kind}_probes")
-            if path is None or reading is None:
-                raise UserError(f"--{kind}-probes: missing; method {method} needs them")
-            probes[method] = checked_probes(path, kind, model, dataset, reading)
-    return Scoring(reading, probes["dopamine"], probes["best_of_n"], reference)
+    needs = needs_of(params.search.methods)
+    reference = load_reference(arguments, model) if "reference" in needs else None
+    wanted = [name for name in PROBES if name in needs]
+    if missing := [name for name in wanted if getattr(arguments, name) is None]:
+        raise UserError(f"--{missing[0].replace('_', '-')}: missing; a configured method needs it")
+    if not wanted:
+        return Scoring(None, {}, reference)
+    loaded = engine.model if isinstance(engine, TransformersEngine) else load_model(model)
+    dtype = getattr(torch, params.activations.dtype)
+    reading = Reading(loaded, params.search.layer, dtype, arguments.batch_tokens)
+    probes = {
+        name: checked_probes(getattr(arguments, name), name.removesuffix("_probes"), model, params.dataset.key, reading)
+        for name in wanted
+    }
+    return Scoring(reading, probes, reference)
+
+
+def input_digests(arguments: argparse.Namespace, methods: Iterable[str], layer: int) -> list[Any]:
+    """Hash all that some methods score with: every need of theirs, of probe files the probes of the layer that is read.
+
+    The needs come from the catalogue, so that no method's can be forgotten.
+    """
+    parts: list[Any] = []
+    for need in sorted(needs_of(methods)):
+        given = getattr(arguments, need)
+        if need in PROBES and given is not None:
+            probes, metadata = load_probes(given)
+            read = probes.of(layer=layer, labels="true")
+            parts += [need, [metadata.get(key) for key in ("kind", "dataset", *VERSION)]]
+            parts.append(metadata.get("config", {}).get("normalization"))
+            parts += [read.w1, read.b1, read.w2, read.b2, read.mean, read.scale]
+        elif given is not None:
+            parts += [need, given, identity_of(ModelConfig.from_entry(given))]
+    return parts

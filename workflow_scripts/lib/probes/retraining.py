@@ -1,0 +1,92 @@
+"""Train probes anew on the inputs that a pruned probe keeps (method, section 4)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workflow_scripts.lib.config.sections import DopamineProbes, Pruning, ValueProbes
+from workflow_scripts.lib.models.activation_files import ActivationFiles
+from workflow_scripts.lib.probes.data import Paragraphs, Responses, end_states, number_of_states, training_units
+from workflow_scripts.lib.probes.perceptrons import Probes, outputs, ranking
+from workflow_scripts.lib.probes.pruning import kept_count, kept_inputs
+from workflow_scripts.lib.probes.pruning_rows import NO_DRAW, POSITIONS, Metric, Row
+from workflow_scripts.lib.probes.trainer import layer_groups, squared_error, training_of, value_loss
+from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
+from workflow_scripts.lib.progress import Progress
+
+
+def retrained_dopamine_rows(
+    parts: tuple[Paragraphs, Paragraphs], probes: Probes, metric: Metric, config: dict[str, Any], pruning: Pruning
+) -> list[Row]:
+    """Rows of probes trained anew on what each probe on true TD errors keeps."""
+    section = DopamineProbes(config)
+    training, true = training_of(section), probes.of(labels="true")
+    steps = len(pruning.ratios) * n_batches(len(parts[0].delta), len(section.seeds), training)
+    progress = Progress(steps, "steps", "dopamine probes retrained on what is kept")
+    rows = []
+    for ratio in pruning.ratios:
+        fresh = retrained_outputs(true, ratio, parts[0].units, parts[1].layers, training, squared_error, progress)
+        rows += retrained_rows(metric, true, ratio, fresh)
+    return rows
+
+
+def retrained_value_rows(
+    source: ActivationFiles,
+    parts: tuple[Responses, Responses],
+    probes: Probes,
+    metric: Metric,
+    config: dict[str, Any],
+    pruning: Pruning,
+    memory_gb: float,
+) -> list[Row]:
+    """Rows of probes trained anew on what each probe on true rewards keeps; layers in groups that fit into memory."""
+    section = ValueProbes(config)
+    training, true = training_of(section), probes.of(labels="true")
+    groups = list(layer_groups(source, 2 * number_of_states(source, parts[0]), section, memory_gb))
+    steps = len(groups) * len(pruning.ratios) * n_batches(len(parts[0]), len(section.seeds), training)
+    progress = Progress(steps, "steps", "value probes retrained on what is kept")
+    rows = []
+    for layers in groups:
+        units = training_units(source, parts[0], layers)
+        held_out = {layer: torch.cat(end_states(source, parts[1], layer)) for layer in layers}
+        group = true.select([i for i, spec in enumerate(true.specs) if spec.layer in layers])
+        for ratio in pruning.ratios:
+            both = retrained_outputs(group, ratio, units, held_out, training, value_loss(section), progress)
+            for position, predicted in zip(POSITIONS, np.split(both, 2, axis=1), strict=True):
+                rows += [{**row, "position": position} for row in retrained_rows(metric, group, ratio, predicted)]
+    return rows
+
+
+def retrained_outputs(
+    probes: Probes,
+    ratio: float,
+    units: Units,
+    held_out: dict[int, Float[Tensor, "n d"]],
+    training: Training,
+    loss: Loss,
+    progress: Progress,
+) -> Float[np.ndarray, "probes n"]:
+    """f(h) on held-out states of new probes, trained on nothing but the inputs that each of the given probes keeps.
+
+    Seeds and settings are those of the original probe; at prune ratio 0 the new probe is the original one.
+    """
+    kept = [kept_inputs(order, ratio) for order in ranking(probes)]
+    predicted = np.empty((len(probes.specs), len(next(iter(held_out.values())))), dtype=np.float32)
+    for seed in dict.fromkeys(spec.seed for spec in probes.specs):
+        places = {spec.layer: i for i, spec in enumerate(probes.specs) if spec.seed == seed}
+        inputs = {layer: units.layers[layer][:, kept[i]] for layer, i in places.items()}
+        specs = [probes.specs[i] for i in places.values()]
+        trained = train(Units(inputs, units.offsets, units.labels), specs, training, loss, progress)
+        for place, (layer, i) in enumerate(places.items()):
+            predicted[i] = outputs(trained.select([place]), held_out[layer][:, kept[i]])[0].numpy()
+    return predicted
+
+
+def retrained_rows(metric: Metric, probes: Probes, ratio: float, predicted: Float[np.ndarray, "probes n"]) -> list[Row]:
+    """A row for each retrained probe."""
+    n_kept = kept_count(ratio, probes.w1.shape[2])
+    rows = [metric.row(spec, "retrained", NO_DRAW, ratio, n_kept) for spec in probes.specs]
+    return [metric.scored(*args) for args in zip(rows, predicted, metric.score(predicted), strict=True)]

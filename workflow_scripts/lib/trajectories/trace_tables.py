@@ -1,0 +1,144 @@
+"""Tables of trajectories: correlations with TD errors, and what ablation does to them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.statistics.intervals import Estimate, Resampling, estimate
+from workflow_scripts.lib.storage.identity import group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns
+from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.trajectories.ablation_tables import CONTRAST_COLUMNS, Ablated, contrast_rows
+from workflow_scripts.lib.trajectories.contrasts import mean_over_responses, mean_spearman, numbered
+from workflow_scripts.lib.trajectories.traces import (
+    ABLATED_FORMAT,
+    ParagraphMeans,
+    Traced,
+    paragraph_means,
+    read_about,
+    read_trace,
+)
+
+COLUMNS = [
+    *("model", "dataset", "layer", "neuron", "kind", "rank", "sign", "n", "n_problems", "spearman", "ci_low"),
+    *("ci_high", "spearman_all", "reason", "n_all", "all_low", "all_high", "all_reason", "spearman_train"),
+]
+ABLATION_COLUMNS = [
+    *("model", "dataset", "layer", "neuron", "condition", "draw", "n", "correlation", "ci_low", "ci_high", "rmse"),
+    *("rmse_low", "rmse_high", "spearman", "spearman_low", "spearman_high", "reason", "own_layers", "largest_miss"),
+]
+Row = dict[str, object]
+
+
+def oriented(traced: Traced) -> ParagraphMeans:
+    """Validation paragraphs, the means oriented by each neuron's sign."""
+    found = paragraph_means(traced.of("validation"))
+    signs = np.array([one.sign for one in traced.neurons], dtype=float)
+    return ParagraphMeans(found.problem_ids, found.delta, found.kept, signs[:, None] * found.means)
+
+
+def correlation_row(paragraphs: ParagraphMeans, places: Sequence[int], how: Resampling) -> tuple[Row, np.ndarray]:
+    """The mean over some neurons of the correlation with the TD error, over kept and over all paragraphs; the draws."""
+    kept = paragraphs.only_kept()
+    found, drawn = mean_spearman(kept.means[list(places)], kept.delta, numbered(kept.problem_ids), how)
+    every, _ = mean_spearman(paragraphs.means[list(places)], paragraphs.delta, numbered(paragraphs.problem_ids), how)
+    row: Row = {"n": len(kept.delta), "n_problems": len(set(kept.problem_ids)), "spearman": found.value}
+    row |= {"ci_low": found.low, "ci_high": found.high, "spearman_all": every.value, "n_all": len(paragraphs.delta)}
+    row |= {"all_low": every.low, "all_high": every.high, "reason": found.reason, "all_reason": every.reason}
+    return row, drawn
+
+
+def trace_rows(traced: Traced, how: Resampling) -> list[Row]:
+    """A row for each followed neuron, one for the mean of each kind, and their difference (kind `difference`)."""
+    paragraphs = oriented(traced)
+    names: Row = {"model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    rows = []
+    for place, one in enumerate(traced.neurons):
+        row, _ = correlation_row(paragraphs, [place], how)
+        about: Row = {name: getattr(one, name) for name in ("neuron", "kind", "rank", "sign")}
+        reason = "; ".join(why for why in (row["reason"], one.reason) if isinstance(why, str)) or None
+        rows.append(names | about | row | {"spearman_train": one.training, "reason": reason})
+    of_kind = {kind: correlation_row(paragraphs, traced.places(kind), how) for kind in ("dopamine", "random")}
+    rows += [names | {"kind": kind} | row for kind, (row, _) in of_kind.items()]
+    return [*rows, names | {"kind": "difference"} | difference_row(of_kind, how)]
+
+
+def difference_row(of_kind: dict[str, tuple[Row, Float[np.ndarray, " draws"]]], how: Resampling) -> Row:
+    """The dopamine neurons' mean correlation less the random ones', on the same resamples of problems."""
+    (dopamine, drawn), (control, drawn_too) = of_kind["dopamine"], of_kind["random"]
+    row = {name: dopamine[name] for name in ("n", "n_problems", "n_all")}
+    if dopamine["spearman"] is None or control["spearman"] is None:
+        return row | {"reason": dopamine["reason"] or control["reason"]}
+    gap = float(dopamine["spearman"]) - float(control["spearman"])  # type: ignore[arg-type]
+    found = estimate(gap, drawn - drawn_too, how.confidence)
+    reason = {"reason": found.reason, "all_reason": "the difference is taken over kept paragraphs"}
+    return row | {"spearman": found.value, "ci_low": found.low, "ci_high": found.high} | reason
+
+
+def ablation_row(ablated: Ablated, condition: tuple[str, int], places: Sequence[int], how: Resampling) -> Row:
+    """One condition and draw: comparison with the unablated trajectories, and correlation with the TD error."""
+    one = ablated.by[condition]
+    found = [
+        mean_over_responses(mean_if_defined(part[list(places)]), ablated.groups, how)
+        for part in (one.correlation, one.rmse)
+    ]
+    if condition[0] == "none":
+        found = [Estimate(None, None, None, "the unablated pass itself")] * 2
+    kept = ablated.kept
+    signs = ablated.signs[list(places)]
+    strength, _ = mean_spearman(
+        signs[:, None] * one.means[list(places)][:, kept], ablated.delta[kept], ablated.paragraph_groups[kept], how
+    )
+    row: Row = {"condition": condition[0], "draw": condition[1], "n": len(ablated.groups)}
+    row |= dict(zip(("correlation", "ci_low", "ci_high"), (found[0].value, found[0].low, found[0].high), strict=True))
+    row |= dict(zip(("rmse", "rmse_low", "rmse_high"), (found[1].value, found[1].low, found[1].high), strict=True))
+    row |= {"spearman": strength.value, "spearman_low": strength.low, "spearman_high": strength.high}
+    reasons = (("correlation", found[0].reason), ("spearman", strength.reason))
+    row["reason"] = "; ".join(f"{name}: {why}" for name, why in reasons if why) or None
+    return row | {"own_layers": float(one.own_layers[list(places)].mean()), "largest_miss": one.largest_miss}
+
+
+def mean_if_defined(values: Float[np.ndarray, "neurons n"]) -> Float[np.ndarray, " n"]:
+    """Mean over the neurons for which there is a number; NaN where there is none."""
+    there = ~np.isnan(values)
+    counts = there.sum(0)
+    return np.divide(np.where(there, values, 0).sum(0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+
+
+def ablation_rows(ablated: Ablated, how: Resampling) -> list[Row]:
+    """Conditions and draws in order: the mean over the followed neurons (neuron empty), then each neuron."""
+    every = list(range(len(ablated.neurons)))
+    rows = []
+    for condition in ablated.by:
+        for neuron, places in [(None, every), *((ablated.neurons[place], [place]) for place in every)]:
+            rows.append(ablated.names | {"neuron": neuron} | ablation_row(ablated, condition, places, how))
+    return rows
+
+
+def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -> dict[str, pl.DataFrame]:
+    """All three tables, runs in the order of their names.
+
+    Raises:
+        UserError: an ablation without the trajectories of its run, or a table of another run.
+    """
+    traced = {run: path for run, (path,) in group_by_run(traces, "file").items()}
+    rows = [row for run in sorted(traced) for row in trace_rows(read_trace(traced[run]), how)]
+    held: list[Row] = []
+    contrasts: list[Row] = []
+    for run, (path,) in sorted(group_by_run(ablated, "shard").items()):
+        if run not in traced:
+            raise UserError(f"--traced: no file {run[0]}/{run[1]}.parquet; pass the trajectories of every ablated run")
+        frame, about = read_parquet(path), read_about(path, ABLATED_FORMAT)
+        if about["ablated_layers"]:
+            found = Ablated.of(read_trace(traced[run]), frame, about)
+            held += ablation_rows(found, how)
+            contrasts += contrast_rows(found, how)
+    return {
+        "trajectories": with_columns(rows, COLUMNS),
+        "trajectory_ablation": with_columns(held, ABLATION_COLUMNS),
+        "ablation_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
+    }
