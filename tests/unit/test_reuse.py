@@ -65,11 +65,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [
-        ({"layers": BOTH}, "kept 3 of 6 probes, trained 3"),
-        ({"seeds": [0, 2, 1]}, "kept 3 of 4 probes, trained 1"),
-        ({"shuffled_seeds": [1, 0]}, "kept 3 of 4 probes, trained 1"),
-        ({"seeds": [1], "shuffled_seeds": []}, "kept 1 of 1 probes, trained 0"),
-        ({}, "kept 3 of 3 probes, trained 0"),
+        ({"layers": BOTH}, "kept 3 of 6 probes, 3 new"),
+        ({"seeds": [0, 2, 1]}, "kept 3 of 4 probes, 1 new"),
+        ({"shuffled_seeds": [1, 0]}, "kept 3 of 4 probes, 1 new"),
+        ({"seeds": [1], "shuffled_seeds": []}, "kept 1 of 1 probes, 0 new"),
+        ({}, "kept 3 of 3 probes, 0 new"),
     ],
 )
 @pytest.mark.parametrize("train", [train_value, train_dopamine])
@@ -78,7 +78,7 @@ def test_only_what_is_new_is_trained_and_the_file_is_that_of_a_run_from_scratch(
 ) -> None:
     first = train(folder)
     before = content(first)
-    assert "kept 0 of 3 probes, trained 3" in capsys.readouterr().err
+    assert "kept 0 of 3 probes, 3 new" in capsys.readouterr().err
     again = content(train(folder, **changes))
     assert kept in capsys.readouterr().err
     assert again == content(train(folder, name="scratch", **changes))
@@ -91,7 +91,7 @@ def test_layers_come_in_groups_that_fit_into_memory(folder: Path, capsys: Capsys
     path = folder / "value.safetensors"
     params = ["--params", json.dumps({"value_probes": FEW}), "--memory-gb", "0", "--output", str(path)]
     train_value_probes.main([*params, *files(folder, "problems", "rollouts", "activations")])
-    assert "kept 3 of 6 probes, trained 3" in capsys.readouterr().err
+    assert "kept 3 of 6 probes, 3 new" in capsys.readouterr().err
     assert content(path) == content(train_value(folder, BOTH, "scratch"))
 
 
@@ -213,10 +213,10 @@ def test_next_token_probes_are_trained_for_new_layers_alone(folder: Path, tmp_pa
 
     first = train(FIRST)
     both = train(BOTH)
-    assert "kept 1 of 2 probes, trained 1" in capsys.readouterr().err
+    assert "kept 1 of 2 probes, 1 new" in capsys.readouterr().err
     assert both == train(BOTH, "scratch")
     assert train(FIRST) == first
-    assert "kept 1 of 1 probes, trained 0" in capsys.readouterr().err
+    assert "kept 1 of 1 probes, 0 new" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -246,10 +246,10 @@ def shard(tmp_path: Path) -> Callable[..., tuple[dict[str, bytes], dict[str, Any
 def test_a_pass_is_made_for_new_layers_alone(shard: Callable[..., Any], tmp_path: Path, capsys: Capsys) -> None:
     before = shard([1, 3])
     after = shard([0, 1, 2])
-    assert "kept 1 of 3 layers, read 2 anew" in capsys.readouterr().err
+    assert "kept 1 of 3 layers, 2 new" in capsys.readouterr().err
     assert after == shard([0, 1, 2], "scratch")
     assert shard([2]) == shard([2], "fewer")
-    assert "kept 1 of 1 layers, read 0 anew" in capsys.readouterr().err
+    assert "kept 1 of 1 layers, 0 new" in capsys.readouterr().err
     assert shard([1, 3]) == before
     shard([1, 3], dtype="float16")
     assert "kept 0 of 2" in capsys.readouterr().err

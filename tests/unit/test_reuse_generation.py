@@ -78,10 +78,10 @@ def same(left: Tables, right: Tables) -> bool:
 
 def test_only_new_conditions_are_generated(folder: Path, capsys: Capsys) -> None:
     first = mask(folder)
-    assert len(first[1]) == 2 and "kept 0 of 2 conditions, generates 2" in capsys.readouterr().err
-    assert same(mask(folder), first) and "kept 2 of 2 conditions, generates 0" in capsys.readouterr().err
+    assert len(first[1]) == 2 and "kept 0 of 2 conditions, 2 new" in capsys.readouterr().err
+    assert same(mask(folder), first) and "kept 2 of 2 conditions, 0 new" in capsys.readouterr().err
     more = mask(folder, wanted={"dose_shares": [0.5]})
-    assert "kept 2 of 3 conditions, generates 1" in capsys.readouterr().err
+    assert "kept 2 of 3 conditions, 1 new" in capsys.readouterr().err
     assert same(more, mask(folder, "scratch", wanted={"dose_shares": [0.5]})) and len(more[1]) == 3
     assert "kept 0 of 3" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_other_neurons_are_generated_for_their_condition_alone(folder: Path, cap
     mask(folder)
     write_neurons(folder, [ROWS[0], (1, "random", 0, 0.1, [6]), ROWS[2]])
     found = mask(folder)
-    assert "kept 1 of 2 conditions, generates 1" in capsys.readouterr().err
+    assert "kept 1 of 2 conditions, 1 new" in capsys.readouterr().err
     assert same(found, mask(folder, "scratch"))
 
 
@@ -99,7 +99,7 @@ def test_other_sampling_generates_all(folder: Path, changed: dict[str, Any], cap
     mask(folder)
     capsys.readouterr()
     found = mask(folder, **changed)
-    assert "kept 0 of 2 conditions, generates 2" in capsys.readouterr().err
+    assert "kept 0 of 2 conditions, 2 new" in capsys.readouterr().err
     assert same(found, mask(folder, "scratch", **changed))
 
 
@@ -133,7 +133,7 @@ def test_what_came_from_something_else_is_generated_anew(
     change(folder)
     capsys.readouterr()
     found = mask(folder)
-    assert "kept 0 of 2 conditions, generates 2" in capsys.readouterr().err
+    assert "kept 0 of 2 conditions, 2 new" in capsys.readouterr().err
     assert same(found, mask(folder, "scratch"))
 
 
@@ -152,7 +152,7 @@ def test_a_search_is_kept_when_its_files_of_probes_gain_a_layer(tmp_path: Path, 
     for kind in ("dopamine", "value"):
         add_layer(folder / f"{kind}.safetensors")
     assert same(answer(folder, **methods), first)  # to the second
-    assert "kept the search of an earlier run" in capsys.readouterr().err
+    assert "kept 1 of 1 searches" in capsys.readouterr().err
     answer(folder, seed=1, **methods)
     assert "kept" not in capsys.readouterr().err
     probes, about = load(folder / "value.safetensors")

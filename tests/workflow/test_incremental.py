@@ -297,11 +297,11 @@ def test_an_added_layer_or_seed_is_all_that_is_trained(study: Path, finished: Pa
         return {name: (study / f"results/logs/{log}.log").read_text() for name, log in logs.items()}
 
     said = choose([1, 2], [0, 1])
-    assert "kept 6 of 6 probes, trained 0" in said["probes"]
-    assert all("kept 2 of 2 layers, read 0 anew" in said[shard] for shard in "01")
+    assert "kept 6 of 6 probes, 0 new" in said["probes"]
+    assert all("kept 2 of 2 layers, 0 new" in said[shard] for shard in "01")
     said = choose([0, 1, 2], [0, 1, 2])
-    assert "kept 6 of 12 probes, trained 6" in said["probes"]
-    assert all("kept 2 of 3 layers, read 1 anew" in said[shard] for shard in "01")
+    assert "kept 6 of 12 probes, 6 new" in said["probes"]
+    assert all("kept 2 of 3 layers, 1 new" in said[shard] for shard in "01")
     for shard in "01":
         name = f"results/activations/tiny/coins/{shard}.safetensors"
         assert read_tensors(study / name) == read_tensors(finished / name)
@@ -319,7 +319,7 @@ def test_an_added_masked_layer_is_all_that_is_generated(study: Path, finished: P
     snakemake(study, "--cores", "2", *masked)
     logs = [(study / f"results/logs/mask_neurons/tiny/coins/{layer}/0.log").read_text() for layer in (1, 2)]
     n = pl.read_parquet(finished / masked[0].replace(".parquet", ".proofs.parquet")).height
-    assert f"kept {n} of {n} conditions, generates 0" in logs[0] and "kept 0 of " in logs[1]
+    assert f"kept {n} of {n} conditions, 0 new" in logs[0] and "kept 0 of " in logs[1]
     assert pl.read_parquet(study / masked[0]).equals(pl.read_parquet(finished / masked[0]))
 
 

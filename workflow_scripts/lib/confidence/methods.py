@@ -1,37 +1,39 @@
-"""The methods of Table 3: their names, their order, what their choices are made on."""
+"""The methods of Table 3: one row each, read by rules, plan, tables, figures and report.
 
-import numpy as np
-from jaxtyping import Float
+Imports nothing heavy, because rules read it at every start of Snakemake.
+"""
 
-Array = np.ndarray
-METHODS = {
-    "value_neurons": "value neurons",
-    "value_neurons_cv": "value neurons (folds)",
-    "lcd": "class means (LCD)",
-    "lcd_logistic": "logistic regression",
-    "verbal": "verbal confidence",
-    "token": "token confidence",
-    "question_length": "question length",
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to predict success from the question alone.
+
+    `label`: what tables and figures call it; `explained`: what the report calls it, where that says more. `chosen_on`:
+    what its free choices (prune ratio, layer, regularisation, sign) are made on. `value_neurons`: whether it reads
+    value neurons; the others are baselines.
+    """
+
+    label: str
+    chosen_on: str
+    explained: str = ""
+    value_neurons: bool = False
+
+
+CATALOGUE = {
+    "value_neurons": Method("value neurons", "validation", "value neurons, ratio chosen on validation", True),
+    "value_neurons_cv": Method(
+        "value neurons (folds)", "training folds", "value neurons, ratio chosen on training", True
+    ),
+    "lcd": Method("class means (LCD)", "training folds", "latent correctness direction"),
+    "lcd_logistic": Method("logistic regression", "training folds"),
+    "verbal": Method("verbal confidence", "nothing"),
+    "token": Method("token confidence", "nothing"),
+    "question_length": Method("question length", "training"),
 }
-"""The methods in the order of tables and figures, and what to call them."""
-VALUE_METHODS = ("value_neurons", "value_neurons_cv")
-BASELINES = [name for name in METHODS if name not in VALUE_METHODS]
-CHOSEN_ON = {
-    "value_neurons": "validation",
-    "value_neurons_cv": "training folds",
-    "lcd": "training folds",
-    "lcd_logistic": "training folds",
-    "verbal": "nothing",
-    "token": "nothing",
-    "question_length": "training",
-}
-"""What the free choices of a method (prune ratio, layer, regularisation, sign) were made on."""
-
-
-def one_class(rewards: Float[Array, " n"], part: str) -> str | None:
-    """Why nothing can be learned or measured on these responses, if so."""
-    if not len(rewards):
-        return f"no {part} responses"
-    if rewards.min() == rewards.max():
-        return f"all {part} responses are {'right' if rewards[0] else 'wrong'}"
-    return None
+"""Every method, in the order of tables and figures."""
+METHODS = {name: method.label for name, method in CATALOGUE.items()}
+CHOSEN_ON = {name: method.chosen_on for name, method in CATALOGUE.items()}
+VALUE_METHODS = tuple(name for name, method in CATALOGUE.items() if method.value_neurons)
+BASELINES = [name for name, method in CATALOGUE.items() if not method.value_neurons]

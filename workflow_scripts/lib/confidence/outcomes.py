@@ -12,10 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from workflow_scripts.lib.confidence.folds import Folds, fold_auc, out_of_fold
-from workflow_scripts.lib.confidence.methods import one_class
 from workflow_scripts.lib.probes.perceptrons import Probes, ranking
 from workflow_scripts.lib.probes.pruning import curve
-from workflow_scripts.lib.statistics.ranks import auc, round_ties
+from workflow_scripts.lib.statistics.ranks import auc, one_class, round_ties
 
 Array = np.ndarray
 REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

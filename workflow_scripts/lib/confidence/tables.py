@@ -12,11 +12,12 @@ from jaxtyping import Bool, Float, Int
 
 from workflow_scripts.lib.claims.verdicts import NOT_JUDGED, judge_gain
 from workflow_scripts.lib.confidence import calibration
-from workflow_scripts.lib.confidence.methods import METHODS, one_class
+from workflow_scripts.lib.confidence.methods import METHODS
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import problem_weights, weighted_auc
 from workflow_scripts.lib.statistics.intervals import Estimate, Resampling, estimate
+from workflow_scripts.lib.statistics.ranks import one_class
 
 Array = np.ndarray
 MEASURES = ("auc", "brier", "ece", "auc_within_length")

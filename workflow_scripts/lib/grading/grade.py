@@ -14,10 +14,6 @@ from typing import Any
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading.answers import Grade, last_boxed, parse_integer
 
-ANSWER_TYPES = ("boxed_integer", "math", "choice", "code", "instructions")
-SECONDS = {"math": 30.0, "code": 1200.0, "instructions": 60.0}
-"""How long one answer may take by the clock, where a grader may hang. Code has its own, closer limit inside."""
-
 
 @dataclass(frozen=True)
 class Grader:
@@ -37,6 +33,64 @@ class Answer:
     truncated: bool = False
 
 
+def _spec(answer: Answer) -> Any:
+    return json.loads(answer.spec or "{}")
+
+
+def _integer(answer: Answer, grader: Grader) -> Grade:
+    expected, boxed = parse_integer(answer.gold), last_boxed(answer.text)
+    if expected is None:
+        raise UserError(f"right answer {answer.gold!r} is not an integer; set the data set's answer to math or fix it")
+    given = None if boxed is None else parse_integer(boxed)
+    return Grade(int(given == expected), boxed, "unparsable" if given is None else None)
+
+
+def _math(answer: Answer, grader: Grader) -> Grade:
+    from workflow_scripts.lib.grading.mathematics import grade_math
+
+    return grade_math(answer.text, answer.gold)
+
+
+def _choice(answer: Answer, grader: Grader) -> Grade:
+    from workflow_scripts.lib.grading.choice import grade_choice
+
+    return grade_choice(answer.text, answer.gold, _spec(answer))
+
+
+def _code(answer: Answer, grader: Grader) -> Grade:
+    from workflow_scripts.lib.grading.code import grade_code
+
+    return grade_code(answer.text, answer.gold, answer.spec or "{}", grader.allow_unsandboxed)
+
+
+def _instructions(answer: Answer, grader: Grader) -> Grade:
+    from workflow_scripts.lib.grading.instructions import grade_instructions
+
+    spec = _spec(answer)
+    return grade_instructions(answer.text, spec["ids"], spec["arguments"], spec["prompt"])
+
+
+@dataclass(frozen=True)
+class AnswerType:
+    """How one type of answer is graded. Graders are imported where they are used: some are heavy.
+
+    `seconds`: how long one answer may take by the clock, where the grader may hang; None where it cannot.
+    """
+
+    grade: Callable[[Answer, Grader], Grade]
+    seconds: float | None = None
+
+
+ANSWER_TYPES = {
+    "boxed_integer": AnswerType(_integer),
+    "math": AnswerType(_math, seconds=30),
+    "choice": AnswerType(_choice),
+    "code": AnswerType(_code, seconds=1200),  # it has its own, closer limit inside
+    "instructions": AnswerType(_instructions, seconds=60),
+}
+"""Every answer type, one row each; `problems.readers` says what each needs of a record, the schema explains it."""
+
+
 def grade(answer: Answer, grader: Grader) -> Grade:
     """Grade one answer, in this process and without a limit on time (except for code, which has its own).
 
@@ -46,39 +100,7 @@ def grade(answer: Answer, grader: Grader) -> Grade:
     if grader.answer not in ANSWER_TYPES:
         known = ", ".join(ANSWER_TYPES)
         raise UserError(f"configuration: datasets.<name>.answer: {grader.answer!r} is none of {known}")
-    if answer.truncated:
-        return Grade(0, None, None)
-    return _grade(answer, grader)
-
-
-def _grade(answer: Answer, grader: Grader) -> Grade:
-    """Graders are imported where they are used: most studies need one of them, and some are heavy."""
-    if grader.answer == "math":
-        from workflow_scripts.lib.grading.mathematics import grade_math
-
-        return grade_math(answer.text, answer.gold)
-    if grader.answer == "choice":
-        from workflow_scripts.lib.grading.choice import grade_choice
-
-        return grade_choice(answer.text, answer.gold, _spec(answer))
-    if grader.answer == "code":
-        from workflow_scripts.lib.grading.code import grade_code
-
-        return grade_code(answer.text, answer.gold, answer.spec or "{}", grader.allow_unsandboxed)
-    if grader.answer == "instructions":
-        from workflow_scripts.lib.grading.instructions import grade_instructions
-
-        spec = _spec(answer)
-        return grade_instructions(answer.text, spec["ids"], spec["arguments"], spec["prompt"])
-    expected, boxed = parse_integer(answer.gold), last_boxed(answer.text)
-    if expected is None:
-        raise UserError(f"right answer {answer.gold!r} is not an integer; set the data set's answer to math or mend it")
-    found = None if boxed is None else parse_integer(boxed)
-    return Grade(int(found == expected), boxed, "unparsable" if found is None else None)
-
-
-def _spec(answer: Answer) -> Any:
-    return json.loads(answer.spec or "{}")
+    return Grade(0, None, None) if answer.truncated else ANSWER_TYPES[grader.answer].grade(answer, grader)
 
 
 def grade_all(
@@ -87,12 +109,13 @@ def grade_all(
     """Grade many answers, in their order.
 
     Graders that may hang run in `workers` processes of their own; an answer that takes more than `seconds` (by default
-    `SECONDS`) gets the reason `timeout`, one that kills its process `unparsable`.
+    those of its type) gets the reason `timeout`, one that kills its process `unparsable`.
 
     Raises:
         UserError: as `grade`.
     """
-    limit = SECONDS.get(grader.answer) if seconds is None else seconds
+    known = ANSWER_TYPES.get(grader.answer)
+    limit = known.seconds if known and seconds is None else seconds
     if limit is None:
         yield from (grade(answer, grader) for answer in answers)
         return

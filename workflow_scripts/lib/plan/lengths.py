@@ -80,7 +80,8 @@ def expected(config: dict[str, Any], assumptions: dict[str, Any], results: Path 
     for run in runs:
         dataset = pair(run)[1]
         answer = config["datasets"][dataset]["answer"]
-        assumed = stated(assumptions["lengths"][answer], answer, end, config["rollouts"]["max_tokens"])
+        stated_of = assumptions["lengths"]
+        assumed = stated(stated_of.get(answer, stated_of["other"]), answer, end, config["rollouts"]["max_tokens"])
         known = [own[run], *(own[other] for other in runs if pair(other)[1] == dataset)]
         best = next((one for one in known if one), None)
         if best is not None and not best.paragraphs:

@@ -124,7 +124,7 @@ def seconds(work: Work, jobs: int, size: Size, device: Device, how: Setting, slo
             total += jobs * work.longest * step_seconds(1, size, device, how)
     total += work.read * 2 * size.parameters / (device.half * device.reading)
     total += work.flops / (device.single * device.training) + work.moved / device.states
-    return total + work.fitted * device.fitted + work.graded * device.graded[how.answer]
+    return total + work.fitted * device.fitted + work.graded * device.graded.get(how.answer, device.graded["other"])
 
 
 def sizes(models: dict[str, Any]) -> dict[str, Size]:

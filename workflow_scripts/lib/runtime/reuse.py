@@ -95,7 +95,7 @@ class Reuse(Generic[T]):
     def report(self, things: str) -> None:
         """Print how many of the things that were asked for an earlier run has left."""
         total = self.kept + self.made
-        line = f"{self.outputs[0].name}: kept {self.kept} of {total} {things}, made {self.made}"
+        line = f"{self.outputs[0].name}: kept {self.kept} of {total} {things}, {self.made} new"
         print(line, file=sys.stderr, flush=True)
 
     def keep(self) -> None:

@@ -80,3 +80,12 @@ def spearman_undefined(predicted: Float[Array, "*rows n"], target: Float[Array, 
     if np.ptp(target) == 0:
         return "all TD errors are equal"
     return "all predictions are equal" if (np.ptp(predicted, axis=-1) == 0).all() else None
+
+
+def one_class(rewards: Float[Array, " n"], part: str) -> str | None:
+    """Say why nothing can be learned or measured on these responses, if so."""
+    if not len(rewards):
+        return f"no {part} responses"
+    if rewards.min() == rewards.max():
+        return f"all {part} responses are {'right' if rewards[0] else 'wrong'}"
+    return None
