@@ -169,6 +169,22 @@ def make_study(folder: Path, model: Path | None = None) -> Path:
     return folder
 
 
+def with_make(folder: Path) -> Path:
+    """Give a study the Makefile and the environment in `.venv` that it looks for, so that `make` installs nothing."""
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    shutil.copy(folder / "envs" / "run.txt", folder / ".venv" / "run.txt")
+    return folder
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real `make` in `folder`."""
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1800)
+
+
 def inject(folder: Path, **shell: str) -> None:
     """Have the jobs of the named modules do something before their work. It is no part of a rule: it reruns nothing."""
     # The shell looks at its own command, of which this is a part: the brackets keep the pattern from matching itself.
