@@ -21,6 +21,11 @@ onstart:
         run_main(lambda: run_lock.acquire(slurm=workflow.executor_plugin.name == "slurm"))
 
 
+onsuccess:
+    if workflow.is_main_process and any(REPORT in job.output for job in workflow.dag.jobs):
+        print(f"The report is {REPORT}")
+
+
 wildcard_constraints:
     model="[a-z0-9][a-z0-9_.-]*",
     dataset="[a-z0-9][a-z0-9_.-]*",
@@ -28,6 +33,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/targets.smk"
 include: "rules/problems.smk"
 include: "rules/rollouts.smk"
 include: "rules/values.smk"

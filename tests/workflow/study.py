@@ -106,7 +106,6 @@ def configuration() -> dict[str, Any]:
     masks = {"layers": [1], "n_problems": N_MASKED, "share": 0.1, "draws": 2}
     doses = {"dose_layers": [1], "dose_shares": [0.1, 0.25], "dose_factors": [2.0], "dose_factor_share": 0.25}
     return {
-        "study": "tiny",
         "models": {
             "tiny": {"path": "resources/models/tiny", "revision": "1"},
             "other": {"path": "resources/models/other"},
