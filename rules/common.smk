@@ -1,8 +1,12 @@
 """What jobs share: their parameters, their growing resources, and the engine of those that generate text."""
 
 import json
+from dataclasses import astuple
 
-from workflow_scripts.lib.runtime.dependencies import model_identity, modules, pins
+from workflow_scripts.lib.confidence import methods as confidence_methods
+from workflow_scripts.lib.neurons import catalogue as selections
+from workflow_scripts.lib.runtime.dependencies import catalogues_of, code_without_rows, model_identity, modules, pins
+from workflow_scripts.lib.search import methods as search_methods
 
 
 def canonical(data):
@@ -42,6 +46,27 @@ def section(keys):
         return canonical(picked)
 
     return parameters
+
+
+# The catalogues, each with the names of the rows that this study uses.
+USED_ROWS = {
+    "selections": (selections.CATALOGUE, {*config["interventions"]["selections"]}),
+    "search_methods": (search_methods.CATALOGUE, {*config["search"]["methods"]}),
+    "confidence_methods": (confidence_methods.CATALOGUE, {*confidence_methods.CATALOGUE}),
+}
+
+
+def rows(rule):
+    """The rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is added reruns only
+    what it adds."""
+    picked = {}
+    for name in catalogues_of(rule):
+        catalogue, used = USED_ROWS[name]
+        picked[name] = [
+            code_without_rows(name),
+            *([key, *astuple(row)] for key, row in catalogue.items() if key in used),
+        ]
+    return canonical(picked)
 
 
 def weights(wildcards):

@@ -72,6 +72,7 @@ rule predict_confidence:
         runtime=more_each_attempt(120),
         gpu=1,
     params:
+        rows=rows("predict_confidence"),
         settings=section("confidence.layers,folds,seed pruning.ratios"),
         versions=pins("torch", "scikit-learn"),
     shell:
@@ -104,6 +105,7 @@ rule tabulate_confidence:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("tabulate_confidence"),
         settings=section("confidence.bins,strata pruning.confidence,bootstrap,seed"),
         versions=pins("scipy"),
         folder=output_folder,
@@ -135,6 +137,7 @@ rule plot_reliability:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("plot_reliability"),
         settings=section("figures.reliability"),
         versions=pins("matplotlib"),
         folder=output_folder,

@@ -18,11 +18,13 @@ MASKED = expand(
     layer=config["interventions"]["layers"],
 )
 
-# What a selection is made from is needed only if the selection is configured.
-SELECTIONS = set(config["interventions"]["selections"])
-BY_VALUE = SELECTIONS & {"value", "random_matched"}
-BY_MEASURES = SELECTIONS & {"magnitude", "wanda", "random", "random_matched", "random_sink_free"}
-BY_WEIGHTS = SELECTIONS & {"magnitude", "wanda"}
+SELECTIONS = config["interventions"]["selections"]
+FROM_WEIGHTS = any(selections.CATALOGUE[name].from_weights for name in SELECTIONS)
+
+
+def selected_from(need, path):
+    """What selections are made from (`needs` in lib/neurons/catalogue.py), if a configured one is."""
+    return path if selections.users_of(need, SELECTIONS) else []
 
 
 rule measure_neurons:
@@ -47,7 +49,7 @@ rule measure_neurons:
         batch_tokens=config["activations"]["batch_tokens"],
     params:
         settings=section("model interventions.layers"),
-        skip="" if BY_WEIGHTS else "--states-only",
+        skip="" if FROM_WEIGHTS else "--states-only",
         weights=weights,
         versions=pins("torch", "transformers"),
     shell:
@@ -64,10 +66,10 @@ rule measure_neurons:
 rule select_neurons:
     """Select the neurons of every layer, selection, draw and share."""
     input:
-        value="results/probes/{model}/{dataset}/value.safetensors" if BY_VALUE else [],
-        final="results/probes/{model}/{dataset}/value_final.safetensors" if "value_final" in SELECTIONS else [],
-        ntp="results/probes/{model}/{dataset}/ntp.safetensors" if "ntp" in SELECTIONS else [],
-        measures="results/neurons/{model}/{dataset}/measures.safetensors" if BY_MEASURES else [],
+        value=selected_from("value_probes", "results/probes/{model}/{dataset}/value.safetensors"),
+        final=selected_from("final_probes", "results/probes/{model}/{dataset}/value_final.safetensors"),
+        ntp=selected_from("ntp_probes", "results/probes/{model}/{dataset}/ntp.safetensors"),
+        measures=selected_from("measures", "results/neurons/{model}/{dataset}/measures.safetensors"),
         code=modules("select_neurons"),
     output:
         neurons="results/neurons/{model}/{dataset}.parquet",
@@ -83,6 +85,7 @@ rule select_neurons:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("select_neurons"),
         settings=section(
             "interventions.layers,share,selections,draws,dose_layers,dose_selections,dose_shares,dose_factor_share,seed"
         ),
@@ -125,6 +128,7 @@ rule mask_neurons:
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
     params:
+        rows=rows("mask_neurons"),
         settings=section(
             "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop,seed"
             " interventions.n_problems,share,selections,mode,dose_layers,dose_selections,dose_shares,dose_factors,dose_factor_share"
@@ -164,6 +168,7 @@ rule tabulate_interventions:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("tabulate_interventions"),
         settings=section(
             "pruning.confidence,bootstrap,seed interventions.layers,selections,share,mode,dose_layers,dose_selections,"
             "dose_shares,dose_factors,dose_factor_share"
@@ -199,6 +204,7 @@ rule plot_dose:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("plot_dose"),
         settings=section("figures.dose"),
         versions=pins("matplotlib"),
         folder=output_folder,

@@ -78,6 +78,7 @@ rule judge_claims:
         runtime=more_each_attempt(10),
         gpu=0,
     params:
+        rows=rows("judge_claims"),
         settings=section("pruning.confidence"),
         versions=pins("scipy"),
         folder=output_folder,
@@ -126,6 +127,7 @@ rule write_report:
         runtime=more_each_attempt(10),
         gpu=0,
     params:
+        rows=rows("write_report"),
         settings=lambda w: canonical({**WHOLE, "left_out": left_out(config)}),
     shell:
         """
@@ -170,6 +172,7 @@ rule write_provenance:
         gpu=0,
         sizes=canonical(SIZES),
     params:
+        rows=rows("write_provenance"),
         settings=lambda w: canonical(WHOLE),
     shell:
         """

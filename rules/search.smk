@@ -9,19 +9,17 @@ SEARCHED = expand(
 )
 SEARCH_TABLES = tables("table4", "search_contrasts")
 
-# What a method needs is needed only if the method is configured.
-SEARCH_METHODS = set(config["search"]["methods"])
-REFERENCE = config["search"]["reference"] if "implicit_prm" in SEARCH_METHODS and config["search"]["runs"] else None
+# What a method scores with is needed only if the method is configured.
+NEEDS = search_methods.needs_of(config["search"]["methods"])
+REFERENCE = config["search"]["reference"] if "reference" in NEEDS and config["search"]["runs"] else None
 
 
 rule guide_search:
     """Answer the validation problems of a run by every method, for one seed."""
     input:
         problems=all_shards("problems"),
-        dopamine=(
-            "results/probes/{model}/{dataset}/dopamine_causal.safetensors" if "dopamine" in SEARCH_METHODS else []
-        ),
-        value="results/probes/{model}/{dataset}/value.safetensors" if "best_of_n" in SEARCH_METHODS else [],
+        dopamine=("results/probes/{model}/{dataset}/dopamine_causal.safetensors" if "dopamine_probes" in NEEDS else []),
+        value="results/probes/{model}/{dataset}/value.safetensors" if "value_probes" in NEEDS else [],
         code=modules("guide_search"),
     output:
         responses="results/search/{model}/{dataset}/{seed}.parquet",
@@ -43,12 +41,13 @@ rule guide_search:
         batch_tokens=config["activations"]["batch_tokens"],
         vllm=VLLM,
     params:
+        rows=rows("guide_search"),
         settings=section(
             "model dataset.key,template,instruction,response_prefix,answer grading activations.dtype"
             " rollouts.engine,max_tokens,temperature,top_p,stop search.methods,n_problems,layer,candidates"
         ),
-        dopamine="--dopamine-probes" if "dopamine" in SEARCH_METHODS else "",
-        value="--value-probes" if "best_of_n" in SEARCH_METHODS else "",
+        dopamine="--dopamine-probes" if "dopamine_probes" in NEEDS else "",
+        value="--value-probes" if "value_probes" in NEEDS else "",
         reference=canonical(entry("model", REFERENCE)) if REFERENCE else "null",
         weights=weights,
         reference_weights=model_identity(config["models"][REFERENCE]["path"]) if REFERENCE else "",
@@ -84,6 +83,7 @@ rule tabulate_search:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("tabulate_search"),
         settings=section("search.methods,seeds pruning.confidence,bootstrap,seed"),
         versions=pins("scipy"),
         folder=output_folder,

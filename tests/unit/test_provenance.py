@@ -1,5 +1,6 @@
 """What jobs depend on: code found by imports, pinned libraries, models by content."""
 
+import ast
 import json
 import re
 import subprocess
@@ -8,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts.lib.runtime.dependencies import BLOCK, BLOCKS, model_identity, modules, pins
+from workflow_scripts.lib.runtime.dependencies import (
+    BLOCK,
+    BLOCKS,
+    CATALOGUES,
+    catalogues_of,
+    model_identity,
+    modules,
+    pins,
+)
 
 RULES = sorted(
     rule
@@ -29,7 +38,20 @@ def test_every_module_that_python_loads_for_a_rule_is_found(rule: str) -> None:
     )
     loaded = {str(Path(path).relative_to(Path.cwd())) for path in json.loads(done.stdout)}
     assert f"workflow_scripts/{rule}.py" in loaded
-    assert loaded <= set(modules(rule))
+    assert loaded <= {*modules(rule), *CATALOGUES.values()}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if catalogues_of(rule)])
+def test_rules_that_read_a_catalogue_have_its_rows_as_a_parameter(rule: str) -> None:
+    rules = "".join(file.read_text() for file in Path("rules").glob("*.smk"))
+    assert rules.count(f'rows=rows("{rule}")') == 1
+
+
+def test_catalogues_import_nothing_of_the_project_and_nothing_heavy() -> None:
+    light = {"collections.abc", "dataclasses", "typing"}
+    for path in CATALOGUES.values():
+        tree = ast.walk(ast.parse(Path(path).read_text()))
+        assert {node.module for node in tree if isinstance(node, ast.ImportFrom)} <= light, path
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -14,11 +14,41 @@ from pathlib import Path
 from workflow_scripts.lib.storage.files import model_files
 
 PACKAGE = "workflow_scripts"
+CATALOGUES = {
+    "selections": f"{PACKAGE}/lib/neurons/catalogue.py",
+    "search_methods": f"{PACKAGE}/lib/search/methods.py",
+    "confidence_methods": f"{PACKAGE}/lib/confidence/methods.py",
+}
+"""Modules with a table `CATALOGUE`, of which a job reads some rows. They are not inputs of a rule: the rows that a
+study uses are a parameter (`rows` in rules/common.smk), so that a new row reruns only what it adds."""
 BLOCK, BLOCKS = 2**16, 256
 
 
 def modules(rule: str) -> list[str]:
-    """Files of the module `workflow_scripts.<rule>` and of all that it imports from the project, directly or not.
+    """List the files of `workflow_scripts.<rule>` and of all that it imports from the project, except catalogues.
+
+    Raises:
+        FileNotFoundError: there is no module of that name.
+    """
+    return [path for path in imported(rule) if path not in CATALOGUES.values()]
+
+
+def catalogues_of(rule: str) -> list[str]:
+    """List the catalogues that a rule's module imports, directly or not, by name."""
+    return [name for name, path in CATALOGUES.items() if path in imported(rule)]
+
+
+def code_without_rows(name: str) -> str:
+    """Hash the code of a catalogue except its rows; comments and layout count for nothing."""
+    tree = ast.parse(Path(CATALOGUES[name]).read_text())
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.Assign) and "CATALOGUE" in ast.unparse(node.targets[0]))
+    ]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def imported(rule: str) -> list[str]:
+    """List the files of a rule's module and of all that it imports from the project, directly or not.
 
     Computed from the import statements, lazy ones too, so that no rule can forget one. The `__init__.py` of every
     package on the way is among them, because Python reads it.
