@@ -5,8 +5,7 @@ Gives `results/pruning/{model}/{dataset}/{value,dopamine}.parquet`: curves by im
 figures 1, 4 to 7 and 11.
 """
 
-PRUNED = ["fig1", "fig4", "fig5", "fig6", "fig7", "fig11"]
-PRUNING_FIGURES = figures(*PRUNED)
+PRUNING_FIGURES = figures("fig1", "fig4", "fig5", "fig6", "fig7", "fig11")
 
 
 rule evaluate_value_pruning:

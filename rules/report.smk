@@ -7,12 +7,11 @@ Gives, in the study's folder, `tables/*.{csv,parquet}` and `report.html`; after 
 
 from workflow_scripts.lib.config.study import left_out
 
-CAPTIONED = [*PRUNED, "fig2", "fig3", "fig8", "fig9", "fig10", "reliability", "dose"]
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
 CLAIM_TABLES = tables("claims")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
 TABLES = [*MEASURED, *CLAIM_TABLES]
-FIGURES = [*PRUNING_FIGURES, *DOSE_FIGURES, *TRANSFER_FIGURES, *CONFIDENCE_FIGURES, *TRAJECTORY_FIGURES]
+FIGURES = figures(*sorted(config["figures"]))
 RECORDS = [*ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED]
 PROVENANCE = [f"{OUT}/provenance.html", *expand(f"{OUT}/provenance/costs.{{kind}}", kind=["csv", "parquet"])]
 PROBLEMS = list(dict.fromkeys(every_shard(shard_file("problems"), "rollouts", dataset_shards)))
@@ -97,7 +96,7 @@ rule write_report:
         tables=[path for path in TABLES if path.endswith(".parquet")],
         figures=[path for path in FIGURES if path.endswith(".svg")],
         trajectories=TRACED,
-        captions=expand("report/captions/{name}.md", name=CAPTIONED),
+        captions=expand("report/captions/{name}.md", name=sorted(config["figures"])),
         template="report/template.html",
         parts=expand(
             "report/{part}",

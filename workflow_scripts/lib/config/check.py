@@ -10,7 +10,16 @@ from typing import Any
 
 from workflow_scripts.lib.config.schema import Path as KeyPath
 from workflow_scripts.lib.config.schema import did_you_mean, dotted, faults
-from workflow_scripts.lib.config.study import ALSO, FIGURES, SCHEMA, SUBSETS, Config, pair, read_yaml, with_defaults
+from workflow_scripts.lib.config.study import (
+    ALSO,
+    SCHEMA,
+    SUBSETS,
+    Config,
+    figure_stages,
+    pair,
+    read_yaml,
+    with_defaults,
+)
 from workflow_scripts.lib.errors import UserError, redact
 from workflow_scripts.lib.models.load import read_architecture
 from workflow_scripts.lib.problems.records import ENDINGS, file_records, url_ending
@@ -83,7 +92,7 @@ def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
                 yield ("rollouts", "runs", number), f"{run}: {kind} has no entry {name}; {advice}"
     for stage, before in [*SUBSETS.items(), *ALSO.items()]:
         yield from missing_runs((stage,), config[stage]["runs"], before, config)
-    for figure, stage in FIGURES.items():
+    for figure, stage in figure_stages().items():
         yield from missing_runs(("figures", figure), config["figures"][figure]["runs"], stage, config)
         dumped = config["activations"]["layers"]
         for number, layer in enumerate(config["figures"][figure]["layers"] or []):

@@ -24,14 +24,6 @@ SUBSETS = {
 }
 """The stage whose runs a stage's runs are among; some stages need a second."""
 ALSO = {"search": "value_probes", "trajectories": "value_probes"}
-FIGURES = {
-    **dict.fromkeys(("fig1", "fig5", "fig6", "fig7", "fig11"), "value_probes"),
-    **dict.fromkeys(("fig2", "fig8"), "transfer"),
-    **dict.fromkeys(("fig3", "fig9", "fig10"), "trajectories"),
-    "fig4": "dopamine_probes",
-    "reliability": "confidence",
-    "dose": "interventions",
-}
 PAPER = (2, 3, 4, 5)
 """The paper's layers: 2 to 5 are held, 2 to 4 drawn, 5 holds its dopamine neuron."""
 
@@ -57,10 +49,16 @@ def with_defaults(config: Config) -> Config:
             also = filled[ALSO.get(stage, before)]["runs"]
             possible = [run for run in filled[before]["runs"] if run in also]
             filled[stage]["runs"] = [run for run in possible if obstacle(stage, run, filled) is None]
-    for figure, stage in FIGURES.items():
+    for figure, stage in figure_stages().items():
         if filled["figures"][figure]["runs"] is None:
             filled["figures"][figure]["runs"] = list(filled[stage]["runs"])
     return filled
+
+
+def figure_stages() -> dict[str, str]:
+    """Map every figure of the schema to the stage whose runs it draws (`runs_of`)."""
+    figures = read_yaml(SCHEMA)["properties"]["figures"]["properties"]
+    return {name: figure["runs_of"] for name, figure in figures.items()}
 
 
 def fill_layers(filled: Config) -> None:
