@@ -58,8 +58,8 @@ def read_layer(paths: Sequence[str | Path], layer: int, expect: Mapping[str, Any
         parts.append(tensors[f"layer_{layer}"])
     if len({row[:2] for row in rows}) < len(rows):
         twice = next(row for row in sorted(rows) if sum(row[:2] == other[:2] for other in rows) > 1)
-        where = f"{Path(paths[0]).parent}: problem_id {twice[0]}, sample {twice[1]} stands twice"
-        raise UserError(f"{where}; delete the shards that hold it and run again")
+        where = f"{Path(paths[0]).parent}: problem_id {twice[0]}, sample {twice[1]} occurs twice"
+        raise UserError(f"{where}; delete the shards that contain it and run again")
     offsets = torch.cat([torch.zeros(1, dtype=torch.long), torch.cat(counts).cumsum(0)])
     return States(rows, offsets, {layer: torch.cat(parts)})
 
