@@ -118,7 +118,7 @@ def test_prompt_longer_than_the_context(folder: Path) -> None:
     prepare(folder, 1)
     with pytest.raises(UserError, match=r"p\.jsonl: line 1: the prompt has 202 tokens, but model m reads 128"):
         sample(folder, 0, 10)
-    with pytest.raises(UserError, match="shard 7: the data set's 1 problems do not reach it"):
+    with pytest.raises(UserError, match="shard 7 does not exist: the data set has only 1 problems"):
         sample(folder, 7, 10)
 
 
