@@ -34,7 +34,7 @@ class MaskedBlock(nn.Module):
     """
 
     def __init__(self, block: nn.Module, layer: int, like: torch.Tensor) -> None:
-        """`like` [d] has the dtype and the device of a state."""
+        """Add the buffers; `like` [d] has the dtype and the device of a state."""
         super().__init__()
         self.block, self.layer = block, layer
         self.register_buffer("chosen", torch.zeros_like(like, dtype=torch.bool))

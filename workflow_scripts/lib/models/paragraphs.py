@@ -34,7 +34,7 @@ def paragraph_boundaries(token_ids: Sequence[int], tokenizer: Any) -> list[int]:
 def paragraph_texts(token_ids: Sequence[int], boundaries: Sequence[int], tokenizer: Any) -> list[str]:
     """Return the text of each of the K paragraphs; joined they are the text of the response.
 
-    A character whose bytes lie on both sides of a boundary goes to the paragraph in which it is completed.
+    A character with bytes on both sides of a boundary belongs to the paragraph in which it is completed.
     """
     pieces = token_bytes(token_ids, tokenizer)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
