@@ -38,10 +38,25 @@ def test_each_rule_declares_its_own_code_log_and_benchmark(rule: str) -> None:
     body = next(text.split(f"rule {rule}:")[1].split("\nrule ")[0] for text in files if f"rule {rule}:" in text)
     assert f'code=modules("{rule}")' in body
     assert f"python -m workflow_scripts.{rule} " in body
-    assert f'"results/logs/{rule}' in body
-    assert f'"results/benchmarks/{rule}' in body
+    assert re.search(rf'^ +f?"(results|{{OUT}})/logs/{rule}', body, flags=re.MULTILINE)
+    assert re.search(rf'^ +f?"(results|{{OUT}})/benchmarks/{rule}', body, flags=re.MULTILINE)
     for directive in ("threads:", "mem_mb=", "runtime=", "gpu=", "conda:", '"""'):
         assert directive in body
+
+
+def test_a_rule_made_from_another_writes_where_no_other_does() -> None:
+    """What it does not state it takes over: its code, and therefore the versions, but no file of its own."""
+    made = [
+        part
+        for file in sorted(Path("rules").glob("*.smk"))
+        for part in re.findall(r"^use rule (?:.+\n(?:(?: .*)?\n)*)", file.read_text(), flags=re.MULTILINE)
+    ]
+    assert len(made) == 3
+    for text in made:
+        original, name = re.findall(r"^use rule (\w+) as (\w+) with:", text)[0]
+        assert f'"results/logs/{name}/' in text and f'"results/benchmarks/{name}/' in text
+        assert "    output:\n" in text and "settings=" in text and "versions=" not in text
+        assert "code=" not in text or f'code=modules("{original}")' in text
 
 
 def test_imports_are_followed_through_other_modules_and_into_functions(

@@ -216,7 +216,7 @@ def test_a_stated_size_of_a_model_reruns_nothing(study: Path) -> None:
 
 
 SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
-    "study": ("other", REPORT),
+    "study": ("other", WITHOUT_DATA_SET),  # a folder of its own; records are shared
     "rollouts.batch_size": (32, REPORT),
     "activations.batch_tokens": (1000, REPORT),
     "rollouts.temperature": (0.9, FROM_SAMPLES),
