@@ -66,7 +66,9 @@ def test_beyond_the_allowed_size_a_figure_is_not_written_either(tmp_path: Path) 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with pytest.raises(SystemExit, match=r"error: .*: not written: File too large; .*: free disk space and run again"):
+        with pytest.raises(
+            SystemExit, match=r"error: .*: not written: File too large; .*: free disk space and run again"
+        ):
             run_main(lambda: save(figure, tmp_path, "fig1"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
