@@ -147,7 +147,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(finish
     first = start(study)
     refused = snakemake(study, "--cores", "1", check=False)
     assert refused.returncode != 0
-    assert "another run is at work in this folder; wait for it or stop it" in refused.stderr
+    assert "another run is active in this folder; wait for it or stop it" in refused.stderr
     (study / ".go").touch()
     assert first.wait(timeout=600) == 0
     assert differences(records(finished), records(study)) == []
