@@ -67,7 +67,7 @@ class Study:
     def initial_states(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """s_0 of the training and of the validation responses at one layer, [R, d] each."""
         states, offsets = self.source.states(layer)
-        training, validation = (states[torch.from_numpy(offsets[p.places])] for p in (self.training, self.validation))
+        training, validation = (states[torch.from_numpy(offsets[p.rows])] for p in (self.training, self.validation))
         return training, validation
 
 
@@ -152,7 +152,7 @@ def response_columns(study: Study, part: Responses, name: str) -> dict[str, obje
     """The columns that say which responses rows are about."""
     return {
         "problem_id": part.problem_ids,
-        "sample": [study.source.rows[place][1] for place in part.places],
+        "sample": [study.source.rows[row][1] for row in part.rows],
         "split": [name] * len(part),
         "reward": part.rewards.astype(np.int8),
         "prompt_tokens": study.lengths_of(part).astype(np.int64),

@@ -86,10 +86,10 @@ def training_rms(source: ActivationFiles, layer: int, split: dict[str, str]) -> 
     """Root mean square of every neuron over the states of the training responses; None where there are none."""
     rewards = {(problem_id, sample): 0.0 for problem_id, sample, _ in source.rows}
     known = {problem_id: split.get(problem_id, "") for problem_id, _, _ in source.rows}
-    places = select_responses(source, known, rewards, "train").places
-    if not len(places):
+    rows = select_responses(source, known, rewards, "train").rows
+    if not len(rows):
         return None
-    states, _ = take(*source.states(layer), places)
+    states, _ = take(*source.states(layer), rows)
     return states.double().square().mean(0).sqrt().numpy()
 
 

@@ -13,7 +13,7 @@ from workflow_scripts.lib.models.activation_files import ActivationFiles, read_l
 from workflow_scripts.lib.models.states import States
 from workflow_scripts.lib.models.tokens import text_pieces
 from workflow_scripts.lib.neurons.importances import mean_importances
-from workflow_scripts.lib.probes.features import RESPONSE, ResponseKey, normalizer, places_of
+from workflow_scripts.lib.probes.features import RESPONSE, ResponseKey, normalizer, rows_of
 from workflow_scripts.lib.trajectories.followed import choose_neurons
 from workflow_scripts.lib.trajectories.traces import NUMBERS, SCHEMA, Followed
 
@@ -46,11 +46,11 @@ def trajectories(
     Raises:
         UserError: the stored states are not those of the valued responses.
     """
-    places = places_of(source, boundaries)
+    rows = rows_of(source, boundaries)
     states = read_layer(source.paths, layer, expect=source.identity)
     mine = States(states.rows, states.offsets, {layer: states.layers[layer][:, torch.tensor(list(neurons))]})
     normalize, offsets = normalizer(normalization, mine, layer, split), mine.offsets.tolist()
-    spans = {response: slice(offsets[place], offsets[place + 1]) for response, place in places.items()}
+    spans = {response: slice(offsets[row], offsets[row + 1]) for response, row in rows.items()}
     return {response: normalize(mine.layers[layer][span]).T.tolist() for response, span in spans.items()}
 
 
