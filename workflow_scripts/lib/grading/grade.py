@@ -5,7 +5,7 @@ costs that answer and no other.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as GaveUp
 from dataclasses import dataclass
 from multiprocessing import get_context
