@@ -19,7 +19,7 @@ from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
 from workflow_scripts.lib.neurons.conditions import conditions
 from workflow_scripts.lib.neurons.masked_generation import (
-    PROOFS,
+    MASK_CHECKS,
     Generation,
     build_requests,
     graded_table,
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     grader = ResponseGrader.of(problems, params.dataset, params.grading, arguments.workers)
     table = graded_table(rows, grader, load_tokenizer(model))
     held = told | {"layer": arguments.layer}
-    proven = pl.DataFrame(proofs, schema=PROOFS, orient="row")
+    proven = pl.DataFrame(proofs, schema=MASK_CHECKS, orient="row")
     write_parquet(proven, arguments.proofs, table_metadata("proofs", identity, **held))
     write_parquet(table, arguments.output, table_metadata("masked", identity, **held))
     reuse.keep()
