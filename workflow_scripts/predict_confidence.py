@@ -60,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if lacking := sorted(set(how.layers) - {spec.layer for spec in true.specs}):
         raise UserError(f"{arguments.probes}: no probe of layer {lacking[0]}; add it to activations.layers")
     asked = read_parquet(arguments.asked)
-    spoken = asked_methods(study, asked)
+    verbalized = asked_methods(study, asked)
     outcomes = value_methods(study, true, how.layers, metadata["config"], ratios, arguments.memory_gb)
-    outcomes += [*linear_methods(study), *spoken]
+    outcomes += [*linear_methods(study), *verbalized]
     training, validation = study.lengths_of(study.training), study.lengths_of(study.validation)
     outcomes.append(confidence.length_outcome(training, validation, study.labels))
     write_parquet(predictions(study, outcomes), arguments.output, table_metadata("predictions", identity))
