@@ -25,12 +25,12 @@ from workflow_scripts.lib.neurons.importances import mean_importances
 from workflow_scripts.lib.probes.features import normalizer
 from workflow_scripts.lib.storage.identity import require, same_run
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
-from workflow_scripts.lib.trajectories.ablation import Condition, conditions
-from workflow_scripts.lib.trajectories.ablation_run import SCHEMA, Run, ablate, traced_responses, training_rms
+from workflow_scripts.lib.trajectories.ablation import Ablation, conditions
+from workflow_scripts.lib.trajectories.ablation_run import SCHEMA, AblationRun, ablate, traced_responses, training_rms
 from workflow_scripts.lib.trajectories.traces import ABLATED_FORMAT, Traced, read_trace
 
 
-def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> Run:
+def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> AblationRun:
     """Read everything that the passes need besides the model."""
     source = open_activations(arguments.activations, [traced.layer])
     same_run(source.identity, any=arguments.traced, rollouts=arguments.rollouts)
@@ -40,10 +40,10 @@ def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> Run:
     columns = {traced.layer: states.layers[traced.layer][:, torch.tensor(neurons)]}
     normalize = normalizer(traced.normalization, States(states.rows, states.offsets, columns), traced.layer, split)
     responses = traced_responses(traced, read_parquet(arguments.rollouts))
-    return Run(traced, responses, source, neurons, normalize, getattr(torch, dtype), arguments.batch_tokens)
+    return AblationRun(traced, responses, source, neurons, normalize, getattr(torch, dtype), arguments.batch_tokens)
 
 
-def all_conditions(arguments: argparse.Namespace, run: Run, section: Trajectories) -> list[Condition]:
+def all_conditions(arguments: argparse.Namespace, run: AblationRun, section: Trajectories) -> list[Ablation]:
     """Build the configured conditions from the value probes and the activations of training responses."""
     layers = section.ablated_layers
     split = dict(run.traced.responses.select("problem_id", "split").iter_rows())

@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokens = first_token_logprobs(shard["prompt_ids"].to_list(), engine, end_tokens(model, tokenizer))
     sampling = sampling_of(settings, max_tokens=how.verbal_tokens)
     tries = how.verbal_tries if settings.temperature > 0 else 1  # without sampling, every try gives the same answer
-    answers = ask(problem_ids, prompts, engine, sampling, tries, how.seed, tokenizer)
+    verbalized = ask(problem_ids, prompts, engine, sampling, tries, how.seed, tokenizer)
     rows = [
-        (name, token, answer.verbal, answer.tries, answer.text)
-        for name, token, answer in zip(problem_ids, tokens, answers, strict=True)
+        (name, token, one.verbal, one.tries, one.text)
+        for name, token, one in zip(problem_ids, tokens, verbalized, strict=True)
     ]
     table = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     write_parquet(table, arguments.output, table_metadata("asked", identity, **shard_key))

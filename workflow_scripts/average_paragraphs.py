@@ -19,7 +19,7 @@ from workflow_scripts.lib.probes.features import (
     boundaries_of,
     labels_of,
     normalizer,
-    places_of,
+    rows_of,
 )
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.identity import same_run
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     optional = {"problems": arguments.problems} if arguments.problems else {}
     same_run(source.identity, values=arguments.values, paragraphs=arguments.paragraphs, **optional)
     boundaries = boundaries_of(values, read_parquet(arguments.paragraphs))
-    places = places_of(source, boundaries)
+    rows = rows_of(source, boundaries)
     split = split_of(arguments.problems) if arguments.problems else {}
     tensors = labels_of(values)
     progress = Progress(len(source.layers), "layers", "average_paragraphs")
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         states = read_layer(source.paths, layer, expect=source.identity)
         normalize = normalizer(name, states, layer, split)
         offsets = states.offsets.tolist()
-        tensors[f"layer_{layer}"] = average(states.layers[layer], offsets, places, boundaries, normalize)
+        tensors[f"layer_{layer}"] = average(states.layers[layer], offsets, rows, boundaries, normalize)
         progress.advance()
     content = {"format": FORMAT, "dtype": "float32", "normalization": name}
     kept = {key: value for key, value in source.metadata.items() if key not in ("shard", "origins")}

@@ -12,7 +12,7 @@ from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.probes.data import read_features
 from workflow_scripts.lib.probes.perceptrons import load as load_probes
-from workflow_scripts.lib.probes.pruning_rows import Metric, Row, kept_rows, table
+from workflow_scripts.lib.probes.pruning_rows import Metric, PruningRow, kept_rows, table
 from workflow_scripts.lib.probes.retraining import retrained_dopamine_rows
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.identity import KEYS, table_metadata
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     untrained = None if metadata["n_training"] else "no training paragraph passes the threshold"
     metric = Metric("spearman", parts[1].delta, parts[1].problem_ids, untrained)
     progress = Progress(len(parts[1].layers), "layers", f"pruning, {len(parts[1].delta)} validation paragraphs")
-    rows: list[Row] = []
+    rows: list[PruningRow] = []
     for layer, states in parts[1].layers.items():
         rows += kept_rows(metric, probes.of(layer=layer), states, pruning)
         progress.advance()

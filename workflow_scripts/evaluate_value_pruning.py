@@ -18,7 +18,7 @@ from workflow_scripts.lib.probes.data import (
     split_of,
 )
 from workflow_scripts.lib.probes.perceptrons import load as load_probes
-from workflow_scripts.lib.probes.pruning_rows import POSITIONS, Metric, Row, kept_rows, table, untrained
+from workflow_scripts.lib.probes.pruning_rows import POSITIONS, Metric, PruningRow, kept_rows, table, untrained
 from workflow_scripts.lib.probes.retraining import retrained_value_rows
 from workflow_scripts.lib.probes.trainer import MEMORY_GB
 from workflow_scripts.lib.progress import Progress
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     metric = Metric("auc", held_out.rewards, held_out.problem_ids, untrained(metadata))
     layers = list(dict.fromkeys(spec.layer for spec in probes.specs))
     progress = Progress(len(layers), "layers", f"pruning, {len(held_out)} validation responses")
-    rows: list[Row] = []
+    rows: list[PruningRow] = []
     for layer in layers:
         for position, states in zip(POSITIONS, end_states(source, held_out, layer), strict=True):
             pruned = kept_rows(metric, probes.of(layer=layer), states, pruning)

@@ -19,7 +19,7 @@ from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
 from workflow_scripts.lib.neurons.conditions import conditions
 from workflow_scripts.lib.neurons.masked_generation import (
-    PROOFS,
+    MASK_CHECKS,
     Generation,
     build_requests,
     graded_table,
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             generated[condition] = generator.run(condition, sets[condition], origins[condition])
             progress.advance()
     rows = [row for made in generated.values() if made for row in made[0]]
-    checks = pl.DataFrame([made[1] for made in generated.values() if made], schema=PROOFS, orient="row")
+    checks = pl.DataFrame([made[1] for made in generated.values() if made], schema=MASK_CHECKS, orient="row")
     grader = ResponseGrader.of(problems, params.dataset, params.grading, arguments.workers)
     table = graded_table(rows, grader, load_tokenizer(model))
     part = shard | {"layer": arguments.layer}

@@ -49,8 +49,8 @@ from workflow_scripts.lib.models.load import (
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
 from workflow_scripts.lib.models.prompts import Wording
 from workflow_scripts.lib.models.states import Response
-from workflow_scripts.lib.probes.score_lines import Reading, answered
-from workflow_scripts.lib.probes.scoring import Reader, Scores, open_probes, score_responses
+from workflow_scripts.lib.probes.score_lines import LineReader, answered
+from workflow_scripts.lib.probes.scoring import Reader, ResponseScores, open_probes, score_responses
 from workflow_scripts.lib.problems.records import file_records
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.files import atomic_path
@@ -128,19 +128,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = read_arguments(argv)
     config, model, wording = open_study(arguments.config, arguments.run)
-    reading = Reading(model, wording, arguments.questions_only)
-    lines = [reading.line(place, record) for place, record in file_records(arguments.input)]
+    reader = LineReader(model, wording, arguments.questions_only)
+    lines = [reader.line(place, record) for place, record in file_records(arguments.input)]
     readers = open_readers(arguments, model, any(line.response_ids is not None for line in lines))
     responses = [Response(line.place, 0, line.prompt_ids, line.response_ids or []) for line in lines]
-    boundaries = [paragraph_boundaries(one.response_ids, reading.tokenizer) for one in responses]
+    boundaries = [paragraph_boundaries(one.response_ids, reader.tokenizer) for one in responses]
     settings, progress = config["activations"], Progress(len(lines), "lines", "score")
     dtype, tokens = getattr(torch, settings["dtype"]), arguments.batch_tokens or settings["batch_tokens"]
-    found: list[Scores] = []
+    found: list[ResponseScores] = []
     if lines:
         found = score_responses(load_model(model), responses, boundaries, readers, dtype, tokens, progress.advance)
     with atomic_path(arguments.output) as temporary, temporary.open("w", encoding="utf-8") as file:
         for line, own, scores in zip(lines, boundaries, found, strict=True):
-            row = answered(line, own, scores, readers[1], reading.tokenizer)
+            row = answered(line, own, scores, readers[1], reader.tokenizer)
             file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     print(f"{arguments.output}: {len(lines)} lines", file=sys.stderr)
 

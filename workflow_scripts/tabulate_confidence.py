@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     pruning, section = params.pruning, params.confidence
-    how = tables.Measure(pruning.confidence, pruning.bootstrap, pruning.seed, section.bins, section.strata)
+    how = tables.MeasureSettings(pruning.confidence, pruning.bootstrap, pruning.seed, section.bins, section.strata)
     runs, chosen = read_runs(arguments, how)
     write_table(with_columns(method_rows(runs, chosen, how), TABLE_COLUMNS), "table3", arguments.output_dir)
     contrasts = with_columns(contrast_rows(runs, how), CONTRAST_COLUMNS)

@@ -15,8 +15,8 @@ from workflow_scripts.lib.probes.curves import (
     PRUNING_DOPAMINE_COLUMNS,
     PRUNING_VALUE_COLUMNS,
     RUN,
+    correct_counts,
     pruning_table,
-    right_counts,
 )
 from workflow_scripts.lib.storage.identity import group_by_run
 from workflow_scripts.lib.storage.result_tables import with_columns, write_table
@@ -48,7 +48,9 @@ def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.
     value_table = with_columns(value_rows, VALUE_COLUMNS)
     ceilings = value_table.select(*RUN, "noise_ceiling", n_validation="kept_validation")
     level = settings.confidence
-    curves = pruning_table(group_by_run(arguments.value_pruning, "shard"), "auc", right_counts(rollouts, splits), level)
+    curves = pruning_table(
+        group_by_run(arguments.value_pruning, "shard"), "auc", correct_counts(rollouts, splits), level
+    )
     surprise = pruning_table(group_by_run(arguments.dopamine_pruning, "shard"), "spearman", ceilings, level)
     return {
         "rollouts": with_columns(rollout_rows, ROLLOUT_COLUMNS),

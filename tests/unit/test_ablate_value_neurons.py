@@ -124,10 +124,10 @@ def test_sets_have_one_size_and_matched_ones_leave_the_value_neurons_out() -> No
         *(("none", 0), ("value", 0), ("random", 0), ("random", 1)),
         *(("random_matched", 0), ("random_matched", 1)),
     ]
-    assert all(len(set(held)) == 8 for one in found[1:] for held in one.held.values())
+    assert all(len(set(held)) == 8 for one in found[1:] for held in one.ablated.values())
     value = found[1].held
     assert value[1] == np.argsort(-importance[1])[:8].tolist()
-    assert all(not set(value[layer]) & set(one.held[layer]) for one in found[4:] for layer in (1, 2))
+    assert all(not set(value[layer]) & set(one.ablated[layer]) for one in found[4:] for layer in (1, 2))
     assert [one.name for one in conditions(importance, rms, 0.6, 1, 0)] == ["none", "value", "random"]
     assert [one.name for one in conditions(importance, {}, 0.2, 1, 0)] == ["none", "value", "random"]
 

@@ -142,5 +142,5 @@ def test_settings_that_cannot_be_are_refused(files):
         run(files, "future")
     problems = pl.read_parquet(files / "problems").with_columns(split=pl.lit("validation"))
     write_parquet(problems, files / "problems")
-    with pytest.raises(UserError, match="calibration wants training responses"):
+    with pytest.raises(UserError, match="calibration needs training responses"):
         run(files, "calibration")

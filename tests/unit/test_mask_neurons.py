@@ -109,7 +109,7 @@ class Broken(TransformersEngine):
 def test_a_proof_that_does_not_hold_ends_the_job(proof: MaskCheck) -> None:
     engine = Broken(tiny_model("qwen2"), tiny_tokenizer(), 8)
     engine.proof = proof
-    with pytest.raises(UserError, match=r"layer 1: the mask did not hold .* nothing is written"):
+    with pytest.raises(UserError, match=r"layer 1: the mask was not applied at every position .* nothing is written"):
         generate_masked(engine, requests(), Intervention(1, (0,)), Sampling(0.0, 1.0, 5), 0)
     engine.proof = MaskCheck(10, 10, 0.0)
     found, _ = generate_masked(engine, requests(), Intervention(1, (0,)), Sampling(0.0, 1.0, 5), 0)

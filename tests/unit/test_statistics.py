@@ -174,7 +174,7 @@ def test_spearman_brown_of_parallel_measurements():
         ([], [], "too few"),
         ([0.1, np.nan, 0.2, 0.3], [0.1, 0.2, np.nan, 0.4], "too few"),
         ([0.2, 0.2, 0.2], [0.1, 0.2, 0.3], "same TD error everywhere"),
-        ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1], "cannot be told from noise"),
+        ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1], "cannot be distinguished from noise"),
     ],
 )
 def test_a_ceiling_that_cannot_be_said_has_a_reason(half_a, half_b, reason):

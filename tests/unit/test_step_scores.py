@@ -17,7 +17,7 @@ from workflow_scripts.lib.models.states import Response, dump
 from workflow_scripts.lib.probes.features import average, normalizer
 from workflow_scripts.lib.probes.perceptrons import Probes, Spec, outputs
 from workflow_scripts.lib.search.step_scores import (
-    Reading,
+    StateReader,
     Step,
     check_same_vocabulary,
     dopamine_scores,
@@ -37,8 +37,8 @@ PAIRS = [
 ENDS = [[0, 4, 12], [0, 7], [0, 1, 2, 15, 20], [0, 1]]
 
 
-def reading(batch_tokens: int = 64, dtype: torch.dtype = torch.float16) -> Reading:
-    return Reading(tiny_model("qwen2"), LAYER, dtype, batch_tokens)
+def reader(batch_tokens: int = 64, dtype: torch.dtype = torch.float16) -> StateReader:
+    return StateReader(tiny_model("qwen2"), LAYER, dtype, batch_tokens)
 
 
 def some_probes(specs: list[Spec], d: int = D, seed: int = 0) -> Probes:
@@ -51,7 +51,7 @@ def some_probes(specs: list[Spec], d: int = D, seed: int = 0) -> Probes:
 PROBES = some_probes([Spec(1, 0, "true"), Spec(2, 0, "true"), Spec(2, 1, "true"), Spec(2, 0, "shuffled")])
 
 
-def trained_features(read: Reading) -> torch.Tensor:
+def trained_features(read: StateReader) -> torch.Tensor:
     """What `average_paragraphs` makes of the same responses with `normalization: causal`."""
     responses = [Response(f"p-{i}", 0, *pair) for i, pair in enumerate(PAIRS)]
     states = dump(read.model, responses, [LAYER], read.dtype, 10_000)
@@ -62,12 +62,12 @@ def trained_features(read: Reading) -> torch.Tensor:
 
 
 def test_features_are_those_of_training() -> None:
-    read = reading(10_000)
+    read = reader(10_000)
     torch.testing.assert_close(torch.cat(paragraph_features(PAIRS, ENDS, read)), trained_features(read), rtol=0, atol=0)
 
 
 def test_features_of_a_paragraph_do_not_depend_on_what_follows() -> None:
-    read = reading(dtype=torch.float32)
+    read = reader(dtype=torch.float32)
     whole = torch.cat(paragraph_features(PAIRS, ENDS, read))
     cut = [
         paragraph_features([(prompt, response[:end])], [[start, end]], read)[0]
@@ -84,7 +84,7 @@ def test_a_pass_ends_with_the_layer_that_is_read_and_the_model_is_left_as_it_was
     blocks = decoder_blocks(model)
     for depth, block in enumerate(blocks):
         block.register_forward_hook(lambda *_, depth=depth: deepest.append(depth))
-    states = read_states(PAIRS, Reading(model, layer, torch.float32, 10_000)).layers[layer]
+    states = read_states(PAIRS, StateReader(model, layer, torch.float32, 10_000)).layers[layer]
     assert max(deepest, default=-1) == layer - 1
     named, every = [Response(str(i), 0, *pair) for i, pair in enumerate(PAIRS)], [layer, len(blocks)]
     torch.testing.assert_close(states, dump(model, named, every, torch.float32, 10_000).layers[layer])
@@ -100,7 +100,7 @@ def steps_of_pairs() -> list[Step]:
 
 
 def test_dopamine_scores_are_the_mean_prediction_of_the_layers_true_probes() -> None:
-    read = reading(10_000, torch.float32)
+    read = reader(10_000, torch.float32)
     expected = outputs(PROBES.select([1, 2]), trained_features(read)).mean(0)
     scores = dopamine_scores(steps_of_pairs(), PROBES, read)
     np.testing.assert_allclose(scores, expected.numpy(), atol=1e-3)
@@ -110,12 +110,12 @@ def test_dopamine_scores_are_the_mean_prediction_of_the_layers_true_probes() -> 
 def test_order_and_batches_change_scores_by_rounding_alone_and_equal_steps_score_alike() -> None:
     steps = steps_of_pairs()
     mixed = [*reversed(steps), *steps, Step((1,), (2,), ())]
-    once = dopamine_scores(steps, PROBES, reading(10_000, torch.float32))
-    again = dopamine_scores(mixed, PROBES, reading(25, torch.float32))
+    once = dopamine_scores(steps, PROBES, reader(10_000, torch.float32))
+    again = dopamine_scores(mixed, PROBES, reader(25, torch.float32))
     np.testing.assert_allclose(again[:-1], [*reversed(once), *once], atol=1e-3)
     assert again[: len(steps)][::-1] == again[len(steps) : -1] and again[-1] == 0.0
-    assert dopamine_scores([], PROBES, reading()) == []
-    assert dopamine_scores([Step((1,), (), ())], PROBES, reading()) == [0.0]
+    assert dopamine_scores([], PROBES, reader()) == []
+    assert dopamine_scores([Step((1,), (), ())], PROBES, reader()) == [0.0]
 
 
 def test_log_ratios_are_sums_over_the_paragraph_alone() -> None:
@@ -152,7 +152,7 @@ def test_random_scores_belong_to_their_name() -> None:
 
 
 def test_value_scores_read_the_last_state_of_prompt_and_response() -> None:
-    read = reading(10_000, torch.float32)
+    read = reader(10_000, torch.float32)
     pairs = [*PAIRS, (PAIRS[0][0], ()), PAIRS[0]]
     scores = value_scores(pairs, PROBES, read)
     for (prompt, response), score in zip(pairs, scores, strict=True):
@@ -164,9 +164,9 @@ def test_value_scores_read_the_last_state_of_prompt_and_response() -> None:
 
 def test_probes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match=r"dopamine probes: none of layer 2 \(layers with some: 1\)"):
-        dopamine_scores(steps_of_pairs(), PROBES.of(layer=1), reading())
+        dopamine_scores(steps_of_pairs(), PROBES.of(layer=1), reader())
     with pytest.raises(UserError, match=r"value probes: read 8 neurons, but the model has 32"):
-        value_scores(PAIRS, some_probes([Spec(2, 0, "true")], d=8), reading())
+        value_scores(PAIRS, some_probes([Spec(2, 0, "true")], d=8), reader())
 
 
 def test_a_reference_with_another_vocabulary_is_refused(tmp_path: Path) -> None:

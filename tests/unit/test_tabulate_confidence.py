@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from workflow_scripts.lib.confidence.calibration import bin_of, brier, calibration_error, strata_of, two_sided
 from workflow_scripts.lib.confidence.folds import folds_of
 from workflow_scripts.lib.confidence.methods import BASELINES, METHODS, VALUE_METHODS
-from workflow_scripts.lib.confidence.outcomes import Labels, calibrate, spoken_outcome
+from workflow_scripts.lib.confidence.outcomes import Labels, calibrate, verbalized_outcome
 from workflow_scripts.lib.confidence.tables import judge_better
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
@@ -228,7 +228,7 @@ def test_nine_in_ten_must_be_answered(answered: int, undefined: str | None) -> N
     rewards = np.array([0.0, 1] * 5)
     scores = np.where(np.arange(10) < answered, 0.5, np.nan)
     labels = Labels(rewards, rewards, folds_of(list("abcdefghij"), 2, 0))
-    found = spoken_outcome("verbal", scores, scores, ("never", "x"), labels).undefined
+    found = verbalized_outcome("verbal", scores, scores, ("never", "x"), labels).undefined
     assert found is None if undefined is None else (found or "").startswith(undefined)
 
 

@@ -296,8 +296,8 @@ def test_more_positions_held_than_processed_are_an_engines_padding(tmp_path: Pat
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "not every position": ({"changed": 4999}, "4999 of 5000 positions were held"),
-    "nothing processed": ({"processed": 0, "changed": 0}, "0 of 0 positions were held"),
+    "not every position": ({"changed": 4999}, "4999 of 5000 positions were masked"),
+    "nothing processed": ({"processed": 0, "changed": 0}, "0 of 0 positions were masked"),
     "not the wanted value": ({"largest_miss": 1e-7}, "largest miss 1e-07"),
     "not a number": ({"largest_miss": float("nan")}, "largest miss nan"),
     "empty": ({"largest_miss": None}, "largest miss None"),
@@ -329,9 +329,9 @@ def test_a_condition_without_a_proof_is_refused(tmp_path: Path) -> None:
     arguments = small_study(tmp_path)
     path = tmp_path / "masked/grpo/ledger/2/0.proofs.parquet"
     rewrite(path, lambda frame: frame.filter(pl.col("selection") != "value"))
-    with pytest.raises(UserError, match=r"2/0\.parquet: layer 2, value, share 0\.01, zero: no proof"):
+    with pytest.raises(UserError, match=r"2/0\.parquet: layer 2, value, share 0\.01, zero: no mask check"):
         main(arguments)
-    with pytest.raises(UserError, match=r"2/0\.parquet: .*no proof"):
+    with pytest.raises(UserError, match=r"2/0\.parquet: .*no mask check"):
         main([word for word in arguments if not word.endswith(".proofs.parquet")])
 
 

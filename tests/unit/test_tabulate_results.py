@@ -122,7 +122,7 @@ def test_no_kept_paragraph_and_one_class_leave_reasons_and_no_numbers(tables: di
     assert value["share_kept"] == 0 and value["share_positive"] is None and value["noise_ceiling"] is None
     assert value["reason"] == "no paragraph passes the threshold: no dopamine probe can be judged"
     assert tables["rollouts"].filter(easy)["reason"].to_list() == [
-        "all answers of the validation problems are right: no probe can be judged"
+        "all answers of the validation problems are correct: no probe can be judged"
     ]
     curves = tables["pruning_value"].filter(easy)
     assert len(curves) == 15 * 6 * 2

@@ -140,7 +140,7 @@ def test_neurons_whose_own_coordinate_is_held_are_set_apart(tmp_path: Path) -> N
     table = study(tmp_path, [traced], [runs.ablated_frame(traced, HARM, own_layers=1)])["ablation_contrasts"]
     apart = one_row(table, against="random", measure="correlation_apart")
     assert apart["difference"] is None and apart["verdict"] == "undecided"
-    assert apart["reason"] == "each followed neuron's own coordinate is among those held"
+    assert apart["reason"] == "each followed neuron's own coordinate is among the ablated ones"
 
 
 def test_rows_in_another_order_give_the_same_tables(tmp_path: Path, found: dict[str, pl.DataFrame]) -> None:

@@ -147,7 +147,7 @@ def test_findings_are_said_in_words(report: Path) -> None:
     assert "Undecided in all 6 layers." in text
     assert "0.80 [0.76, 0.84] with all inputs" in text
     assert "the highest of 6 layers, chosen on the data shown" in text
-    assert "ppo/easy: all answers of the validation problems are right: no probe can be judged." in text
+    assert "ppo/easy: all answers of the validation problems are correct: no probe can be judged." in text
     assert "ppo/easy: no paragraph passes the threshold: no dopamine probe can be judged." in text
     assert "Not judged in all 6 layers (all responses are right)." in text
 
@@ -196,7 +196,7 @@ def test_a_study_without_a_single_number_says_so(tmp_path: Path) -> None:
     synthetic.write_run(tmp_path, "grpo", "ledger", [1] * 40, alike)
     config = CONFIG | {"figures": {"fig1": {"runs": ["grpo/ledger"], "layers": [1, 2]}, "fig4": {"runs": []}}}
     text = flat(page_of(make_report(tmp_path, config)))
-    assert "all answers of the validation problems are right: no probe can be judged" in text
+    assert "all answers of the validation problems are correct: no probe can be judged" in text
     assert "Supported in" not in text and "Undecided in" not in text
     assert "0 curves were held against chance" in text
     assert not re.search(r"\bnan\b", text.lower())

@@ -18,10 +18,10 @@ WORDS = (
     "\n\n Rate your confidence in answering this question correctly from 0 to 1 (where 0 means no confidence and 1 "
     "means complete confidence). Only output a single number between 0 and 1. Do not try to solve the question."
 )
-"""What follows the question, to the letter as Appendix J prints it."""
+"""The text after the question, exactly as Appendix J prints it."""
 NUMBER = re.compile(r"(?<![\w.,])[-+\N{MINUS SIGN}]?(?:\d+(?:\.\d*)?|\.\d+)")
 UNIT = re.compile(r"\w|\s*%")
-"""What must not follow it: a percentage is no number from 0 to 1, whatever its digits."""
+"""What must not follow the number: a percentage is not a number from 0 to 1, whatever its digits."""
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem_id": pl.String,
     "token": pl.Float64,
@@ -32,8 +32,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """What a model said: the number or none, how often it was asked, its last answer (none where it was not asked)."""
+class Verbalized:
+    """Verbalized confidence: the number or None, the number of tries, the last answer (None where it was not asked)."""
 
     verbal: float | None = None
     tries: int = 0
@@ -41,22 +41,22 @@ class Spoken:
 
 
 def parse_confidence(text: str, cut_off: bool = False) -> float | None:
-    """The number of an answer, if it is the only one, as the model was told, and lies in [0, 1].
+    """Return the number of an answer, if it is the only one, as the model was asked for, and lies in [0, 1].
 
-    Where there are more the model is solving the question, or its number is part of something else: `1 of 10`, `0,8`.
-    `cut_off`: the answer reached the token limit, so that a number at its very end may lack digits.
+    Where there are more numbers, the model is solving the question, or its number is part of something else: `1 of 10`,
+    `0,8`. `cut_off`: the answer reached the token limit, so that a number at its very end may lack digits.
     """
-    found = NUMBER.search(text)
-    if found is None or UNIT.match(text, found.end()) or (cut_off and found.end() == len(text)):
+    number = NUMBER.search(text)
+    if number is None or UNIT.match(text, number.end()) or (cut_off and number.end() == len(text)):
         return None
-    if re.search(r"\d", text[: found.start()] + text[found.end() :]):
+    if re.search(r"\d", text[: number.start()] + text[number.end() :]):
         return None
-    value = float(found.group().replace("\N{MINUS SIGN}", "-"))
+    value = float(number.group().replace("\N{MINUS SIGN}", "-"))
     return value if 0 <= value <= 1 else None
 
 
 def shard_prompts(problems: pl.DataFrame, rollouts: pl.DataFrame) -> pl.DataFrame:
-    """`problem_id`, `question` and `prompt_ids` (the rollouts' own prompt) of a shard, one row a problem, sorted.
+    """Return `problem_id`, `question` and `prompt_ids` (those of the rollouts) of a shard, one row per problem, sorted.
 
     Raises:
         UserError: a problem of the rollouts is not among the problems.
@@ -72,7 +72,10 @@ def shard_prompts(problems: pl.DataFrame, rollouts: pl.DataFrame) -> pl.DataFram
 def verbal_prompts(
     questions: Sequence[str], template: str, model: ModelConfig, tokenizer: Any
 ) -> list[tuple[int, ...] | None]:
-    """Token ids of each question asked for confidence; None where no token comes out or no answer fits the context."""
+    """Return token ids of each question asked for confidence.
+
+    They are None where there is no token or no room for an answer in the context.
+    """
     context = read_architecture(model.path, model.revision).context
     wording = Wording(template + WORDS, instruction="")
     prompts = (tuple(build_prompt(question, model, tokenizer, wording)) for question in questions)
@@ -80,9 +83,9 @@ def verbal_prompts(
 
 
 def rounds(tries: int) -> Iterator[range]:
-    """The tries in batches: the first alone, which is enough for a model that follows, then all others at once.
+    """Yield the tries in batches: the first alone, which is enough for a model that complies, then all others at once.
 
-    A later try is drawn from a stream of its own, so asking it early changes nothing, and its prompt is read once.
+    A later try has its own random stream, so drawing it early changes nothing, and its prompt is read once.
     """
     yield range(1)
     if tries > 1:
@@ -97,48 +100,48 @@ def ask(
     tries: int,
     seed: int,
     tokenizer: Any,
-) -> list[Spoken]:
+) -> list[Verbalized]:
     """Ask for every problem until a number parses, `tries` times at most."""
-    spoken = [Spoken() for _ in problem_ids]
-    waiting = [place for place, prompt in enumerate(prompts) if prompt is not None]
+    verbalized = [Verbalized() for _ in problem_ids]
+    waiting = [index for index, prompt in enumerate(prompts) if prompt is not None]
     for numbers in rounds(tries):
         progress = Progress(len(waiting), "problems", f"ask_confidence, try {numbers.start + 1} to {numbers.stop}")
         requests = [
             Request(
-                prompts[place] or (), tuple(f"{problem_ids[place]}/verbal/{n}" for n in numbers), sampling.max_tokens
+                prompts[index] or (), tuple(f"{problem_ids[index]}/verbal/{n}" for n in numbers), sampling.max_tokens
             )
-            for place in waiting
+            for index in waiting
         ]
-        for index, answers in engine.generate(requests, sampling, seed):
-            spoken[waiting[index]] = first_number(answers, numbers.start, tokenizer)
+        for number, answers in engine.generate(requests, sampling, seed):
+            verbalized[waiting[number]] = first_number(answers, numbers.start, tokenizer)
             progress.advance()
-        waiting = [place for place in waiting if spoken[place].verbal is None]
-    return spoken
+        waiting = [index for index in waiting if verbalized[index].verbal is None]
+    return verbalized
 
 
-def first_number(answers: Sequence[Completion], asked_before: int, tokenizer: Any) -> Spoken:
-    """The first of some answers that names a number, or the last of them."""
-    said = Spoken()
+def first_number(answers: Sequence[Completion], asked_before: int, tokenizer: Any) -> Verbalized:
+    """Return the first of some answers that names a number, or the last of them."""
+    verbalized = Verbalized()
     for number, answer in enumerate(answers, asked_before + 1):
         text = response_text(answer.token_ids, tokenizer)
-        said = Spoken(parse_confidence(text, answer.finish_reason == "length"), number, text)
-        if said.verbal is not None:
+        verbalized = Verbalized(parse_confidence(text, answer.finish_reason == "length"), number, text)
+        if verbalized.verbal is not None:
             break
-    return said
+    return verbalized
 
 
 def first_token_logprobs(prompts: Sequence[Sequence[int]], engine: Engine, stops: Sequence[int]) -> list[float | None]:
-    """Raw log-probability of the most likely first token after each prompt; an end token counts as one.
+    """Return the raw log-probability of the most likely first token after each prompt; an end token counts as one.
 
     An engine keeps no log-probability of an end token, so those are scored.
     """
     greedy = Sampling(temperature=0.0, top_p=1.0, max_tokens=1)
     requests = [Request(tuple(prompt), ("token",), 1) for prompt in prompts]
-    found: list[float | None] = [None] * len(prompts)
+    logprobs: list[float | None] = [None] * len(prompts)
     for index, (completion,) in engine.generate(requests, greedy, 0):
-        found[index] = completion.logprobs[0] if completion.logprobs else None
-    ended = [index for index, value in enumerate(found) if value is None]
+        logprobs[index] = completion.logprobs[0] if completion.logprobs else None
+    ended = [index for index, value in enumerate(logprobs) if value is None]
     scores = iter(engine.score([[*prompts[index], stop] for index in ended for stop in stops]))
     for index in ended:
-        found[index] = max((float(next(scores)[-1]) for _ in stops), default=None)
-    return found
+        logprobs[index] = max((float(next(scores)[-1]) for _ in stops), default=None)
+    return logprobs

@@ -1,8 +1,8 @@
-"""How well scores rank and how well probabilities hold: weighted AUC within strata, Brier score, calibration error.
+"""Measures of ranking and of calibration: weighted AUC within strata, Brier score, calibration error.
 
 Every measure takes weights `[n, draws]`: how often each response occurs in each bootstrap sample of problems
 (`statistics.problem_weights`). The same weights serve all methods, so their differences are paired; a column of ones
-gives the number itself. Array functions answer NaN where a measure is undefined.
+gives the number itself. Array functions return NaN where a measure is undefined.
 """
 
 import numpy as np
@@ -12,37 +12,38 @@ Array = np.ndarray
 
 
 def strata_of(lengths: Int[Array, " problems"], n: int) -> Int[Array, " problems"]:
-    """The stratum of each problem, at most `n`: its length where there are few lengths, else quantiles cut them.
+    """Return the stratum of each problem, at most `n`.
 
-    Equal lengths stay together.
+    It is the length of the problem where there are few lengths; else quantiles divide the lengths. Equal lengths stay
+    together.
     """
-    known, place = np.unique(lengths, return_inverse=True)
+    known, stratum = np.unique(lengths, return_inverse=True)
     if len(known) <= n:
-        return place
+        return stratum
     cuts = np.quantile(lengths, np.arange(1, n) / n, method="inverted_cdf")
     return np.unique(np.searchsorted(np.unique(cuts), lengths, side="left"), return_inverse=True)[1]
 
 
 def brier(
-    probabilities: Float[Array, " n"], right: Bool[Array, " n"], weights: Float[Array, "n draws"]
+    probabilities: Float[Array, " n"], correct: Bool[Array, " n"], weights: Float[Array, "n draws"]
 ) -> Float[Array, " draws"]:
-    """Mean squared difference of probability and outcome."""
-    return _share(np.square(probabilities - right) @ weights, weights)
+    """Return the mean squared difference of probability and outcome."""
+    return _share(np.square(probabilities - correct) @ weights, weights)
 
 
 def bin_of(probabilities: Float[Array, " n"], n_bins: int) -> Int[Array, " n"]:
-    """The bin of each probability; bins have equal width and hold their lower edge, the last one 1 as well."""
+    """Return the bin of each probability; bins have equal width and include their lower edge, the last one also 1."""
     return np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
 
 
 def calibration_error(
-    probabilities: Float[Array, " n"], right: Bool[Array, " n"], weights: Float[Array, "n draws"], n_bins: int
+    probabilities: Float[Array, " n"], correct: Bool[Array, " n"], weights: Float[Array, "n draws"], n_bins: int
 ) -> Float[Array, " draws"]:
-    """Expected calibration error: the mean over bins, by their size, of |mean probability - share right|.
+    """Return the expected calibration error: the mean over bins, by their size, of |mean probability - share correct|.
 
     Noise within bins adds to it, in bootstrap samples twice: their interval reaches further up than down.
     """
-    gaps = (probabilities - right)[:, None] * weights
+    gaps = (probabilities - correct)[:, None] * weights
     inside = bin_of(probabilities, n_bins)
     total = np.zeros(weights.shape[1])
     for number in np.unique(inside):
@@ -51,15 +52,15 @@ def calibration_error(
 
 
 def _share(total: Float[Array, " draws"], weights: Float[Array, "n draws"]) -> Float[Array, " draws"]:
-    """`total` over the weights' sums; NaN where there is no weight."""
+    """Divide `total` by the weights' sums; NaN where there is no weight."""
     sums = weights.sum(0)
     return np.divide(total, sums, out=np.full(weights.shape[1], np.nan), where=sums > 0)
 
 
 def two_sided(drawn: Float[Array, " draws"]) -> float | None:
-    """Two-sided p-value of "the difference is 0" from its bootstrap draws; never 0, None without draws.
+    """Return the two-sided p-value of "the difference is 0" from its bootstrap draws; never 0, None without draws.
 
-    Twice the smaller share of draws on one side of 0, the observed sample counted in.
+    Twice the smaller share of draws on one side of 0, including the observed sample.
     """
     finite = drawn[np.isfinite(drawn)]
     if not len(finite):

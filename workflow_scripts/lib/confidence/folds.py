@@ -1,4 +1,4 @@
-"""Cross-validation inside the training part: folds of problems, and scores of each fold by what the others trained."""
+"""Cross-validation inside the training part: folds of problems, and scores of each fold by probes of the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,25 +30,25 @@ class Folds:
     n: int
 
     def parts(self) -> list[tuple[Int[Array, " fitted"], Int[Array, " held_out"]]]:
-        """For each fold the places of the responses outside and inside it."""
+        """Return for each fold the indices of the responses outside and inside it."""
         return [(np.flatnonzero(self.numbers != k), np.flatnonzero(self.numbers == k)) for k in range(self.n)]
 
 
 def folds_of(problem_ids: Sequence[str], n: int, seed: int) -> Folds:
-    """Folds of equally many problems, in an order that the seed gives each problem's id; one problem, one fold.
+    """Divide problems into folds of equal size, in an order that depends on the seed and each problem's id.
 
-    With fewer than two problems there are no folds.
+    All responses of a problem are in one fold. With fewer than two problems there are no folds.
     """
     order = sorted(set(problem_ids), key=lambda name: (uniform(seed, "confidence folds", name), name))
     n = min(n, len(order)) if len(order) > 1 else 0
-    number = {name: place * max(n, 1) // len(order) for place, name in enumerate(order)}
+    number = {name: index * max(n, 1) // len(order) for index, name in enumerate(order)}
     return Folds(np.array([number[name] for name in problem_ids], dtype=np.int64), n)
 
 
 def fold_auc(
     scores: Float[Array, "*rows responses"], rewards: Float[Array, " responses"], folds: Folds
 ) -> Float[Array, "*rows"]:
-    """Mean over folds of the AUC within each; folds without both classes or without scores do not count (none: NaN).
+    """Return the mean over folds of the AUC within each; folds without both classes or scores do not count (none: NaN).
 
     Within folds, because the scores of different folds come from different fits and need not share a scale.
     """
@@ -67,7 +67,7 @@ def out_of_fold(
     rewards: Float[Array, " responses"],
     folds: Folds,
 ) -> Float[Array, " responses"]:
-    """Scores of each response by what `fit` learns from the other folds; NaN where those hold one class only."""
+    """Score each response by what `fit` learns from the other folds; NaN where those contain one class only."""
     scores = np.full(len(rewards), np.nan)
     for others, held_out in folds.parts():
         if 0 < rewards[others].sum() < len(others):
@@ -77,7 +77,7 @@ def out_of_fold(
 
 
 def some_units(whole: Units, chosen: Int[Array, " chosen"]) -> Units:
-    """Some of the units, in this order."""
+    """Select some of the units, in this order."""
     bounds = np.zeros(1, dtype=np.int64)
     layers = {}
     for layer, states in whole.layers.items():
@@ -93,14 +93,14 @@ def fold_outputs(
     ratios: Sequence[float],
     memory_gb: float,
 ) -> dict[int, Float[Array, "ratios responses"]]:
-    """Outputs of value probes at s_0 of each training response, by probes trained on the other folds.
+    """Return outputs of value probes at s_0 of each training response, by probes trained on the other folds.
 
     Args:
-        source: the activation files, as if they held the wanted layers alone.
+        source: the activation files, opened for the layers to train at.
         responses: the training part.
         folds: their folds.
         section: how probes are trained; its first seed alone, on true rewards.
-        ratios: prune ratios, at each of which every probe is asked.
+        ratios: prune ratios at which every probe is evaluated.
         memory_gb: layers are trained in groups that fit, each with a copy of its states.
 
     Returns:
@@ -111,7 +111,7 @@ def fold_outputs(
     parts = folds.parts()
     steps = sum(len(groups) * n_batches(len(others), 1, training) for others, _ in parts)
     progress = Progress(steps, "steps", f"value probes of {len(source.layers)} layers in {folds.n} folds")
-    found = {layer: np.empty((len(ratios), len(responses))) for group in groups for layer in group}
+    scores = {layer: np.empty((len(ratios), len(responses))) for group in groups for layer in group}
     for group in groups:
         whole = training_units(source, responses, group)
         first = torch.from_numpy(whole.offsets[:-1])
@@ -121,5 +121,5 @@ def fold_outputs(
             for layer in group:
                 states = whole.layers[layer][first[torch.from_numpy(held_out)]]
                 one = probes.of(layer=layer)
-                found[layer][:, held_out] = round_ties(curve(one, states, ranking(one), ratios)[:, 0])
-    return found
+                scores[layer][:, held_out] = round_ties(curve(one, states, ranking(one), ratios)[:, 0])
+    return scores

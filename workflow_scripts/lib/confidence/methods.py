@@ -10,9 +10,9 @@ from dataclasses import dataclass
 class Method:
     """One way to predict success from the question alone.
 
-    `label`: what tables and figures call it; `explained`: what the report calls it, where that says more. `chosen_on`:
-    what its free choices (prune ratio, layer, regularisation, sign) are made on. `value_neurons`: whether it reads
-    value neurons; the others are baselines.
+    `label`: its name in tables and figures; `explained`: its name in the report, where that says more. `chosen_on`: the
+    data for its free choices (prune ratio, layer, regularisation, sign). `value_neurons`: whether it reads value
+    neurons; the others are baselines.
     """
 
     label: str

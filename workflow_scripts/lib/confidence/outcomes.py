@@ -1,4 +1,4 @@
-"""Telling right answers from wrong ones before they are given, and what is chosen (method, section 8; Table 3)."""
+"""Predict before an answer is given whether it is correct, and make the needed choices (method, section 8; Table 3)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +26,11 @@ NO_FOLDS = "fewer than two training problems: no folds to choose or to calibrate
 
 @dataclass(frozen=True)
 class Outcome:
-    """Scores of one method, from one layer and probe where it has several, larger for more confidence.
+    """Scores of one method, of one layer and probe where it has several; larger means more confidence.
 
-    `training` [R]: those that calibration may use, of a fitted method out of fold; NaN where there is none. `choice`:
-    what was chosen; `undefined` says why there are no scores at all, `uncalibrated` why there are no probabilities.
-    `trained`: whether `training` is out of fold.
+    `training` [R]: those that calibration may use, out of fold for a fitted method; NaN where there is none. The
+    choices are None where a method has none; `undefined` says why there are no scores at all, `uncalibrated` why there
+    are no probabilities. `trained`: whether `training` is out of fold.
     """
 
     method: str
@@ -57,14 +57,17 @@ class Labels:
 
 
 def class_means(states: Float[Tensor, "n d"], rewards: Float[Array, " n"]) -> Callable[[Tensor], Array]:
-    """The latent correctness direction: mean of the right less mean of the wrong, projections centred between them."""
+    """Return the latent correctness direction: mean of the correct minus mean of the incorrect responses.
+
+    Projections are centred between the two means.
+    """
     inputs = states.double().numpy()
-    right, wrong = inputs[rewards > 0].mean(0), inputs[rewards == 0].mean(0)
-    return lambda others: (others.double().numpy() - (right + wrong) / 2) @ (right - wrong)
+    correct, incorrect = inputs[rewards > 0].mean(0), inputs[rewards == 0].mean(0)
+    return lambda others: (others.double().numpy() - (correct + incorrect) / 2) @ (correct - incorrect)
 
 
 def logistic(states: Float[Tensor, "n d"], rewards: Float[Array, " n"], c: float) -> Callable[[Tensor], Array]:
-    """Log-odds by logistic regression with L2 penalty 1/c on standardised inputs."""
+    """Fit log-odds by logistic regression with L2 penalty 1/c on standardised inputs."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000))
     model.fit(states.double().numpy(), rewards.astype(int))
     return lambda others: model.decision_function(others.double().numpy())
@@ -73,7 +76,7 @@ def logistic(states: Float[Tensor, "n d"], rewards: Float[Array, " n"], c: float
 def linear_candidate(
     method: str, states: tuple[Tensor, Tensor], layer: int, labels: Labels, c: float | None = None
 ) -> Outcome:
-    """A linear method at one layer: scores out of fold, and on validation by the whole training part.
+    """Fit a linear method at one layer: scores out of fold, and on validation by the whole training part.
 
     `states`: s_0 of the training and of the validation responses, [R, d] each.
     """
@@ -85,28 +88,28 @@ def linear_candidate(
     held_out = np.full(len(labels.validation), np.nan)
     if one_class(labels.training, "training") is None and len(held_out):
         held_out = fit(states[0], labels.training)(states[1])
-    found = float(fold_auc(scores, labels.training, labels.folds))
-    return Outcome(method, scores, held_out, layer, None, None, c, selection_auc=found, trained=True)
+    score = float(fold_auc(scores, labels.training, labels.folds))
+    return Outcome(method, scores, held_out, layer, None, None, c, selection_auc=score, trained=True)
 
 
 def nothing(method: str, labels: Labels, reason: str, layer: int | None = None, seed: int | None = None) -> Outcome:
-    """A fitted method without scores."""
+    """Return the outcome of a fitted method without scores."""
     training, validation = (np.full(len(part), np.nan) for part in (labels.training, labels.validation))
-    found = Outcome(method, training, validation, layer, seed, trained=True)
-    return replace(found, undefined=reason, uncalibrated=reason)
+    outcome = Outcome(method, training, validation, layer, seed, trained=True)
+    return replace(outcome, undefined=reason, uncalibrated=reason)
 
 
 def best(candidates: Sequence[Outcome], labels: Labels) -> Outcome:
-    """The candidate with the largest AUC over folds, the first of equal ones."""
-    found = np.array([candidate.selection_auc for candidate in candidates])
-    if np.isnan(found).all():
+    """Return the candidate with the largest AUC over folds, the first of equal ones."""
+    scores = np.array([candidate.selection_auc for candidate in candidates])
+    if np.isnan(scores).all():
         return nothing(candidates[0].method, labels, unchosen(labels))
-    return candidates[int(np.nanargmax(found))]
+    return candidates[int(np.nanargmax(scores))]
 
 
 def unchosen(labels: Labels) -> str:
-    """Why the folds give no AUC to choose by."""
-    few = NO_FOLDS if labels.folds.n < 2 else "no training fold holds both right and wrong responses"
+    """Say why the folds give no AUC to choose by."""
+    few = NO_FOLDS if labels.folds.n < 2 else "no training fold has both correct and incorrect responses"
     return one_class(labels.training, "training") or few
 
 
@@ -118,23 +121,23 @@ def value_outcomes(
     by_fold: Float[Array, "ratios responses"] | None,
     labels: Labels,
 ) -> list[Outcome]:
-    """One outcome for each probe of a layer (seeds on true rewards) at the layer's prune ratio.
+    """Return one outcome for each probe of a layer (seeds on true rewards) at the layer's prune ratio.
 
     `value_neurons` takes the ratio with the best mean AUC of the seeds on validation, `value_neurons_cv` the one with
     the best mean AUC over the training folds (`by_fold`, None without folds); the lower ratio of equal ones.
     """
     predicted = round_ties(curve(probes, held_out, ranking(probes), ratios))
     scores, reason = ratio_scores(method, predicted, by_fold, labels)
-    place = 0 if reason else int(np.nanargmax(scores))
+    chosen = 0 if reason else int(np.nanargmax(scores))
     outcomes = []
-    for spec, outputs in zip(probes.specs, predicted[place], strict=True):
+    for spec, outputs in zip(probes.specs, predicted[chosen], strict=True):
         if reason:
             outcomes.append(nothing(method, labels, reason, spec.layer, spec.seed))
             continue
-        training = np.full(len(labels.training), np.nan) if by_fold is None else by_fold[place]
-        found = Outcome(method, training, outputs.astype(float), spec.layer, spec.seed, ratios[place], trained=True)
+        training = np.full(len(labels.training), np.nan) if by_fold is None else by_fold[chosen]
+        outcome = Outcome(method, training, outputs.astype(float), spec.layer, spec.seed, ratios[chosen], trained=True)
         uncalibrated = NO_FOLDS if by_fold is None else None
-        outcomes.append(replace(found, selection_auc=float(scores[place]), uncalibrated=uncalibrated))
+        outcomes.append(replace(outcome, selection_auc=float(scores[chosen]), uncalibrated=uncalibrated))
     return outcomes
 
 
@@ -144,7 +147,7 @@ def ratio_scores(
     by_fold: Float[Array, "ratios responses"] | None,
     labels: Labels,
 ) -> tuple[Float[Array, " ratios"], str | None]:
-    """The AUC that each prune ratio is judged by, or why there is none to choose by."""
+    """Return the AUC by which each prune ratio is chosen, or the reason why there is none."""
     if method == "value_neurons":
         scores = auc(predicted, labels.validation.astype(int)).mean(1)
         missing = one_class(labels.validation, "validation")
@@ -158,16 +161,16 @@ def ratio_scores(
     return scores, reason
 
 
-def spoken_outcome(
+def verbalized_outcome(
     method: str,
     training: Float[Array, " responses"],
     validation: Float[Array, " held_out"],
     words: tuple[str, str],
     labels: Labels,
 ) -> Outcome:
-    """A method that only the model was asked for; NaN where it gave nothing.
+    """Return the outcome of a method for which only the model is asked; NaN where it gave nothing.
 
-    `words`: what to say where it never gave anything, and what it gives.
+    `words`: the reason where it never gave anything, and a name of what it gives.
     """
     answered = int((~np.isnan(validation)).sum())
     undefined = None
@@ -187,16 +190,19 @@ def spoken_outcome(
 def length_outcome(
     training: Float[Array, " responses"], validation: Float[Array, " held_out"], labels: Labels
 ) -> Outcome:
-    """Question length, with the sign that ranks right answers of the training part higher; + where it says neither."""
+    """Return question length, with the sign that ranks correct answers of the training part higher.
+
+    The sign is + where the training part has no order.
+    """
     reason = one_class(labels.training, "training")
-    found = float(auc(training, labels.training.astype(int)))
-    sign = -1 if found < 0.5 else 1
+    score = float(auc(training, labels.training.astype(int)))
+    sign = -1 if score < 0.5 else 1
     return Outcome(
         "question_length",
         sign * training,
         sign * validation,
         sign=None if reason else sign,
-        selection_auc=None if reason else max(found, 1 - found),
+        selection_auc=None if reason else max(score, 1 - score),
         undefined=reason and f"no sign can be chosen: {reason}",
         uncalibrated=reason,
     )
@@ -205,21 +211,21 @@ def length_outcome(
 def calibrate(
     training: Float[Array, " n"], rewards: Float[Array, " n"], scores: Float[Array, " m"]
 ) -> Float[Array, " m"]:
-    """The chance of being right at each score, by isotonic regression of the training rewards on the training scores.
+    """Return the chance of a correct answer at each score, by isotonic regression of training rewards on scores.
 
     Training rows without a score are left out; a score of NaN stays NaN; scores beyond the training range get the
     chance at its end.
     """
-    known, wanted = ~np.isnan(training), ~np.isnan(scores)
-    found = np.full(len(scores), np.nan)
-    if known.any() and wanted.any():
+    known, scored = ~np.isnan(training), ~np.isnan(scores)
+    chances = np.full(len(scores), np.nan)
+    if known.any() and scored.any():
         fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(training[known], rewards[known])
-        found[wanted] = fitted.predict(scores[wanted])
-    return found
+        chances[scored] = fitted.predict(scores[scored])
+    return chances
 
 
 def probabilities(outcome: Outcome, labels: Labels) -> Float[Array, " held_out"]:
-    """Calibrated chances of being right, on validation; NaN where there are none."""
+    """Return calibrated chances of correct answers, on validation; NaN where there are none."""
     if outcome.uncalibrated:
         return np.full(len(outcome.validation), np.nan)
     return calibrate(outcome.training, labels.training, outcome.validation)

@@ -61,18 +61,18 @@ class Study:
     labels: Labels
 
     def lengths_of(self, part: Responses) -> Array:
-        """Prompt tokens of each response."""
+        """Return the prompt tokens of each response."""
         return np.array([self.lengths[name] for name in part.problem_ids], dtype=float)
 
     def initial_states(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """s_0 of the training and of the validation responses at one layer, [R, d] each."""
+        """Return s_0 of the training and of the validation responses at one layer, [R, d] each."""
         states, offsets = self.source.states(layer)
-        training, validation = (states[torch.from_numpy(offsets[p.places])] for p in (self.training, self.validation))
+        training, validation = (states[torch.from_numpy(offsets[p.rows])] for p in (self.training, self.validation))
         return training, validation
 
 
 def read_study(arguments: argparse.Namespace, n_folds: int, seed: int) -> Study:
-    """The responses of a run, split, with rewards and folds."""
+    """Read the responses of a run, split, with rewards and folds."""
     source = open_activations(arguments.activations)
     split, rewards = split_of(arguments.problems), rewards_of(arguments.rollouts)
     training, validation = (select_responses(source, split, rewards, part) for part in ("train", "validation"))
@@ -89,7 +89,7 @@ def value_methods(
     ratios: Sequence[float],
     memory: float,
 ) -> list[Outcome]:
-    """Both methods on value neurons."""
+    """Return the outcomes of both methods on value neurons."""
     section = ValueProbes(config | {"seeds": config["seeds"][:1], "shuffled_seeds": []})
     source = open_activations(study.source.paths, layers)
     by_fold = fold_outputs(source, study.training, study.labels.folds, section, ratios, memory)
@@ -105,7 +105,7 @@ def value_methods(
 
 
 def linear_methods(study: Study) -> list[Outcome]:
-    """Both linear methods, each at the layer that the folds choose among all stored ones."""
+    """Return the outcomes of both linear methods, each at the layer that the folds choose among all stored ones."""
     means, logistic = [], []
     for layer in study.source.layers:
         states = study.initial_states(layer)
@@ -118,7 +118,7 @@ def linear_methods(study: Study) -> list[Outcome]:
 
 
 def asked_methods(study: Study, asked: pl.DataFrame) -> list[Outcome]:
-    """What the model was asked for.
+    """Return the outcomes of the methods for which the model was asked.
 
     Raises:
         UserError: a problem with a response was not asked.
@@ -128,31 +128,31 @@ def asked_methods(study: Study, asked: pl.DataFrame) -> list[Outcome]:
     if unasked:
         raise UserError(f"--asked: problem {unasked[0]} was not asked; pass all shards of the data set")
     tries = max(asked["tries"].to_list(), default=0)
-    often = f"{tries} tries" if tries > 1 else "one try"
-    silent = f"the model named no number from 0 to 1 in {often} for any problem"
+    how_often = f"{tries} tries" if tries > 1 else "one try"
+    silent = f"the model named no number from 0 to 1 in {how_often} for any problem"
     words = {
         "verbal": (
             silent if tries else "no question leaves room in the model's context to be asked for confidence",
-            f"a number from 0 to 1 in {often}",
+            f"a number from 0 to 1 in {how_often}",
         ),
         "token": ("no first token has a log-probability", "a log-probability of the first token"),
     }
-    found = []
-    for method, said in words.items():
+    outcomes = []
+    for method, texts in words.items():
         known = dict(asked.select("problem_id", pl.col(method).cast(pl.Float64).fill_null(float("nan"))).iter_rows())
         training, validation = (
             np.array([known[name] for name in part.problem_ids], dtype=float)
             for part in (study.training, study.validation)
         )
-        found.append(confidence.spoken_outcome(method, training, validation, said, study.labels))
-    return found
+        outcomes.append(confidence.verbalized_outcome(method, training, validation, texts, study.labels))
+    return outcomes
 
 
 def response_columns(study: Study, part: Responses, name: str) -> dict[str, object]:
-    """The columns that say which responses rows are about."""
+    """Return the columns that identify the responses of rows."""
     return {
         "problem_id": part.problem_ids,
-        "sample": [study.source.rows[place][1] for place in part.places],
+        "sample": [study.source.rows[row][1] for row in part.rows],
         "split": [name] * len(part),
         "reward": part.rewards.astype(np.int8),
         "prompt_tokens": study.lengths_of(part).astype(np.int64),
@@ -160,7 +160,7 @@ def response_columns(study: Study, part: Responses, name: str) -> dict[str, obje
 
 
 def prediction_rows(study: Study, outcome: Outcome, first: bool) -> list[pl.DataFrame]:
-    """Rows of one outcome: validation, and training where it is the `first` one of its method and layer."""
+    """Return rows of one outcome: validation, and training where it is the `first` one of its method and layer."""
     labels = {"method": outcome.method, "layer": outcome.layer, "seed": outcome.seed}
     parts = [(study.validation, "validation", outcome.validation)]
     parts += [(study.training, "train", outcome.training)] if first else []
@@ -175,8 +175,10 @@ def prediction_rows(study: Study, outcome: Outcome, first: bool) -> list[pl.Data
 
 
 def predictions(study: Study, outcomes: Sequence[Outcome]) -> pl.DataFrame:
-    """The rows of all outcomes, by problem, sample, method, layer and seed. Training rows of fitted methods carry their
-    fold; no training row has a probability, for probabilities were fitted to those rows.
+    """Tabulate all outcomes, by problem, sample, method, layer and seed.
+
+    Training rows of fitted methods have their fold. No training row has a probability, because probabilities were
+    fitted to those rows.
     """
     seen: set[tuple[str, int | None]] = set()
     frames = [pl.DataFrame(schema=SCHEMA)]
@@ -189,7 +191,7 @@ def predictions(study: Study, outcomes: Sequence[Outcome]) -> pl.DataFrame:
 
 
 def choices(outcomes: Sequence[Outcome], labels: Labels) -> pl.DataFrame:
-    """What was chosen for each outcome, and on what."""
+    """Tabulate the choices made for each outcome, and the data they were made on."""
     names = set(CHOICES) & set(Outcome.__dataclass_fields__)
     common = {"n_training": len(labels.training), "n_folds": labels.folds.n}
     rows = [

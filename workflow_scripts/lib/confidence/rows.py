@@ -14,7 +14,7 @@ from workflow_scripts.lib.statistics.intervals import Estimate, wilson
 from workflow_scripts.lib.storage.identity import group_by_run
 from workflow_scripts.lib.storage.tables import read_parquet
 
-Runs = dict[tuple[str, str], tables.Run]
+Runs = dict[tuple[str, str], tables.ConfidenceRun]
 Drawings = dict[str, tables.Drawn]
 """Each measure's number and draws."""
 TABLE_COLUMNS = [
@@ -33,8 +33,10 @@ RELIABILITY_COLUMNS = [
 CONSTANT = "all scores are equal: no interval"
 
 
-def read_runs(arguments: argparse.Namespace, how: tables.Measure) -> tuple[Runs, dict[tuple[str, str], pl.DataFrame]]:
-    """Runs and what was chosen in them, in the order of their names.
+def read_runs(
+    arguments: argparse.Namespace, how: tables.MeasureSettings
+) -> tuple[Runs, dict[tuple[str, str], pl.DataFrame]]:
+    """Read runs and the choices made in them, in the order of their names.
 
     Raises:
         UserError: a run's choices are not given.
@@ -49,49 +51,53 @@ def read_runs(arguments: argparse.Namespace, how: tables.Measure) -> tuple[Runs,
     return runs, chosen
 
 
-def columns_of(found: dict[str, Estimate]) -> dict[str, object]:
-    """The numbers of a row and their limits."""
+def columns_of(estimates: dict[str, Estimate]) -> dict[str, object]:
+    """Return the numbers of a row and their limits."""
     row: dict[str, object] = {}
-    for name, one in found.items():
+    for name, one in estimates.items():
         stem = {"auc": "ci", "auc_within_length": "auc_within"}.get(name, name)
         row |= {name: one.value, f"{stem}_low": one.low, f"{stem}_high": one.high}
     return row
 
 
-def all_equal(run: tables.Run, method: str) -> bool:
-    """Whether a method tells no two responses apart."""
+def all_equal(run: tables.ConfidenceRun, method: str) -> bool:
+    """Say whether a method gives all responses the same score."""
     scores = run.methods[method].scores
     return bool(scores.size and (np.nanmax(scores, axis=1) == np.nanmin(scores, axis=1)).all())
 
 
-def method_row(run: tables.Run, method: str, drawn: Drawings, how: tables.Measure) -> dict[str, object]:
-    """Numbers, responses and reasons of one method of one run."""
-    found = {key: tables.settle(one, how) for key, one in drawn.items()}
-    if found["auc"].value is not None and all_equal(run, method):
-        found |= {key: replace(found[key], reason=CONSTANT) for key in ("auc", "auc_within_length")}
-    right = run.right[run.methods[method].known]
+def method_row(
+    run: tables.ConfidenceRun, method: str, drawn: Drawings, how: tables.MeasureSettings
+) -> dict[str, object]:
+    """Return numbers, responses and reasons of one method of one run."""
+    estimates = {key: tables.settle(one, how) for key, one in drawn.items()}
+    if estimates["auc"].value is not None and all_equal(run, method):
+        estimates |= {key: replace(estimates[key], reason=CONSTANT) for key in ("auc", "auc_within_length")}
+    correct = run.correct[run.methods[method].known]
     partly = None
-    if found["auc"].value is not None and len(right) < len(run.right):
-        partly = f"{len(right)} of {len(run.right)} validation responses have a score"
-    row: dict[str, object] = {"method": method, "n": len(right), "n_right": int(right.sum())}
-    reason = "; ".join(filter(None, [partly, tables.reasons(found)]))
-    return row | columns_of(found) | {"reason": reason or None}
+    if estimates["auc"].value is not None and len(correct) < len(run.correct):
+        partly = f"{len(correct)} of {len(run.correct)} validation responses have a score"
+    row: dict[str, object] = {"method": method, "n": len(correct), "n_right": int(correct.sum())}
+    reason = "; ".join(filter(None, [partly, tables.reasons(estimates)]))
+    return row | columns_of(estimates) | {"reason": reason or None}
 
 
-def mean_row(runs: Runs, method: str, drawn: dict[tuple[str, str], Drawings], how: tables.Measure) -> dict[str, object]:
-    """The mean of one method over all runs."""
+def mean_row(
+    runs: Runs, method: str, drawn: dict[tuple[str, str], Drawings], how: tables.MeasureSettings
+) -> dict[str, object]:
+    """Return the mean of one method over all runs."""
     each = {key: tables.mean_over({name: one[key] for name, one in drawn.items()}) for key in tables.MEASURES}
-    found = {key: tables.settle(one, how) for key, one in each.items()}
-    rights = np.concatenate([run.right[run.methods[method].known] for run in runs.values()])
-    row: dict[str, object] = {"model": tables.ALL, "dataset": tables.ALL, "method": method, "n": len(rights)}
-    row |= {"n_right": int(rights.sum()), "chosen_on": CHOSEN_ON[method]}
-    return row | columns_of(found) | {"reason": tables.reasons(found)}
+    estimates = {key: tables.settle(one, how) for key, one in each.items()}
+    correct = np.concatenate([run.correct[run.methods[method].known] for run in runs.values()])
+    row: dict[str, object] = {"model": tables.ALL, "dataset": tables.ALL, "method": method, "n": len(correct)}
+    row |= {"n_right": int(correct.sum()), "chosen_on": CHOSEN_ON[method]}
+    return row | columns_of(estimates) | {"reason": tables.reasons(estimates)}
 
 
 def method_rows(
     runs: Runs, chosen: dict[tuple[str, str], pl.DataFrame], how: tables.Measure
 ) -> list[dict[str, object]]:
-    """Table 3: a row for each run and method, and one for their mean."""
+    """Return Table 3: a row for each run and method, and one for their mean."""
     rows: list[dict[str, object]] = []
     means: list[dict[str, object]] = []
     drawn = {name: {method: tables.measure(run, method, how) for method in METHODS} for name, run in runs.items()}
@@ -105,31 +111,32 @@ def method_rows(
     return rows + means
 
 
-def contrast_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:
-    """Both methods on value neurons against every baseline. The p-value is that of the paired bootstrap, two-sided.
+def contrast_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, object]]:
+    """Compare both methods on value neurons with every baseline, with the two-sided p-value of the paired bootstrap.
 
     `n` counts the validation responses of the run; for the mean over runs, of the smallest.
     """
     rows: list[dict[str, object]] = []
-    sizes = {name: len(run.right) for name, run in runs.items()}
+    sizes = {name: len(run.correct) for name, run in runs.items()}
     for method in VALUE_METHODS:
         for against in BASELINES:
             each = {name: tables.difference(run, method, against) for name, run in runs.items()}
             whole = {(tables.ALL, tables.ALL): tables.mean_over(each)} if each else {}
             for name, drawn in (each | whole).items():
-                found = tables.settle(drawn, how)
+                interval = tables.settle(drawn, how)
                 row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method, "against": against}
                 row |= {"n": sizes.get(name, min(sizes.values()))}
-                row |= {"chosen_on": CHOSEN_ON[method], "verdict": tables.judge_better(found), "reason": found.reason}
-                row |= {"difference": found.value, "ci_low": found.low, "ci_high": found.high}
-                p_value = None if found.low is None else two_sided(drawn.numbers[1:])
+                row |= {"chosen_on": CHOSEN_ON[method], "verdict": tables.judge_better(interval)}
+                row |= {"reason": interval.reason, "difference": interval.value}
+                row |= {"ci_low": interval.low, "ci_high": interval.high}
+                p_value = None if interval.low is None else two_sided(drawn.numbers[1:])
                 rows.append(row | {"p_value": p_value})
     place = {(*name,): i for i, name in enumerate([*runs, (tables.ALL, tables.ALL)])}
     return sorted(rows, key=lambda row: place[row["model"], row["dataset"]])  # type: ignore[index]
 
 
-def reliability_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]:
-    """A row for each bin of each method; where there are no probabilities, one row that says why.
+def reliability_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, object]]:
+    """Return a row for each bin of each method; where there are no probabilities, one row that says why.
 
     Intervals are Wilson's. Where problems have several responses, each problem counts as one trial.
     """
@@ -142,25 +149,26 @@ def reliability_rows(runs: Runs, how: tables.Measure) -> list[dict[str, object]]
                 why = scores.undefined or scores.uncalibrated or "no validation responses"
                 rows.append(row | {"n": 0, "reason": why})
                 continue
-            chances, right = scores.probabilities[known], run.right[known]
+            chances, correct = scores.probabilities[known], run.correct[known]
             inside = bin_of(chances, how.bins)
             for number in range(how.bins):
-                mine = inside == number
-                edges = {"bin": number, "low": number / how.bins, "high": (number + 1) / how.bins, "n": int(mine.sum())}
-                numbers = bin_numbers(chances[mine], right[mine], run.samples, how.confidence)
+                in_bin = inside == number
+                edges = {"bin": number, "low": number / how.bins, "high": (number + 1) / how.bins}
+                edges |= {"n": int(in_bin.sum())}
+                numbers = bin_numbers(chances[in_bin], correct[in_bin], run.samples, how.confidence)
                 rows.append(row | edges | numbers)
     return rows
 
 
-def bin_numbers(chances: np.ndarray, right: np.ndarray, samples: float, confidence: float) -> dict[str, object]:
-    """Mean probability and share right of the responses in a bin."""
-    if not len(right):
+def bin_numbers(chances: np.ndarray, correct: np.ndarray, samples: float, confidence: float) -> dict[str, object]:
+    """Return mean probability and share correct of the responses in a bin."""
+    if not len(correct):
         return {"reason": "no responses in this bin"}
-    trials = len(right) / samples
-    low, high = wilson(right.mean() * trials, trials, confidence)
+    trials = len(correct) / samples
+    low, high = wilson(correct.mean() * trials, trials, confidence)
     return {
         "mean_probability": float(chances.mean()),
-        "share_right": float(right.mean()),
+        "share_right": float(correct.mean()),
         "ci_low": float(low),
         "ci_high": float(high),
     }

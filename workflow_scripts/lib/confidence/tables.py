@@ -1,7 +1,7 @@
 """From scores of validation responses to measures with intervals: one run at a time, and the mean over runs.
 
-All methods of a run are resampled alike (`Run.weights`), so differences between them are paired. Resampling holds fixed
-what was chosen and fitted before: an interval says nothing of how another choice would have done.
+All methods of a run are resampled alike (`ConfidenceRun.weights`), so differences between them are paired. Resampling
+keeps earlier choices and fits fixed: an interval does not include the variation due to other choices.
 """
 
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Measure(Resampling):
-    """How measures are taken: also the bins of the calibration error and the strata of question length."""
+class MeasureSettings(Resampling):
+    """How measures are computed; also the bins of the calibration error and the strata of question length."""
 
     bins: int
     strata: int
 
 
 @dataclass(frozen=True)
-class Scores:
+class MethodScores:
     """One method on the validation responses of a run.
 
     `scores` [k, n]: one row for each layer and probe, NaN where there is none; `probabilities` [n]: their mean.
@@ -53,16 +53,16 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Run:
+class ConfidenceRun:
     """The validation responses of one run: outcomes, strata, bootstrap weights `[n, 1 + draws]`, scores by method.
 
     The first column of the weights is one throughout: the data themselves. `samples`: responses of a problem.
     """
 
-    right: Bool[Array, " n"]
+    correct: Bool[Array, " n"]
     strata: Int[Array, " n"]
     weights: Float[Array, "n draws"]
-    methods: dict[str, Scores]
+    methods: dict[str, MethodScores]
     samples: float
 
 
@@ -74,8 +74,10 @@ class Drawn:
     reason: str | None = None
 
 
-def read_run(predictions: pl.DataFrame, choices: pl.DataFrame, name: tuple[str, str], how: Measure) -> Run:
-    """A run from the two files of `predict_confidence`.
+def read_run(
+    predictions: pl.DataFrame, choices: pl.DataFrame, name: tuple[str, str], how: MeasureSettings
+) -> ConfidenceRun:
+    """Build a run from the two files of `predict_confidence`.
 
     Raises:
         UserError: the files do not belong together.
@@ -89,51 +91,51 @@ def read_run(predictions: pl.DataFrame, choices: pl.DataFrame, name: tuple[str, 
     methods = {}
     for method in METHODS:
         chosen = choices.filter(pl.col("method") == method)
-        mine = rows.filter(pl.col("method") == method).sort("layer", "seed", "problem_id", "sample")
+        of_method = rows.filter(pl.col("method") == method).sort("layer", "seed", "problem_id", "sample")
         shape = (len(chosen), len(responses))
-        if len(mine) != len(chosen) * len(responses) or not len(chosen):
+        if len(of_method) != len(chosen) * len(responses) or not len(chosen):
             where = f"results/confidence/{'/'.join(name)}"
             raise UserError(f"{where}: scores and choices of {method} do not match; delete them and run again")
         scores, chances = (
-            mine[column].fill_null(float("nan")).to_numpy().reshape(shape) for column in ("score", "probability")
+            of_method[column].fill_null(float("nan")).to_numpy().reshape(shape) for column in ("score", "probability")
         )
         undefined, uncalibrated = (chosen[column].drop_nulls().to_list() for column in ("undefined", "uncalibrated"))
-        methods[method] = Scores(scores, chances.mean(0), (undefined or [None])[0], (uncalibrated or [None])[0])
+        methods[method] = MethodScores(scores, chances.mean(0), (undefined or [None])[0], (uncalibrated or [None])[0])
     weights = np.concatenate([np.ones((len(groups), 1)), drawn], axis=1)
     samples = len(groups) / max(len(problems), 1)
-    return Run(responses["reward"].to_numpy() > 0, strata[groups], weights, methods, samples)
+    return ConfidenceRun(responses["reward"].to_numpy() > 0, strata[groups], weights, methods, samples)
 
 
-def aucs(run: Run, method: str, known: Bool[Array, " n"], within: bool = False) -> Drawn:
-    """Mean over layers and probes of the AUC, of all pairs or of those within strata of length."""
-    mine = run.methods[method]
-    reason = mine.undefined or one_class(run.right[known].astype(float), "validation")
+def aucs(run: ConfidenceRun, method: str, known: Bool[Array, " n"], within: bool = False) -> Drawn:
+    """Return the mean over layers and probes of the AUC, of all pairs or of those within strata of length."""
+    scores = run.methods[method]
+    reason = scores.undefined or one_class(run.correct[known].astype(float), "validation")
     if reason:
         return Drawn(np.full(run.weights.shape[1], np.nan), reason)
     strata = run.strata[known] if within else np.zeros(known.sum(), dtype=int)
-    each = [weighted_auc(row[known], run.right[known], run.weights[known], strata) for row in mine.scores]
+    each = [weighted_auc(row[known], run.correct[known], run.weights[known], strata) for row in scores.scores]
     numbers = np.mean(each, axis=0)
-    missing = "no stratum of question length holds both right and wrong responses" if np.isnan(numbers[0]) else None
+    missing = "no stratum of question length has both correct and incorrect responses" if np.isnan(numbers[0]) else None
     return Drawn(numbers, missing)
 
 
-def measure(run: Run, method: str, how: Measure) -> dict[str, Drawn]:
-    """All measures of one method."""
-    mine = run.methods[method]
-    known = mine.known
-    found = {"auc": aucs(run, method, known), "auc_within_length": aucs(run, method, known, within=True)}
-    reason = mine.undefined or mine.uncalibrated or (None if known.any() else "no validation responses")
+def measure(run: ConfidenceRun, method: str, how: MeasureSettings) -> dict[str, Drawn]:
+    """Compute all measures of one method."""
+    scores = run.methods[method]
+    known = scores.known
+    measures = {"auc": aucs(run, method, known), "auc_within_length": aucs(run, method, known, within=True)}
+    reason = scores.undefined or scores.uncalibrated or (None if known.any() else "no validation responses")
     if reason:
         nothing = Drawn(np.full(run.weights.shape[1], np.nan), reason)
-        return found | {"brier": nothing, "ece": nothing}
-    data = (mine.probabilities[known], run.right[known], run.weights[known])
-    found["brier"] = Drawn(calibration.brier(*data))
-    found["ece"] = Drawn(calibration.calibration_error(*data, how.bins))
-    return found
+        return measures | {"brier": nothing, "ece": nothing}
+    data = (scores.probabilities[known], run.correct[known], run.weights[known])
+    measures["brier"] = Drawn(calibration.brier(*data))
+    measures["ece"] = Drawn(calibration.calibration_error(*data, how.bins))
+    return measures
 
 
-def difference(run: Run, method: str, against: str) -> Drawn:
-    """AUC of one method less that of another, on the responses that both score."""
+def difference(run: ConfidenceRun, method: str, against: str) -> Drawn:
+    """Return the AUC of one method minus that of another, on the responses that both score."""
     known = run.methods[method].known & run.methods[against].known
     first, second = (aucs(run, name, known) for name in (method, against))
     reasons = [f"{name}: {one.reason}" for name, one in ((method, first), (against, second)) if one.reason]
@@ -141,42 +143,43 @@ def difference(run: Run, method: str, against: str) -> Drawn:
 
 
 def mean_over(runs: dict[tuple[str, str], Drawn]) -> Drawn:
-    """The mean over runs, each resampled by itself; none where a run has no number."""
+    """Return the mean over runs, each resampled separately; none where a run has no number."""
     missing = [f"{'/'.join(name)}: {one.reason}" for name, one in runs.items() if one.reason]
     return Drawn(np.mean([one.numbers for one in runs.values()], axis=0), "; ".join(missing) or None)
 
 
 def settle(drawn: Drawn, how: Resampling) -> Estimate:
-    """The number with its interval."""
+    """Return the number with its interval."""
     if drawn.reason:
         return Estimate(None, None, None, drawn.reason)
     return estimate(float(drawn.numbers[0]), drawn.numbers[1:], how.confidence)
 
 
-def reasons(found: dict[str, Estimate]) -> str | None:
-    """Why numbers or intervals are missing: each reason once, with its measures unless it concerns them all."""
+def reasons(estimates: dict[str, Estimate]) -> str | None:
+    """Say why numbers or intervals are missing: each reason once, with its measures unless it applies to all."""
     by_reason: dict[str, list[str]] = {}
-    for name, one in found.items():
+    for name, one in estimates.items():
         if one.reason:
             by_reason.setdefault(one.reason, []).append(name)
     parts = [
-        reason if len(names) == len(found) else f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()
+        reason if len(names) == len(estimates) else f"{', '.join(names)}: {reason}"
+        for reason, names in by_reason.items()
     ]
     return "; ".join(parts) or None
 
 
-def judge_better(found: Estimate) -> str:
-    """The verdict on a gain in AUC; one that is not defined is not judged."""
-    return NOT_JUDGED if found.value is None else judge_gain(found.low, found.high)
+def judge_better(difference: Estimate) -> str:
+    """Judge a gain in AUC; an undefined gain is not judged."""
+    return NOT_JUDGED if difference.value is None else judge_gain(difference.low, difference.high)
 
 
 def texts(choices: pl.DataFrame, method: str) -> dict[str, str | None]:
-    """Layers, prune ratios by layer, and what they were chosen on, in words."""
-    mine = choices.filter(pl.col("method") == method)
-    layers = mine["layer"].drop_nulls().unique(maintain_order=True).to_list()
-    ratios = mine.drop_nulls("prune_ratio").unique("layer", maintain_order=True).select("layer", "prune_ratio").rows()
+    """Return layers, prune ratios by layer, and the data they were chosen on, in words."""
+    chosen = choices.filter(pl.col("method") == method)
+    layers = chosen["layer"].drop_nulls().unique(maintain_order=True).to_list()
+    ratios = chosen.drop_nulls("prune_ratio").unique("layer", maintain_order=True).select("layer", "prune_ratio").rows()
     return {
         "layers": ", ".join(map(str, layers)) or None,
         "prune_ratios": ", ".join(f"{layer}: {ratio:g}" for layer, ratio in ratios) or None,
-        "chosen_on": mine["chosen_on"].first() if len(mine) else None,  # type: ignore[dict-item]
+        "chosen_on": chosen["chosen_on"].first() if len(chosen) else None,  # type: ignore[dict-item]
     }

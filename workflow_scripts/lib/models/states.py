@@ -93,6 +93,12 @@ def batches(responses: Sequence[Response], batch_tokens: int) -> Iterator[list[i
         yield batch
 
 
+def padded_ids(responses: Sequence[Response]) -> Int[torch.Tensor, "rows width"]:
+    """Return the token ids of prompts and responses, padded on the right with 0, where a causal model never looks."""
+    rows = [torch.tensor([*one.prompt_ids, *one.response_ids], dtype=torch.long) for one in responses]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
 class _LastLayerReachedError(Exception):
     """Ends a pass after the last layer that is needed."""
 
@@ -151,12 +157,11 @@ def dump(
     device = next(model.parameters()).device
     with hooked(model, layers, collector.keep):
         for batch in batches(responses, batch_tokens) if layers else ():
-            width = responses[batch[0]].length
-            ids = torch.zeros((len(batch), width), dtype=torch.long)
+            ids = padded_ids([responses[index] for index in batch])
+            width = ids.shape[1]
             source, target = [], []
             for row, index in enumerate(batch):
-                response, start = responses[index], row * width + len(responses[index].prompt_ids) - 1
-                ids[row, : response.length] = torch.tensor([*response.prompt_ids, *response.response_ids])
+                start = row * width + len(responses[index].prompt_ids) - 1
                 source.append(torch.arange(start, start + int(counts[index])))
                 target.append(torch.arange(int(offsets[index]), int(offsets[index + 1])))
             collector.source, collector.target = torch.cat(source), torch.cat(target)

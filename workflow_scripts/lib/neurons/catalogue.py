@@ -14,8 +14,8 @@ UNMASKED = "none"
 class Selection:
     """One way to select neurons.
 
-    `label`: what tables and figures call it. `needs`: the files that it is made from, named like the options of
-    `select_neurons`. `drawn`: at random, so that each draw is another set. `measure`: what of the measures it ranks by.
+    `label`: its name in tables and figures. `needs`: the files that it is made from, named like the options of
+    `select_neurons`. `drawn`: at random, so that each draw is another set. `measure`: the measure that it ranks by.
     `from_weights`: that measure is of the output projection of the block's MLP, which not every architecture has.
     """
 
@@ -37,16 +37,16 @@ CATALOGUE = {
     "wanda": Selection("neurons by Wanda", ("measures",), measure="wanda", from_weights=True),
 }
 """Every selection, in the order of the tables; `random` needs the measures to know how many neurons there are."""
-FILES = tuple(dict.fromkeys(name for one in CATALOGUE.values() for name in one.needs))
+FILES = tuple(dict.fromkeys(name for selection in CATALOGUE.values() for name in selection.needs))
 """The files that selections are made from."""
-SELECTIONS = {UNMASKED: "no neuron", **{name: one.label for name, one in CATALOGUE.items()}}
+SELECTIONS = {UNMASKED: "no neuron", **{name: selection.label for name, selection in CATALOGUE.items()}}
 """The label of every selection and of the unmasked run, in the order of the tables."""
 MODES = {"zero": "ablated (set to zero)", "mean": "set to their mean", "scale": "scaled"}
-"""The modes of intervention and what tables and figures call them."""
+"""The modes of intervention and their names in tables and figures."""
 
 
 def is_random(selection: str) -> bool:
-    """Say whether a selection is drawn."""
+    """Say whether the sets of a selection are drawn at random."""
     return selection in CATALOGUE and CATALOGUE[selection].drawn
 
 

@@ -15,7 +15,7 @@ from workflow_scripts.lib.neurons.catalogue import is_random
 
 @dataclass(frozen=True)
 class Kind:
-    """A selection of a share of the neurons and what is done to them; `factor` is 0 unless they are scaled."""
+    """A selection of a share of the neurons and the mode of intervention; `factor` is 0 unless they are scaled."""
 
     selection: str
     share: float
@@ -25,7 +25,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Condition:
-    """One set of neurons of a layer and what is done to it."""
+    """One set of neurons of a layer and the intervention on it."""
 
     layer: int
     selection: str
@@ -35,43 +35,43 @@ class Condition:
     factor: float
 
 
-def table_kinds(wanted: Interventions) -> list[Kind]:
+def table_kinds(study: Interventions) -> list[Kind]:
     """List the kinds of conditions of Tables 2 and 5."""
-    return [Kind(selection, float(wanted.share), wanted.mode) for selection in wanted.selections]
+    return [Kind(selection, float(study.share), study.mode) for selection in study.selections]
 
 
-def dose_kinds(wanted: Interventions) -> list[Kind]:
-    """List the kinds of conditions of the dose-response; those of the tables that are doses as well are among them."""
-    shares = [*wanted.dose_shares, *([wanted.share] if wanted.mode == "zero" else [])]
+def dose_kinds(study: Interventions) -> list[Kind]:
+    """List the kinds of conditions of the dose-response, including those of the tables that are doses as well."""
+    shares = [*study.dose_shares, *([study.share] if study.mode == "zero" else [])]
     kinds = []
-    for selection in wanted.dose_selections:
+    for selection in study.dose_selections:
         kinds += [Kind(selection, float(share), "zero") for share in shares]
-        kinds += [Kind(selection, float(wanted.dose_factor_share), "scale", float(f)) for f in wanted.dose_factors]
+        kinds += [Kind(selection, float(study.dose_factor_share), "scale", float(f)) for f in study.dose_factors]
     return list(dict.fromkeys(kinds))
 
 
-def kinds_of(wanted: Interventions, layer: int) -> list[Kind]:
+def kinds_of(study: Interventions, layer: int) -> list[Kind]:
     """List every kind of condition of a layer, each once: those of the tables, then the doses that are new."""
-    doses = dose_kinds(wanted) if layer in wanted.dose_layers else []
-    return list(dict.fromkeys([*table_kinds(wanted), *doses]))
+    doses = dose_kinds(study) if layer in study.dose_layers else []
+    return list(dict.fromkeys([*table_kinds(study), *doses]))
 
 
-def shares_of(wanted: Interventions, layer: int, selection: str) -> list[float]:
+def shares_of(study: Interventions, layer: int, selection: str) -> list[float]:
     """List the shares at which a selection is made at a layer, each once."""
-    return list(dict.fromkeys(kind.share for kind in kinds_of(wanted, layer) if kind.selection == selection))
+    return list(dict.fromkeys(kind.share for kind in kinds_of(study, layer) if kind.selection == selection))
 
 
-def n_draws(wanted: Interventions, selection: str) -> int:
+def n_draws(study: Interventions, selection: str) -> int:
     """Count the sets of neurons of a selection."""
-    return wanted.draws if is_random(selection) else 1
+    return study.draws if is_random(selection) else 1
 
 
-def n_conditions(wanted: Interventions, layer: int) -> int:
+def n_conditions(study: Interventions, layer: int) -> int:
     """Count the conditions of a layer, draws included."""
-    return sum(n_draws(wanted, kind.selection) for kind in kinds_of(wanted, layer))
+    return sum(n_draws(study, kind.selection) for kind in kinds_of(study, layer))
 
 
-def conditions(neurons: pl.DataFrame, layer: int, wanted: Interventions) -> dict[Condition, list[int]]:
+def conditions(neurons: pl.DataFrame, layer: int, study: Interventions) -> dict[Condition, list[int]]:
     """Give every condition of a layer its neurons, from the table that `select_neurons` writes.
 
     Raises:
@@ -82,7 +82,7 @@ def conditions(neurons: pl.DataFrame, layer: int, wanted: Interventions) -> dict
     for selection, share, draw, chosen in rows.iter_rows():
         sets.setdefault((selection, share), []).append((draw, chosen))
     by_condition: dict[Condition, list[int]] = {}
-    for kind in kinds_of(wanted, layer):
+    for kind in kinds_of(study, layer):
         if (kind.selection, kind.share) not in sets:
             where = f"layer {layer}, {kind.selection}, share {kind.share}"
             raise UserError(f"neurons: none for {where}; delete the table and run again")

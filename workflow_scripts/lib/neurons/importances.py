@@ -1,4 +1,4 @@
-"""Importances of all inputs of a run's probes, without the probes: what neuron lists and comparisons are made from."""
+"""Importances of all inputs of a run's probes, without the probes, for neuron lists and comparisons."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from workflow_scripts.lib.probes.perceptrons import Spec
 from workflow_scripts.lib.storage.identity import run_of
 
 VERSION = ("revision", "fingerprint")
-"""What the probes of one model must agree on: another version of it may have other neurons."""
+"""Keys on which the probes of one model must agree, because another version of it may have other neurons."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Importances:
     """The probes of one kind (`value` or `dopamine`) of one run.
 
     `importance` [P, d]: the L1 norm of each input's first-layer weights. `places` [P, d]: each input's place in its
-    probe's ranking, 0 for the most important. `metadata`: what the probe file says of itself.
+    probe's ranking, 0 for the most important. `metadata`: that of the probe file.
     """
 
     path: Path
@@ -50,32 +50,32 @@ class Importances:
         return [spec.seed for spec in self.specs]
 
     def of(self, layer: int, labels: str) -> "Importances":
-        """The probes of one layer and one kind of labels, by seed."""
-        found = [(s.seed, i) for i, s in enumerate(self.specs) if s.layer == layer and s.labels == labels]
-        keep = [i for _, i in sorted(found)]
+        """Return the probes of one layer and one kind of labels, by seed."""
+        by_seed = [(s.seed, i) for i, s in enumerate(self.specs) if s.layer == layer and s.labels == labels]
+        keep = [i for _, i in sorted(by_seed)]
         specs, importance, places = [self.specs[i] for i in keep], self.importance[keep], self.places[keep]
         return Importances(self.path, self.model, self.dataset, self.kind, self.metadata, specs, importance, places)
 
 
 def read(path: Path, kind: str) -> Importances:
-    """Importances from `results/probes/{model}/{dataset}/{kind}.safetensors`.
+    """Read importances from `results/probes/{model}/{dataset}/{kind}.safetensors`.
 
     Raises:
-        UserError: not such a file, one of another run or kind, no probe on true labels, or weights that are no numbers.
+        UserError: not such a file, one of another run or kind, no probe on true labels, or weights that are not finite.
     """
     model, dataset = run_of(path, "shard")
     stack, metadata = perceptrons.load(path, model=model, dataset=dataset, kind=kind)
-    found = perceptrons.importance(stack).numpy()
+    importance = perceptrons.importance(stack).numpy()
     if not stack.specs or {s.layer for s in stack.specs} != {s.layer for s in stack.specs if s.labels == "true"}:
         raise UserError(f"{path}: a layer has no probe on true labels; delete it and run again")
-    if not np.isfinite(found).all():
-        spec = stack.specs[int(np.flatnonzero(~np.isfinite(found).all(1))[0])]
+    if not np.isfinite(importance).all():
+        spec = stack.specs[int(np.flatnonzero(~np.isfinite(importance).all(1))[0])]
         raise UserError(
-            f"{path}: layer {spec.layer}, seed {spec.seed} has weights that are no numbers: training diverged; "
+            f"{path}: layer {spec.layer}, seed {spec.seed} has weights that are not finite: training diverged; "
             f"lower {kind}_probes.learning_rate"
         )
     places = np.argsort(perceptrons.ranking(stack).numpy(), axis=1)
-    return Importances(path, model, dataset, kind, metadata, stack.specs, found.astype(float), places)
+    return Importances(path, model, dataset, kind, metadata, stack.specs, importance.astype(float), places)
 
 
 def check_versions(runs: Iterable[Importances]) -> None:
@@ -96,7 +96,7 @@ def check_versions(runs: Iterable[Importances]) -> None:
 def mean_importances(
     path: Path, kind: str, layers: Sequence[int], **identity: Any
 ) -> dict[int, Float[np.ndarray, " d"]]:
-    """Layer -> importance of its neurons, averaged over the probes trained on true labels.
+    """Return layer -> importance of its neurons, averaged over the probes trained on true labels.
 
     Raises:
         UserError: not the probes of this kind (model, data set), or none of a layer.

@@ -1,4 +1,4 @@
-"""Tables of what interventions did to accuracy: Tables 2 and 5, contrasts, overlaps, dose-response."""
+"""Tables of the effect of interventions on accuracy: Tables 2 and 5, contrasts, overlaps, dose-response."""
 
 import argparse
 from collections.abc import Sequence
@@ -39,13 +39,13 @@ DOSE_COLUMNS = [
 ]
 ORDER = {name: place for place, name in enumerate(SELECTIONS)}
 UNDRAWN = [name for name in CONDITION if name != "draw"]
-"""What of a condition the configuration fixes; draws are found in the files."""
+"""The columns of a condition that the configuration fixes; draws are listed in the files."""
 TABLE_5 = ["none", "value", "value_final", "random"]
 
 
 @dataclass(frozen=True)
 class Settings(Resampling):
-    """What of the configuration the tables depend on."""
+    """The part of the configuration that the tables depend on."""
 
     study: Interventions
 
@@ -61,7 +61,10 @@ def dose_conditions(study: Interventions) -> pl.DataFrame:
 
 
 def result_row(run: Run, part: pl.DataFrame, settings: Settings) -> dict[str, object]:
-    """Problems, accuracy with its interval, cut-off responses and tokens of one condition, or of the unmasked run."""
+    """Return problems, accuracy with its interval, truncated responses and tokens of one condition.
+
+    Also used for the unmasked run.
+    """
     row: dict[str, object] = {"model": run[0], "dataset": run[1], "n": part["problem_id"].n_unique()}
     row |= dict(zip(("accuracy", "ci_low", "ci_high"), accuracy(part, settings) or (None, None, None), strict=True))
     row["truncated"] = part["truncated"].cast(pl.Float64).mean()
@@ -69,43 +72,47 @@ def result_row(run: Run, part: pl.DataFrame, settings: Settings) -> dict[str, ob
 
 
 def groups_of(part: pl.DataFrame) -> np.ndarray:
-    """The number of each response's problem."""
+    """Return the number of each response's problem."""
     return part["problem_id"].rank("dense").to_numpy()
 
 
 def condition_rows(run: Run, masked: Masked, settings: Settings) -> pl.DataFrame:
-    """One row for each condition of a run, with its change against the unmasked run and its proof."""
+    """Return one row for each condition of a run, with its change against the unmasked run and its mask check."""
     rows = []
     for key, part in masked.responses.group_by(CONDITION, maintain_order=True):
         row = result_row(run, part, settings) | dict(zip(CONDITION, key, strict=True))
-        held, twin = (part[name].cast(pl.Float64).to_numpy() for name in ("reward", "unmasked"))
-        tested = change(held, twin, groups_of(part), settings)
-        row |= {"n_neurons": part["n_neurons"][0], "unmasked": float(twin.mean()), "p_value": tested.p_value}
+        masked_rewards, unmasked_rewards = (part[name].cast(pl.Float64).to_numpy() for name in ("reward", "unmasked"))
+        tested = change(masked_rewards, unmasked_rewards, groups_of(part), settings)
+        row |= {
+            "n_neurons": part["n_neurons"][0],
+            "unmasked": float(unmasked_rewards.mean()),
+            "p_value": tested.p_value,
+        }
         row |= {"change": tested.found.value, "change_low": tested.found.low, "change_high": tested.found.high}
         rows.append(row | {"reason": f"change: {tested.found.reason}" if tested.found.reason else None})
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    return frame.join(masked.proofs, on=CONDITION, how="left", maintain_order="left")
+    return frame.join(masked.mask_checks, on=CONDITION, how="left", maintain_order="left")
 
 
 def unmasked_rows(run: Run, masked: Masked, layers: Sequence[int], settings: Settings) -> list[dict[str, object]]:
-    """The unmasked run on the same problems, once for each layer."""
+    """Return rows of the unmasked run on the same problems, one for each layer."""
     row = result_row(run, masked.unmasked, settings) | {"selection": "none", "draw": 0, "n_neurons": 0, "change": 0.0}
     row |= {"unmasked": row["accuracy"], "share": 0.0, "mode": "none", "factor": 1.0}
     row["reason"] = "the unmasked run itself: no change to test"
     return [row | {"layer": layer} for layer in layers]
 
 
-def chosen(frame: pl.DataFrame, wanted: pl.DataFrame, run: Run, unmasked: list[dict[str, object]]) -> pl.DataFrame:
-    """The rows of the wanted conditions and the unmasked ones, in the order of layers, selections, draws and doses.
+def chosen(frame: pl.DataFrame, conditions: pl.DataFrame, run: Run, unmasked: list[dict[str, object]]) -> pl.DataFrame:
+    """Return the rows of the conditions and the unmasked ones, in the order of layers, selections, draws and doses.
 
     Raises:
-        UserError: there are no responses under a wanted condition.
+        UserError: there are no responses under one of the conditions.
     """
-    missing = wanted.join(frame, on=UNDRAWN, how="anti")
+    missing = conditions.join(frame, on=UNDRAWN, how="anti")
     if len(missing):
         name = words(missing.to_dicts()[0] | {"draw": 0})
         raise UserError(f"results/masked/{run[0]}/{run[1]}: {name}: no responses; delete the folder and run again")
-    rows = frame.join(wanted, on=UNDRAWN, how="semi", maintain_order="left")
+    rows = frame.join(conditions, on=UNDRAWN, how="semi", maintain_order="left")
     if unmasked:
         rows = pl.concat([rows, pl.DataFrame(unmasked, infer_schema_length=None)], how="diagonal_relaxed")
     place = pl.col("selection").replace_strict(ORDER, return_dtype=pl.Int64)
@@ -113,7 +120,7 @@ def chosen(frame: pl.DataFrame, wanted: pl.DataFrame, run: Run, unmasked: list[d
 
 
 def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str, object]]:
-    """The value neurons against every other selection, layer by layer, draws of one selection together."""
+    """Compare value neurons with every other selection, layer by layer; draws of one selection count together."""
     study = settings.study
     table = masked.responses.join(table_conditions(study), on=UNDRAWN, how="semi", maintain_order="left")
     rows = []
@@ -126,18 +133,18 @@ def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str
                 part["reward"].cast(pl.Float64).to_numpy() for _, part in other.group_by("draw", maintain_order=True)
             ]
             tested = contrast(rewards, np.stack(drawn, axis=1), groups_of(value), settings)
-            found = tested.found
-            reason = found.reason or (ONE_DRAW if is_random(against) and len(drawn) == 1 else None)
+            estimate = tested.found
+            reason = estimate.reason or (ONE_DRAW if is_random(against) and len(drawn) == 1 else None)
             row = {"model": run[0], "dataset": run[1], "layer": layer, "against": against, "n_draws": len(drawn)}
             row |= {"n": value["problem_id"].n_unique(), "accuracy_value": float(rewards.mean())}
-            row |= {"accuracy_other": float(np.mean(drawn)), "difference": found.value}
-            row |= {"ci_low": found.low, "ci_high": found.high, "p_value": tested.p_value, "reason": reason}
+            row |= {"accuracy_other": float(np.mean(drawn)), "difference": estimate.value}
+            row |= {"ci_low": estimate.low, "ci_high": estimate.high, "p_value": tested.p_value, "reason": reason}
             rows.append(row)
     return rows
 
 
 def overlap_rows(run: Run, path: Path, settings: Settings) -> list[dict[str, object]]:
-    """The value neurons and every other set of the same layer and share."""
+    """Compare the value neurons with every other set of the same layer and share."""
     width = int(read_about(path, ["width"])["width"])
     table = read_parquet(path).filter(pl.col("share") == settings.study.share)
     place = pl.col("selection").replace_strict(ORDER, return_dtype=pl.Int64)
@@ -147,25 +154,25 @@ def overlap_rows(run: Run, path: Path, settings: Settings) -> list[dict[str, obj
     for row in sets:
         if row["selection"] == "value" or row["layer"] not in value:
             continue
-        found = overlap(value[row["layer"]], set(row["neurons"]), width, settings.confidence)
+        shared = overlap(value[row["layer"]], set(row["neurons"]), width, settings.confidence)
         names = {"model": run[0], "dataset": run[1], "first": "value", "second": row["selection"]}
-        rows.append(names | {name: row[name] for name in ("layer", "share", "draw")} | vars(found))
+        rows.append(names | {name: row[name] for name in ("layer", "share", "draw")} | vars(shared))
     return rows
 
 
 def stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """The rows of all runs."""
+    """Join the rows of all runs."""
     return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
 
 
 def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:
-    """All five tables, runs in the order of their names.
+    """Return all five tables, runs in the order of their names.
 
     Raises:
-        UserError: a run was masked whose neurons are not given.
+        UserError: the neurons of a masked run are not given.
     """
     study = settings.study
-    proofs, rollouts = group_by_run(arguments.proofs, "layer"), group_by_run(arguments.rollouts, "shard")
+    mask_checks, rollouts = group_by_run(arguments.proofs, "layer"), group_by_run(arguments.rollouts, "shard")
     neurons = group_by_run(arguments.neurons, "file")
     tables: list[pl.DataFrame] = []
     doses: list[pl.DataFrame] = []
@@ -174,17 +181,17 @@ def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.
     for run, paths in sorted(group_by_run(arguments.masked, "layer").items()):
         if run not in neurons:
             raise UserError(f"--neurons: no file {run[0]}/{run[1]}.parquet; pass the neurons of every masked run")
-        masked = read_run(paths, proofs.get(run, []), rollouts.get(run, []))
+        masked = read_run(paths, mask_checks.get(run, []), rollouts.get(run, []))
         frame = condition_rows(run, masked, settings)
         unmasked = [unmasked_rows(run, masked, layers, settings) for layers in (study.layers, study.dose_layers)]
         tables.append(chosen(frame, table_conditions(study), run, unmasked[0]))
         doses.append(chosen(frame, dose_conditions(study), run, unmasked[1]))
         contrasts += contrast_rows(run, masked, settings)
         overlaps += overlap_rows(run, neurons[run][0], settings)
-    held = with_columns(stacked(tables), TABLE_COLUMNS)
+    results = with_columns(stacked(tables), TABLE_COLUMNS)
     return {
-        "table2": held.filter(pl.col("selection") != "value_final"),
-        "table5": held.filter(pl.col("selection").is_in(TABLE_5)),
+        "table2": results.filter(pl.col("selection") != "value_final"),
+        "table5": results.filter(pl.col("selection").is_in(TABLE_5)),
         "intervention_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
         "neuron_overlap": with_columns(overlaps, OVERLAP_COLUMNS),
         "dose_response": with_columns(stacked(doses), DOSE_COLUMNS),

@@ -26,7 +26,7 @@ KEYS: dict[str, Any] = {
     "factor": pl.Float64,
     "origin": pl.String,
 }
-"""The condition, and what its responses come from (`runtime.reuse`)."""
+"""The condition, and the origin of its responses (`runtime.reuse`)."""
 SCHEMA: dict[str, Any] = KEYS | {
     "n_neurons": pl.Int64,
     "problem_id": pl.String,
@@ -36,69 +36,70 @@ SCHEMA: dict[str, Any] = KEYS | {
     "reward": pl.Int8,
     "truncated": pl.Boolean,
 }
-PROOFS: dict[str, Any] = KEYS | {"processed": pl.Int64, "changed": pl.Int64, "largest_miss": pl.Float64}
+MASK_CHECKS: dict[str, Any] = KEYS | {"processed": pl.Int64, "changed": pl.Int64, "largest_miss": pl.Float64}
 Generated = tuple[list[tuple[Any, ...]], tuple[Any, ...]]
-"""Under one condition: the rows of its responses, up to the finish reason, and the row of its proof."""
+"""Under one condition: the rows of its responses, up to the finish reason, and the row of its mask check."""
 
 
 def build_requests(rollouts: pl.DataFrame, max_tokens: int) -> tuple[list[Request], list[list[tuple[str, int]]]]:
-    """One request a problem with the keys of its rollouts, and the (problem, sample) of each key."""
+    """Build one request per problem with the keys of its rollouts, and list the (problem, sample) of each key."""
     requests, names = [], []
     for (problem_id,), rows in rollouts.group_by("problem_id", maintain_order=True):
-        own = [(str(problem_id), sample) for sample in rows["sample"].to_list()]
-        keys = tuple(f"{problem_id}/{sample}" for _, sample in own)
+        names_of_keys = [(str(problem_id), sample) for sample in rows["sample"].to_list()]
+        keys = tuple(f"{problem_id}/{sample}" for _, sample in names_of_keys)
         requests.append(Request(tuple(rows["prompt_ids"][0]), keys, max_tokens))
-        names.append(own)
+        names.append(names_of_keys)
     return requests, names
 
 
 def intervention(condition: Condition, neurons: Sequence[int], means: Any) -> Intervention:
-    """What the engine is asked to do; `means` [d] belongs to mode `mean`."""
+    """Return what the engine is asked to do; `means` [d] belongs to mode `mean`."""
     what = Intervention(condition.layer, tuple(neurons), condition.mode, condition.factor)  # type: ignore[arg-type]
     return replace(what, means=tuple(float(means[i]) for i in neurons)) if condition.mode == "mean" else what
 
 
 def origins_of(
-    wanted: dict[Condition, list[int]], means: Any, generation: dict[str, Any], requests: Sequence[Request]
+    neurons: dict[Condition, list[int]], means: Any, generation: dict[str, Any], requests: Sequence[Request]
 ) -> dict[Condition, str]:
-    """Condition -> hash of all that its responses come from; `generation`: engine, model, weights, sampling."""
+    """Return condition -> hash of all that its responses depend on; `generation`: engine, model, weights, sampling."""
     libraries = LIBRARIES[generation["engine"]]
     common = digest(environment("mask_neurons", *libraries), generation, [astuple(one) for one in requests])
-    return {one: digest(common, astuple(one), asdict(intervention(one, wanted[one], means))) for one in wanted}
+    return {one: digest(common, astuple(one), asdict(intervention(one, neurons[one], means))) for one in neurons}
 
 
-def stored(responses: Path, proofs: Path) -> dict[str, Generated]:
+def stored(responses: Path, mask_checks: Path) -> dict[str, Generated]:
     """Read what the files of an earlier run hold, by origin."""
     rows = read_parquet(responses).drop("reward", "truncated").partition_by("origin", as_dict=True)
-    checks = {row["origin"]: tuple(row.values()) for row in read_parquet(proofs).to_dicts()}
+    checks = {row["origin"]: tuple(row.values()) for row in read_parquet(mask_checks).to_dicts()}
     return {str(origin): (rows[origin,].rows(), check) for origin, check in checks.items() if (origin,) in rows}
 
 
 def generate_masked(
     engine: Engine, requests: Sequence[Request], what: Intervention, sampling: Sampling, seed: int
 ) -> tuple[list[list[Completion]], MaskCheck]:
-    """The completions of every request with the neurons held, and the proof.
+    """Generate the completions of every request under the intervention, and check the mask.
 
     Raises:
-        UserError: the proof does not hold.
+        UserError: the mask was not applied at every position.
     """
-    found: list[list[Completion]] = [[] for _ in requests]
-    with engine.intervened(what) as proof:
+    by_request: list[list[Completion]] = [[] for _ in requests]
+    with engine.intervened(what) as check:
         for index, completions in engine.generate(requests, sampling, seed):
-            found[index] = completions
-    if not proof.complete:
+            by_request[index] = completions
+    if not check.complete:
         raise UserError(
-            f"layer {what.layer}: the mask did not hold ({proof.changed} of {proof.processed} positions masked, the "
-            f"largest value off by {proof.largest_miss:g}); nothing is written: use another engine or number format"
+            f"layer {what.layer}: the mask was not applied at every position ({check.changed} of {check.processed} "
+            f"positions masked, largest error {check.largest_miss:g}); nothing is written: use another engine or "
+            "number format"
         )
-    return found, proof
+    return by_request, check
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What masked responses are generated by: engine, requests, the (problem, sample) of each of their keys, settings.
+    """Generates masked responses: engine, requests, the (problem, sample) of each of their keys, settings.
 
-    `means` [d]: what mode `mean` sets neurons to.
+    `means` [d]: the values that mode `mean` sets neurons to.
     """
 
     engine: Engine
@@ -117,8 +118,8 @@ class Generation:
         what = intervention(condition, neurons, self.means)
         completions, check = generate_masked(self.engine, self.requests, what, self.sampling, self.seed)
         key = (*astuple(condition), origin)
-        names = [name for own in self.names for name in own]
-        drawn = [one for several in completions for one in several]
+        names = [name for names_of_keys in self.names for name in names_of_keys]
+        drawn = [one for of_request in completions for one in of_request]
         rows = [
             (*key, len(neurons), *name, one.token_ids, one.finish_reason)
             for name, one in zip(names, drawn, strict=True)

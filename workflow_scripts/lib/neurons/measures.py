@@ -13,40 +13,45 @@ from transformers.pytorch_utils import Conv1D
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import decoder_blocks
-from workflow_scripts.lib.models.states import Response, batches, hooked, read_responses
+from workflow_scripts.lib.models.states import Response, batches, hooked, padded_ids, read_responses
 from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.storage.tables import read_parquet
 
 ATTENTION = re.compile("attn|attention")
 ROWS = 4096
-"""Positions that are brought to float64 at a time."""
+"""Positions that are converted to float64 at a time."""
 
 
 def output_weight(module: nn.Module) -> Float[Tensor, "outputs inputs"] | None:
-    """The weight of a linear module, outputs first; GPT-2's are stored the other way round. None for other modules."""
+    """Return the weight of a linear module, outputs first; None for other modules.
+
+    GPT-2 stores its weights the other way round.
+    """
     if isinstance(module, Conv1D):
         return module.weight.T
     return module.weight if isinstance(module, nn.Linear) else None
 
 
 def down_projection(block: nn.Module, layer: int, width: int) -> tuple[str, nn.Module]:
-    """Name and module of the MLP's output projection: alone outside attention, it comes back to the residual width.
+    """Return name and module of the MLP's output projection.
+
+    It is the only linear module outside attention that comes back to the residual width.
 
     Raises:
         UserError: the block has several or none (mixture of experts, whose experts may be stacked in one parameter).
     """
-    found = []
+    candidates = []
     for name, module in block.named_modules():
         weight = None if ATTENTION.search(name) else output_weight(module)
         if weight is not None and weight.shape[0] == width != weight.shape[1]:
-            found.append((name, module))
+            candidates.append((name, module))
     stacked = [name for name, p in block.named_parameters() if p.ndim > 2 and not ATTENTION.search(name)]
-    if len(found) != 1 or stacked:
+    if len(candidates) != 1 or stacked:
         raise UserError(
             f"layer {layer}: its block has not one MLP output projection but several or none (mixture of experts?); "
-            "selections magnitude and wanda are not defined for it: take them out of interventions.selections"
+            "selections magnitude and wanda are not defined for it: remove them from interventions.selections"
         )
-    return found[0]
+    return candidates[0]
 
 
 class Sums:
@@ -57,7 +62,7 @@ class Sums:
         self.everywhere = self.response = self.first = torch.empty(0, dtype=torch.long)
 
     def begin(self, members: Sequence[Response], device: torch.device) -> None:
-        """Say where the positions of the next batch lie: rows padded on the right to the length of the longest."""
+        """Set the positions of the next batch: rows padded on the right to the length of the longest."""
         width = max(one.length for one in members)
         starts = [row * width for row in range(len(members))]
         ends = [start + one.length for start, one in zip(starts, members, strict=True)]
@@ -68,21 +73,21 @@ class Sums:
         )
         self.first = torch.tensor(starts, device=device)
 
-    def add(self, layer: int, name: str, values: Tensor, places: Tensor, of: Callable[[Tensor], Tensor]) -> None:
-        """Add `of` the wanted positions of values [..., n] to a sum [n]."""
+    def add(self, layer: int, name: str, values: Tensor, positions: Tensor, of: Callable[[Tensor], Tensor]) -> None:
+        """Add `of` the chosen positions of values [..., n] to a sum [n]."""
         rows = values.reshape(-1, values.shape[-1])
-        for some in places.split(ROWS):
-            part = of(rows.index_select(0, some).double()).sum(0)
+        for block in positions.split(ROWS):
+            part = of(rows.index_select(0, block).double()).sum(0)
             self.of[layer, name] = self.of[layer, name] + part if (layer, name) in self.of else part
 
     def keep_states(self, layer: int, states: Float[Tensor, "rows width d"]) -> None:
-        """Take the residual stream after a block."""
+        """Add up the residual stream after a block."""
         self.add(layer, "squares", states, self.response, Tensor.square)
         self.add(layer, "total", states, self.everywhere, Tensor.clone)
         self.add(layer, "first", states, self.first, Tensor.abs)
 
     def keep_inputs(self, layer: int) -> Callable[..., None]:
-        """A hook that takes what enters the MLP's output projection; some families flatten rows and positions."""
+        """Return a hook that sums inputs of the MLP's output projection; some families flatten rows and positions."""
         return lambda _module, args: self.add(layer, "inputs", args[0], self.everywhere, Tensor.square)
 
 
@@ -95,9 +100,9 @@ def measure(
     projections: Mapping[int, nn.Module],
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Float[Tensor, " d"]]:
-    """The measures `layer_{l}.{name}`, float64 [d]; `magnitude` and `wanda` for the layers that have a projection.
+    """Return measures `layer_{l}.{name}`, float64 [d]; `magnitude` and `wanda` for the layers that have a projection.
 
-    Batches are padded on the right, where a causal model never looks. The head is not run.
+    The head is not run.
 
     Raises:
         UserError: a layer the model does not have; a measure that is not finite; no response, or one without a prompt.
@@ -110,21 +115,21 @@ def measure(
             stack.callback(module.register_forward_pre_hook(sums.keep_inputs(layer)).remove)
         for batch in batches(responses, batch_tokens):
             members = [responses[i] for i in batch]
-            rows = [torch.tensor([*one.prompt_ids, *one.response_ids]) for one in members]
             sums.begin(members, device)
-            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-            model.base_model(input_ids=ids.to(device), use_cache=False)
+            model.base_model(input_ids=padded_ids(members).to(device), use_cache=False)
             report(len(batch))
-    found = {f"layer_{layer}.{name}": own for layer in layers for name, own in means(sums, layer, responses).items()}
+    measures = {
+        f"layer_{layer}.{name}": mean for layer in layers for name, mean in means(sums, layer, responses).items()
+    }
     for layer, module in projections.items():
         weight = output_weight(module).abs().double()  # type: ignore[union-attr]
-        found[f"layer_{layer}.magnitude"] = weight.sum(1)
-        found[f"layer_{layer}.wanda"] = weight @ sums.of[layer, "inputs"].sqrt()
-    return {name: finite(name, tensor) for name, tensor in found.items()}
+        measures[f"layer_{layer}.magnitude"] = weight.sum(1)
+        measures[f"layer_{layer}.wanda"] = weight @ sums.of[layer, "inputs"].sqrt()
+    return {name: finite(name, tensor) for name, tensor in measures.items()}
 
 
 def means(sums: Sums, layer: int, responses: Sequence[Response]) -> dict[str, Float[Tensor, " d"]]:
-    """The sums of a layer's states over what they were taken from: states, positions, responses."""
+    """Divide the sums of a layer's states by the numbers of states, positions and responses."""
     n_states = sum(len(one.response_ids) + 1 for one in responses)
     return {
         "rms": (sums.of[layer, "squares"] / n_states).sqrt(),
@@ -142,32 +147,32 @@ def check_responses(responses: Sequence[Response]) -> None:
 
 
 def finite(name: str, tensor: Tensor) -> Tensor:
-    """The tensor on the CPU; refused if it is not finite."""
+    """Return the tensor on the CPU; refuse one that is not finite."""
     if not bool(tensor.isfinite().all()):
         raise UserError(f"{name}: the model's states are not finite; set models.<name>.dtype to float32")
     return tensor.cpu()
 
 
 def training_responses(problems: Sequence[Path], rollouts: Sequence[Path]) -> list[Response]:
-    """The responses of the training part.
+    """Return the responses of the training part.
 
     Raises:
         UserError: a response to a problem that is not given.
     """
-    split, found = split_of(problems), read_responses(read_parquet(rollouts))
-    if unknown := [one.problem_id for one in found if one.problem_id not in split]:
+    split, responses = split_of(problems), read_responses(read_parquet(rollouts))
+    if unknown := [one.problem_id for one in responses if one.problem_id not in split]:
         lacking = f"lacks problem {unknown[0]} of the rollouts; delete the rollouts and run again"
         raise UserError(f"{problems[0].parent}: {lacking}")
-    return [one for one in found if split[one.problem_id] == "train"]
+    return [one for one in responses if split[one.problem_id] == "train"]
 
 
 def find_projections(model: PreTrainedModel, layers: Sequence[int]) -> dict[int, tuple[str, nn.Module]]:
-    """Layer -> name and module of its block's MLP output projection.
+    """Return layer -> name and module of its block's MLP output projection.
 
     Raises:
         UserError: a layer has no block, or its block no single such projection.
     """
     blocks, width = decoder_blocks(model), model.config.get_text_config(decoder=True).hidden_size
-    if wrong := [layer for layer in layers if not 1 <= layer <= len(blocks)]:
-        raise UserError(f"configuration: interventions.layers: {wrong[0]} has no block; use 1 to {len(blocks)}")
+    if unknown := [layer for layer in layers if not 1 <= layer <= len(blocks)]:
+        raise UserError(f"configuration: interventions.layers: {unknown[0]} has no block; use 1 to {len(blocks)}")
     return {layer: down_projection(blocks[layer - 1], layer, width) for layer in layers}

@@ -38,7 +38,7 @@ MEANING = {
 
 
 def neuron_rows(run: Importances, share: float) -> pl.DataFrame:
-    """A row for each layer, seed and neuron of one run's probes on true labels."""
+    """Return a row for each layer, seed and neuron of one run's probes on true labels."""
     frames, k = [], selected_count(share, run.d)
     for layer in run.layers:
         stack = run.of(layer, "true")
@@ -53,7 +53,7 @@ def neuron_rows(run: Importances, share: float) -> pl.DataFrame:
 
 
 def metadata_of(runs: Sequence[Importances], share: float) -> dict[str, str]:
-    """What a reader of the file needs beside it; values that are no plain words are JSON."""
+    """Return the metadata that a reader of the file needs; values that are not plain words are JSON."""
     first = runs[0]
     trained = {f"{run.dataset}/{run.kind}": {"probe": run.metadata.get("config")} for run in runs}
     for run in runs:

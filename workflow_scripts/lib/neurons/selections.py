@@ -1,10 +1,10 @@
-"""From measures of neurons to the neurons that interventions hold (method, section 6).
+"""Select the neurons that interventions change from measures of neurons (method, section 6).
 
 All selections of a share have the same size. Ranked selections take the neurons with the largest scores, equal ones in
 the order of their index; random ones come from streams named by seed, layer and draw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,16 +23,21 @@ NEIGHBOURS = 10
 
 SINK_FACTOR = 100.0
 """How far above the median a neuron's absolute value at the first position marks a massive activation. Massive
-activations stand out by orders of magnitude, the other neurons stay near one another: two orders part them."""
+activations exceed the others by orders of magnitude, and the other neurons are close together: two orders separate
+them."""
 
 SHARES = "configuration: interventions.share, interventions.dose_shares or interventions.dose_factor_share"
 
 
+LayerScores = Mapping[int, Float[np.ndarray, " d"]]
+"""Layer -> scores of its neurons [d]."""
+
+
 @dataclass(frozen=True)
 class LayerMeasures:
-    """What the selections of one layer are made from. `scores`: ranked selection -> [d]; `rms` and `first` [d].
+    """The inputs of the selections of one layer. `scores`: ranked selection -> [d]; `rms` and `first` [d].
 
-    What no wanted selection is made from may be left empty.
+    Inputs that no configured selection needs may be left empty.
     """
 
     layer: int
@@ -43,25 +48,25 @@ class LayerMeasures:
 
 
 def top(scores: Float[np.ndarray, " d"], k: int) -> list[int]:
-    """The k neurons with the largest scores, the largest first."""
+    """Return the k neurons with the largest scores, the largest first."""
     return np.argsort(-scores, kind="stable")[:k].tolist()
 
 
 def random_neurons(d: int, k: int, seed: int, layer: int, draw: int) -> list[int]:
-    """Any k neurons; a larger k begins with the neurons of a smaller one."""
+    """Draw any k neurons; a larger k begins with the neurons of a smaller one."""
     return generator("random neurons", seed, layer, draw).permutation(d)[:k].tolist()
 
 
 def sinks(first: Float[np.ndarray, " d"]) -> Bool[np.ndarray, " d"]:
-    """Which neurons have a massive activation at the first position."""
+    """Say which neurons have a massive activation at the first position."""
     return first > SINK_FACTOR * np.median(first)
 
 
 def sink_free_neurons(first: Float[np.ndarray, " d"], k: int, seed: int, layer: int, draw: int) -> list[int]:
-    """Any k neurons without a massive activation; a larger k begins with the neurons of a smaller one.
+    """Draw any k neurons without a massive activation; a larger k begins with the neurons of a smaller one.
 
     Raises:
-        UserError: there are not so many.
+        UserError: there are fewer.
     """
     free = np.flatnonzero(~sinks(first))
     if len(free) < k:
@@ -73,7 +78,7 @@ def sink_free_neurons(first: Float[np.ndarray, " d"], k: int, seed: int, layer: 
 
 
 def matched_neurons(value: Sequence[int], rms: Float[np.ndarray, " d"], seed: int, layer: int, draw: int) -> list[int]:
-    """For each value neuron in turn, one drawn from the `NEIGHBOURS` nearest in log RMS, each taken once.
+    """Draw for each value neuron in turn one of the `NEIGHBOURS` nearest in log RMS, each at most once.
 
     Value neurons are never taken. Equally near ones count in the order of their index.
 
@@ -98,7 +103,7 @@ def matched_neurons(value: Sequence[int], rms: Float[np.ndarray, " d"], seed: in
 
 
 def select(selection: str, share: float, draw: int, seed: int, measures: LayerMeasures) -> list[int]:
-    """The neurons of one selection at one layer, the most important first, or in the order drawn."""
+    """Return the neurons of one selection at one layer, the most important first, or in the order drawn."""
     k, layer = selected_count(share, measures.d), measures.layer
     if selection == "random":
         return random_neurons(measures.d, k, seed, layer, draw)
@@ -119,7 +124,7 @@ SCHEMA: dict[str, Any] = {
 
 
 def select_all(measures: Sequence[LayerMeasures], section: Interventions) -> pl.DataFrame:
-    """One row for each layer, selection, share and draw."""
+    """Return one row for each layer, selection, share and draw."""
     rows = [
         (one.layer, selection, draw, share, select(selection, share, draw, section.seed, one))
         for one in measures

@@ -1,4 +1,4 @@
-"""What a run took, beside what was planned without having measured anything: one row for each rule."""
+"""The costs of a run and the costs planned without any measurement: one row for each rule."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -24,15 +24,15 @@ SPENT: dict[str, Any] = {
 
 
 def on_a_cluster() -> bool:
-    """Whether this process is a cluster's job, whose own machine need not have the GPUs that others held."""
+    """Say whether this process is a cluster's job, whose machine need not have the GPUs that other jobs used."""
     return "SLURM_JOB_ID" in os.environ
 
 
 def costs(config: dict[str, Any], jobs: Sequence[Job], device_key: str, holds_gpus: bool) -> pl.DataFrame:
-    """Planned and actual figures of every rule with a job. `holds_gpus`: jobs got the GPUs that they ask for.
+    """Return planned and actual figures of every rule with a job. `holds_gpus`: jobs got the GPUs that they ask for.
 
-    Planned are the ranges of `plan.table` with nothing measured. Actual are the jobs with a record, the tokens that
-    their files hold (null where files do not tell), seconds, hours of GPUs held, the largest resident memory and bytes.
+    Planned are the ranges of `plan.table` with nothing measured. Actual are the jobs with a record, the tokens in their
+    files (null where files do not say), seconds, GPU hours, the largest resident memory and bytes.
     """
     planned = by(plan(config, jobs, [], device_key, None), "stage", "rule").drop("to_do")
     hours = [(pl.col(f"gpu_hours_{end}") + pl.col(f"cpu_hours_{end}")).alias(f"hours_{end}") for end in ("low", "high")]
@@ -42,7 +42,7 @@ def costs(config: dict[str, Any], jobs: Sequence[Job], device_key: str, holds_gp
 
 
 def spent(rule: str, jobs: Sequence[Job], holds_gpus: bool) -> tuple[Any, ...]:
-    """The actual figures of one rule."""
+    """Return the actual figures of one rule."""
     records = {job: one for job in jobs if (one := read_all([job.benchmark]).get(job.benchmark))}
     seconds = [one.seconds for one in records.values()]
     memory = [one.memory for one in records.values() if one.memory is not None]
@@ -65,16 +65,16 @@ def spent(rule: str, jobs: Sequence[Job], holds_gpus: bool) -> tuple[Any, ...]:
 
 
 Counted = tuple[int | None, int | None]
-"""Tokens generated and tokens read; None where the files do not tell."""
+"""Tokens generated and tokens read; None where the files do not say."""
 
 
 def total(paths: Iterable[Path], expression: pl.Expr) -> int:
-    """The sum of an expression over tables."""
+    """Sum an expression over tables."""
     return sum(int(pl.scan_parquet(path).select(expression.sum()).collect().item() or 0) for path in paths)
 
 
-def beside(path: Path, kind: str) -> Path:
-    """The shard of another kind with the same run and number."""
+def counterpart(path: Path, kind: str) -> Path:
+    """Return the shard of another kind with the same run and number."""
     return RESULTS / kind / path.relative_to(RESULTS / path.relative_to(RESULTS).parts[0]).with_suffix(".parquet")
 
 
@@ -82,13 +82,13 @@ WHOLE = tokens("prompt_ids") + tokens("response_ids")
 
 
 def sampled(outputs: Sequence[Path]) -> Counted:
-    """Responses; each problem's prompt is read once."""
+    """Count tokens of responses; each problem's prompt is read once."""
     prompts = tokens("prompt_ids").filter(pl.col("problem_id").is_first_distinct())
     return total(outputs, tokens("response_ids")), total(outputs, prompts)
 
 
 def continued(outputs: Sequence[Path]) -> Counted:
-    """Continuations; the prefix of each boundary is read once."""
+    """Count tokens of continuations; the prefix of each boundary is read once."""
     prompts: dict[Path, pl.LazyFrame] = {}
     read = 0
     for path in outputs:
@@ -96,25 +96,25 @@ def continued(outputs: Sequence[Path]) -> Counted:
         if run not in prompts:
             each = pl.scan_parquet(run / "*.parquet").select("problem_id", tokens("prompt_ids").alias("prompt"))
             prompts[run] = each.unique("problem_id").collect().lazy()
-        starts = pl.scan_parquet(beside(path, "paragraphs")).join(prompts[run], on="problem_id", how="left")
+        starts = pl.scan_parquet(counterpart(path, "paragraphs")).join(prompts[run], on="problem_id", how="left")
         read += int(starts.select((pl.col("start") + pl.col("prompt")).sum()).collect().item() or 0)
     return total(outputs, tokens("response_ids")), read
 
 
 def dumped(outputs: Sequence[Path]) -> Counted:
-    """Prompts and responses, read once."""
-    return None, total([beside(path, "rollouts") for path in outputs], WHOLE)
+    """Count tokens of prompts and responses, which are read once."""
+    return None, total([counterpart(path, "rollouts") for path in outputs], WHOLE)
 
 
 def masked(outputs: Sequence[Path]) -> Counted:
-    """Responses under every condition; what else passed the mask was read."""
-    proofs = [path for path in outputs if path.name.endswith(".proofs.parquet")]
-    generated = total([path for path in outputs if path not in proofs], tokens("response_ids"))
-    return generated, total(proofs, pl.col("processed")) - generated
+    """Count tokens of responses under every condition; all other positions that passed the mask were read."""
+    mask_checks = [path for path in outputs if path.name.endswith(".proofs.parquet")]
+    generated = total([path for path in outputs if path not in mask_checks], tokens("response_ids"))
+    return generated, total(mask_checks, pl.col("processed")) - generated
 
 
 def searched(outputs: Sequence[Path]) -> Counted:
-    """Candidates of every method; `best_of_n` and `majority` pick among the same."""
+    """Count tokens of the candidates of every method; `best_of_n` and `majority` pick among the same."""
     generated = 0
     for path in outputs:
         if not path.name.endswith(".candidates.parquet"):

@@ -1,4 +1,4 @@
-"""Print a plan: stages, lengths, and where the numbers come from."""
+"""Print a plan: stages, lengths, and the sources of the numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ WIDTHS = {"jobs": 6, "generated": 17, "read": 17, "gpu_hours": 15, "cpu_hours": 
 
 
 def line(name: str, row: dict[str, Any]) -> str:
-    """One line of the table."""
+    """Format one line of the table."""
     cells = [str(row["jobs"])]
     for key in list(COLUMNS)[1:]:
         cells.append(spread(row[f"{key}_low"], row[f"{key}_high"], tenths if key.endswith("hours") else short))
@@ -31,23 +31,23 @@ def line(name: str, row: dict[str, Any]) -> str:
 
 
 def table(rows: pl.DataFrame) -> list[str]:
-    """The plan by stage, and in all."""
+    """Format the plan by stage, and its total."""
     head = f"{'stage':16}" + "".join(f"{COLUMNS[key]:>{width + 1}}" for key, width in WIDTHS.items())
     lines = [line(row["stage"], row) for row in by(rows, "stage").to_dicts()]
     return [head, *lines, line("all", in_all(rows))]
 
 
 def in_all(rows: pl.DataFrame) -> dict[str, Any]:
-    """The plan summed over all rules."""
+    """Sum the plan over all rules."""
     return rows.select(pl.col(name).sum() for name in rows.columns[4:]).to_dicts()[0]
 
 
 def lengths_lines(ends: Sequence[Basis]) -> list[str]:
-    """What every run's lengths are taken to be, and why; runs that share a reason share a line."""
+    """List the lengths assumed for every run, and why; runs that share a reason share a line."""
     grouped: dict[str, list[str]] = {}
     for run, low in ends[0].lengths.items():
         high = ends[1].lengths[run]
-        told = ", ".join(
+        text = ", ".join(
             f"{name} {spread(one, other)}"
             for name, one, other in (
                 ("prompt", low.prompt, high.prompt),
@@ -55,12 +55,12 @@ def lengths_lines(ends: Sequence[Basis]) -> list[str]:
                 ("paragraphs", low.paragraphs, high.paragraphs),
             )
         )
-        grouped.setdefault(f"{told} ({low.source})", []).append(run)
-    return [f"  {told}: {', '.join(runs)}" for told, runs in grouped.items()]
+        grouped.setdefault(f"{text} ({low.source})", []).append(run)
+    return [f"  {text}: {', '.join(runs)}" for text, runs in grouped.items()]
 
 
 def sources(config: dict[str, Any], ends: Sequence[Basis], here: bool) -> list[str]:
-    """Where the numbers come from."""
+    """List the sources of the numbers."""
     device = ends[0].device
     lines = ["Jobs are counted by a dry run of the workflow. Tokens of a mean response:", *lengths_lines(ends)]
     lines += [
@@ -72,14 +72,14 @@ def sources(config: dict[str, Any], ends: Sequence[Basis], here: bool) -> list[s
     adaptive = config["values"].get("adaptive")
     if adaptive:
         measured = {run: one.n_continuations for run, one in ends[0].lengths.items() if one.n_continuations}
-        told = ", ".join(f"{run} {n:.1f}" for run, n in measured.items() if run in config["values"]["runs"])
+        numbers = ", ".join(f"{run} {n:.1f}" for run, n in measured.items() if run in config["values"]["runs"])
         lines.append(
             f"Continuations of a boundary: {adaptive['first']} to {adaptive['budget']}"
-            + (f"; measured: {told}." if told else ".")
+            + (f"; measured: {numbers}." if numbers else ".")
         )
     unknown = [name for name in used_models(config) if name not in ends[0].sizes]
     if unknown:
-        lines.append(f"Left out of hours and bytes, for want of models.<name>.size: {', '.join(unknown)}.")
+        lines.append(f"Not in hours and bytes (models.<name>.size is missing): {', '.join(unknown)}.")
     return lines
 
 
@@ -87,7 +87,7 @@ def write(rows: pl.DataFrame, output: Path) -> None:
     """Write the plan by rule and run, in the format that the file's ending names.
 
     Raises:
-        UserError: it names none.
+        UserError: the ending is of no known format.
     """
     writers: dict[str, Any] = {".csv": rows.write_csv, ".json": rows.write_json, ".parquet": rows.write_parquet}
     if output.suffix not in writers:

@@ -16,10 +16,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a mean prompt and response, its paragraphs; at a mean boundary the tokens before and behind it.
+    """Mean tokens of a prompt and a response, its paragraphs; at a mean boundary the tokens before and after it.
 
     `n_continuations` is what a boundary takes, `unparsed` the share of questions that are asked again for a confidence;
-    both None unless measured. `source` says where the numbers come from.
+    both None unless measured. `source` names the source of the numbers.
     """
 
     prompt: float
@@ -57,7 +57,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Work:
-    """What one rule does for one run, over all its shards. Tokens, floating-point operations, responses, bytes.
+    """The work of one rule for one run, over all its shards: tokens, floating-point operations, responses, bytes.
 
     `fitted`: responses x layers x folds x neurons that confidence is fitted on. `sequences`: how many there are to
     decode side by side; `longest`: tokens that the last of a shard may take.

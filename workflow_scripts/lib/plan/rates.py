@@ -1,8 +1,8 @@
-"""How long work takes on a named device: two lines of arithmetic each, from data sheets and assumed utilisation.
+"""Seconds of work on a named device: two lines of arithmetic each, from data sheets and assumed utilisation.
 
 Generating: a decoding step of B sequences reads all weights and the keys and values of B contexts once, and computes
-2 x parameters x B operations; it takes the longer of both, and no less than what a step costs at all. B is the
-configured batch, unless memory or the number of sequences is smaller. The last sequence of a shard may go on alone.
+2 x parameters x B operations; it takes the longer of both, and at least the fixed cost of a step. B is the configured
+batch, unless memory or the number of sequences is smaller. The last sequence of a shard may be decoded alone.
 
 Reading: 2 x parameters operations a token, at the reached share of the peak. Attention is left out: at a few thousand
 tokens it adds little. Training of probes: their operations in single precision, and the bytes of the states moved.
@@ -25,9 +25,9 @@ from workflow_scripts.lib.plan.work import WIDTHS
 class Device:
     """Peak operations a second in half and single precision, bytes a second and of memory; reached shares of them.
 
-    `step` is the least a decoding step takes, `states` the bytes of hidden states a second, `fitted` what fitting
-    confidence takes, `start` what a job takes before it works: one that reads with a language model, one that
-    generates, any other; `graded` what grading a response takes, by answer type. All in seconds.
+    `states` is the bytes of hidden states a second. The others are seconds: `step` the minimum of a decoding step,
+    `fitted` of fitting confidence, `start` of starting a job (one that reads with a language model, one that generates,
+    any other), `graded` of grading a response, by answer type.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the configuration says about running: engine, sequences at a time, number format, the answer type graded."""
+    """Running, as configured: engine, sequences at a time, number format, the answer type graded."""
 
     engine: str
     batch_size: int
@@ -63,7 +63,7 @@ READERS = {"dump_activations", "measure_neurons", "ablate_value_neurons"}
 
 
 def device(assumptions: dict[str, Any], key: str, end: int) -> Device:
-    """A named device at one end of what is assumed: 0 the fast, 1 the slow one.
+    """Return a named device at one end of the assumed ranges: 0 the fast, 1 the slow one.
 
     Raises:
         UserError: no such device is described.
@@ -91,7 +91,10 @@ def device(assumptions: dict[str, Any], key: str, end: int) -> Device:
 
 
 def batch(work: Work, jobs: int, size: Size, device: Device, how: Setting) -> float:
-    """Sequences that are decoded at a time: no more than a shard has, nor than their keys and values leave room for."""
+    """Return the sequences that are decoded at a time.
+
+    They are at most those of a shard, and at most those whose keys and values fit into memory.
+    """
     width = WIDTHS[how.dtype]
     room = device.memory * how.memory_share - size.parameters * width
     fits = room / max(key_bytes(size, width) * how.context, 1)
@@ -99,12 +102,12 @@ def batch(work: Work, jobs: int, size: Size, device: Device, how: Setting) -> fl
 
 
 def key_bytes(size: Size, width: int) -> float:
-    """Bytes of the keys and values of one token."""
+    """Return the bytes of the keys and values of one token."""
     return 2 * size.n_layers * size.key_width * width
 
 
 def step_seconds(sequences: float, size: Size, device: Device, how: Setting) -> float:
-    """One decoding step."""
+    """Return the seconds of one decoding step."""
     width = WIDTHS[how.dtype]
     touched = size.parameters * width + sequences * how.context * key_bytes(size, width)
     computed = 2 * size.parameters * sequences / (device.half * device.reading)
@@ -112,7 +115,10 @@ def step_seconds(sequences: float, size: Size, device: Device, how: Setting) -> 
 
 
 def seconds(work: Work, jobs: int, size: Size, device: Device, how: Setting, slow: bool) -> float:
-    """All of a rule's jobs of one run, one after another. `slow`: each shard has a sequence that takes all it may."""
+    """Return the seconds of all of a rule's jobs of one run, one after another.
+
+    `slow`: each shard has a sequence that takes all it may.
+    """
     kind = "generate" if work.generated else "read" if work.rule in READERS else "other"
     if kind == "generate" and how.engine != "vllm":
         kind = "read"
@@ -128,18 +134,21 @@ def seconds(work: Work, jobs: int, size: Size, device: Device, how: Setting, slo
 
 
 def sizes(models: dict[str, Any]) -> dict[str, Size]:
-    """Sizes of the models that are known: those of local folders, and those that the configuration states."""
-    found = {}
+    """Return the sizes of the models that are known.
+
+    They are those of local folders, and those that the configuration states.
+    """
+    known = {}
     for name, entry in models.items():
         if Path(entry["path"]).is_dir():
-            found[name] = local_size(Path(entry["path"]))
+            known[name] = local_size(Path(entry["path"]))
         elif entry.get("size"):
-            found[name] = Size(**entry["size"])
-    return found
+            known[name] = Size(**entry["size"])
+    return known
 
 
 def local_size(folder: Path) -> Size:
-    """The size of a model folder: from its `config.json` and the headers of its weights."""
+    """Read the size of a model folder from its `config.json` and the headers of its weights."""
     architecture = read_architecture(str(folder))
     raw = json.loads((folder / "config.json").read_text())
     text = raw.get("text_config", raw)
@@ -155,7 +164,7 @@ def local_size(folder: Path) -> Size:
 
 
 def parameters(path: Path) -> int:
-    """Numbers in a safetensors file, by its header; 0 for what is none."""
+    """Count the numbers in a safetensors file, by its header; 0 for another file."""
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0

@@ -1,4 +1,4 @@
-"""What Snakemake recorded of each job: seconds and memory, one file a job under `results/benchmarks`."""
+"""Snakemake's records of each job: seconds and memory, one file per job under `results/benchmarks`."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,10 @@ class Spent:
 
 
 def read_spent(path: str | Path) -> Spent | None:
-    """What a job took; None where its file is missing or cut off, for the job then counts as one without a record."""
+    """Read the costs of a job; None where its file is missing or truncated.
+
+    Such a job counts as one without a record.
+    """
     try:
         first = json.loads(Path(path).read_text(encoding="utf-8").splitlines()[0])
         return Spent(float(first["s"]), number(first.get("cpu_time")) or 0.0, number(first.get("max_rss")))
@@ -25,10 +28,10 @@ def read_spent(path: str | Path) -> Spent | None:
 
 
 def number(value: object) -> float | None:
-    """A number; Snakemake writes NA and the like where it could not measure."""
+    """Return a number; None where Snakemake could not measure (it writes NA and the like)."""
     return float(value) if isinstance(value, int | float) else None
 
 
 def read_all(paths: Iterable[str]) -> dict[str, Spent]:
-    """What the jobs of some benchmark files took, those that are there."""
+    """Read the costs of the jobs of some benchmark files, as far as the files exist."""
     return {path: spent for path in paths if path and (spent := read_spent(path))}

@@ -1,4 +1,4 @@
-"""The plan of a study: what each rule will take, as a range, from the workflow's jobs, expected lengths and rates."""
+"""The plan of a study: the costs of each rule, as ranges, from the workflow's jobs, expected lengths and rates."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from workflow_scripts.lib.plan.work import works
 ASSUMPTIONS = Path("resources/plan/assumptions.yaml")
 ENDS = ("low", "high")
 QUANTITIES = ("generated", "read", "gpu_hours", "cpu_hours", "disk")
-"""What is planned: tokens generated and read, hours of the device and of processors, bytes written."""
+"""The planned quantities: tokens generated and read, hours of the device and of processors, bytes written."""
 SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("stage", "rule", "model", "dataset"), pl.String),
     **dict.fromkeys(("jobs", "to_do"), pl.Int64),
     **{f"{name}_{end}": pl.Float64 for name in QUANTITIES for end in ENDS},
 }
 SPREAD = (0.8, 1.25)
-"""What is made of a measured rate at either end: it was met once, on one set of responses."""
+"""Factors on a measured rate at either end, because it was measured once, on one set of responses."""
 Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a plan rests on at one end of its ranges."""
+    """The inputs of a plan at one end of its ranges."""
 
     lengths: dict[str, Lengths]
     works: dict[Key, Work]
@@ -41,7 +41,7 @@ class Basis:
 
 
 def basis(config: dict[str, Any], device_key: str, results: Path | None, end: int) -> Basis:
-    """Lengths, work and rates at one end: 0 for few tokens on a fast device, 1 for many on a slow one."""
+    """Return lengths, work and rates at one end: 0 for few tokens on a fast device, 1 for many on a slow one."""
     assumptions = read_yaml(ASSUMPTIONS)
     lengths = expected(config, assumptions, results, end)
     known = sizes({name: config["models"][name] for name in used_models(config)})
@@ -50,14 +50,14 @@ def basis(config: dict[str, Any], device_key: str, results: Path | None, end: in
 
 
 def used_models(config: dict[str, Any]) -> list[str]:
-    """The models that runs name, and the reference that a search scores against."""
+    """List the models that runs name, and the reference that a search scores against."""
     search = config["search"]
     reference = {search["reference"]} - {None} if search["runs"] and "implicit_prm" in search["methods"] else set()
     return sorted({pair(run)[0] for run in config["rollouts"]["runs"]} | reference)
 
 
 def setting(config: dict[str, Any], model: str, dataset: str, lengths: Lengths | None) -> Setting:
-    """How the jobs of a run generate and grade."""
+    """Return how the jobs of a run generate and grade."""
     return Setting(
         config["rollouts"]["engine"],
         config["rollouts"]["batch_size"],
@@ -69,7 +69,7 @@ def setting(config: dict[str, Any], model: str, dataset: str, lengths: Lengths |
 
 
 def key_of(job: Job) -> Key:
-    """What jobs are planned together: those of a rule for one run."""
+    """Return the key of jobs that are planned together: those of a rule for one run."""
     return job.rule, job.model, job.dataset
 
 
@@ -80,9 +80,9 @@ def plan(
     device_key: str,
     results: Path | None,
 ) -> pl.DataFrame:
-    """One row for each rule and run, in the workflow's order: jobs, how many are to do, and the ranges of `QUANTITIES`.
+    """Plan each rule and run, in the workflow's order: jobs, how many are still to do, and the ranges of `QUANTITIES`.
 
-    The quantities are those of all jobs; a rule's jobs of one run are alike, so that a part of them takes that part.
+    The quantities are those of all jobs; a rule's jobs of one run are alike, so that a share of them takes that share.
     `results` None plans as if nothing had been measured.
     """
     ends = [basis(config, device_key, results, end) for end in (0, 1)]
@@ -102,7 +102,7 @@ def plan(
 
 
 def planned(config: dict[str, Any], key: Key, jobs: int, gpus: int, at: Basis, end: int) -> dict[str, float]:
-    """The quantities of a rule's jobs of one run at one end of the ranges."""
+    """Return the quantities of a rule's jobs of one run at one end of the ranges."""
     rule, model, dataset = key
     work = at.works.get(key, Work(rule, model, dataset))
     runs_on = at.device if gpus else at.cpu
@@ -120,9 +120,10 @@ def planned(config: dict[str, Any], key: Key, jobs: int, gpus: int, at: Basis, e
 
 
 def at_measured_rates(rows: pl.DataFrame, every: Sequence[Job], seconds_of: dict[str, float]) -> pl.DataFrame:
-    """The plan with the hours of every rule scaled by what its finished jobs took; `seconds_of` is by benchmark file.
+    """Scale the hours of every rule by what its finished jobs took; `seconds_of` is by benchmark file.
 
-    The range around what was measured is `SPREAD`: other data and other days. A rule without a finished job stays.
+    The range around the measured hours is `SPREAD`, because other data and days differ. A rule without a finished job
+    is not scaled.
     """
     done: dict[Key, float] = defaultdict(float)
     finished: Counter[Key] = Counter()
@@ -143,13 +144,13 @@ def at_measured_rates(rows: pl.DataFrame, every: Sequence[Job], seconds_of: dict
 
 
 def to_do_part(rows: pl.DataFrame) -> pl.DataFrame:
-    """The plan of what is still to do: each row's quantities by the share of its jobs that are."""
+    """Return the plan of the jobs still to do: each row's quantities times their share of its jobs."""
     part = pl.col("to_do") / pl.col("jobs")
     scaled = [(pl.col(f"{name}_{end}") * part).alias(f"{name}_{end}") for name in QUANTITIES for end in ENDS]
     return rows.with_columns(pl.col("to_do").alias("jobs"), *scaled)
 
 
 def by(rows: pl.DataFrame, *keys: str) -> pl.DataFrame:
-    """The plan summed over everything but `keys`, in the order met."""
+    """Sum the plan over everything except `keys`, in the order of first occurrence."""
     summed = ["jobs", "to_do", *(f"{name}_{end}" for name in QUANTITIES for end in ENDS)]
     return rows.group_by(keys, maintain_order=True).agg(pl.col(summed).sum())

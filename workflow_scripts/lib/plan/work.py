@@ -1,7 +1,7 @@
-"""How much there is to do: tokens, arithmetic and bytes of every rule and run, by configuration and lengths.
+"""The amount of work: tokens, arithmetic and bytes of every rule and run, by configuration and lengths.
 
-Nothing here knows how fast a machine is, nor how many jobs there are: jobs are the workflow's to count
-(`lib/plan/jobs.py`). A quantity follows from what the rule's module does; what is left out is small beside what is not.
+This module does not depend on the speed of a machine or the number of jobs; the workflow counts jobs
+(`lib/plan/jobs.py`). A quantity follows from what the rule's module does; omitted parts are comparatively small.
 """
 
 from collections.abc import Iterator
@@ -20,25 +20,25 @@ WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 def works(
     config: Config, lengths: dict[str, Lengths], sizes: dict[str, Size], shares: Shares
 ) -> dict[tuple[str, str, str], Work]:
-    """Every rule's work by (rule, model, data set); `config` is filled, `lengths` are by run.
+    """Return every rule's work by (rule, model, data set); `config` is filled, `lengths` are by run.
 
     A model without a size counts as one of width and weight 0: its tokens are planned, its bytes and operations not.
     """
-    found: dict[tuple[str, str, str], Work] = {}
+    by_rule: dict[tuple[str, str, str], Work] = {}
     for run in config["rollouts"]["runs"]:
         model, dataset = pair(run)
         size = sizes.get(model, Size(0, 0, 0, 0, 0))
-        for work in Run(config, run, lengths[run], size, shares).works():
-            found[work.rule, model, dataset] = work
-    return found
+        for work in PlannedRun(config, run, lengths[run], size, shares).works():
+            by_rule[work.rule, model, dataset] = work
+    return by_rule
 
 
 def count(limit: int | None, total: int) -> int:
-    """How many of `total` problems a stage with a limit takes."""
+    """Count the problems, of `total`, that a stage with a limit takes."""
     return min(limit or total, total)
 
 
-class Run:
+class PlannedRun:
     """One model on one data set, through every stage that it takes part in."""
 
     def __init__(self, config: Config, run: str, lengths: Lengths, size: Size, shares: Shares) -> None:
@@ -52,11 +52,11 @@ class Run:
         self.state_bytes = self.size.hidden_size * WIDTHS[config["activations"]["dtype"]]
 
     def within(self, stage: str) -> bool:
-        """Whether the run is one of a stage's."""
+        """Say whether the run is one of a stage's."""
         return self.run in self.config[stage]["runs"]
 
     def works(self) -> Iterator[Work]:
-        """The work of every rule that deals with this run alone."""
+        """Yield the work of every rule that deals with this run only."""
         yield from self.responses()
         if self.within("values"):
             yield from self.values()
@@ -74,11 +74,11 @@ class Run:
             yield from self.trajectories()
 
     def work(self, rule: str, **quantities: float) -> Work:
-        """A piece of this run's work."""
+        """Return a piece of this run's work."""
         return Work(rule, self.model, self.dataset, **quantities)
 
     def responses(self) -> Iterator[Work]:
-        """Sampling and grading."""
+        """Yield the work of sampling and grading."""
         n, lengths = self.problems * self.samples, self.lengths
         disk = n * self.whole * self.shares.rollout_bytes
         yield self.work(
@@ -97,7 +97,7 @@ class Run:
         return count(self.config["values"]["n_problems"], self.problems) * self.samples
 
     def values(self) -> Iterator[Work]:
-        """Continuations from every boundary: the prefix is read once, however many there are."""
+        """Yield the work of continuations from every boundary: the prefix is read once, however many there are."""
         settings, lengths = self.config["values"], self.lengths
         adaptive = settings.get("adaptive")
         n = settings["n_continuations"]
@@ -116,7 +116,7 @@ class Run:
         )
 
     def training(self, states: float, layers: int, probes: float, settings: Config) -> dict[str, float]:
-        """Training of perceptrons d -> hidden -> 1: six operations a weight and state in every epoch.
+        """Return the work of training perceptrons d -> hidden -> 1: six operations per weight and state in every epoch.
 
         States come to the device once an epoch, and once more when they are read.
         """
@@ -135,7 +135,7 @@ class Run:
         return self.problems * self.samples * (self.lengths.response + 1)
 
     def probes(self) -> Iterator[Work]:
-        """Hidden states, and value probes on them."""
+        """Yield the work of hidden states, and of value probes on them."""
         settings, layers = self.config["value_probes"], len(self.config["activations"]["layers"])
         disk = self.states * layers * self.state_bytes
         read = self.problems * self.samples * self.whole
@@ -147,7 +147,7 @@ class Run:
         yield self.work("evaluate_value_pruning", moved=disk)
 
     def dopamine(self) -> Iterator[Work]:
-        """Mean states of paragraphs, under both normalisations, and probes on the kept ones."""
+        """Yield the work of mean states of paragraphs, under both normalisations, and of probes on the kept ones."""
         settings, layers = self.config["dopamine_probes"], len(self.config["activations"]["layers"])
         paragraphs = self.valued * self.lengths.paragraphs
         moved = self.valued * (self.lengths.response + 1) * layers * self.state_bytes
@@ -163,7 +163,7 @@ class Run:
             yield self.work(train, **self.training(kept, layers, probes, settings))
 
     def interventions(self) -> Iterator[Work]:
-        """Probes to select by, one pass to measure by, and the responses under every condition of every layer."""
+        """Yield the work of probes to select by, a pass to measure neurons, and responses under every condition."""
         settings, ntp = self.config["interventions"], self.config["ntp_probes"]
         layers = settings["layers"]
         n = self.train * self.problems * self.samples
@@ -179,21 +179,24 @@ class Run:
             disk=4 * weights * len(layers),
         )
         yield self.work("measure_neurons", read=n * self.whole)
-        asked = sum(n_conditions(Interventions(settings), layer) for layer in layers)
+        conditions = sum(n_conditions(Interventions(settings), layer) for layer in layers)
         problems = count(settings["n_problems"], self.problems)
-        generated = asked * problems * self.samples * self.lengths.response
+        generated = conditions * problems * self.samples * self.lengths.response
         yield self.work(
             "mask_neurons",
             generated=generated,
-            read=asked * problems * self.lengths.prompt,
-            graded=asked * problems * self.samples,
+            read=conditions * problems * self.lengths.prompt,
+            graded=conditions * problems * self.samples,
             disk=generated * self.shares.response_bytes,
             sequences=len(layers) * problems * self.samples,  # one condition after the other
             longest=self.longest,
         )
 
     def confidence(self) -> Iterator[Work]:
-        """One token after each prompt, and spoken confidence: the other tries where the first names no number."""
+        """Yield the work of one token after each prompt, and of verbalized confidence.
+
+        The other tries follow where the first names no number.
+        """
         settings = self.config["confidence"]
         again = self.shares.unparsed if self.lengths.unparsed is None else self.lengths.unparsed
         tries = 1 + again * (settings["verbal_tries"] - 1)
@@ -209,14 +212,15 @@ class Run:
         yield self.work("predict_confidence", moved=self.states * layers * self.state_bytes, fitted=fitted)
 
     def search(self) -> Work:
-        """All methods and seeds. A guided method draws every paragraph `candidates` times and reads each to score it.
+        """Return the work of all methods and seeds.
 
-        What `best_of_n` and `majority` pick among is drawn once, for as many tokens as a guided method takes.
+        A guided method draws every paragraph `candidates` times and reads each to score it. The responses that
+        `best_of_n` and `majority` pick among are drawn once, for the number of tokens that a guided method takes.
         """
         settings, lengths = self.config["search"], self.lengths
         n, methods = settings["candidates"], [CATALOGUE[name] for name in settings["methods"]]
         problems = count(settings["n_problems"], round((1 - self.train) * self.problems)) * len(settings["seeds"])
-        of_kind = {kind: [one for one in methods if one.kind == kind] for kind in ("guided", "whole", "alone")}
+        of_kind = {kind: [method for method in methods if method.kind == kind] for kind in ("guided", "whole", "alone")}
         guided, whole = of_kind["guided"], of_kind["whole"]
         per_problem = (n * (len(guided) + bool(whole)) + len(of_kind["alone"])) * lengths.response
         to_boundary = lengths.prompt + lengths.offset
@@ -235,7 +239,10 @@ class Run:
         )
 
     def trajectories(self) -> Iterator[Work]:
-        """Followed neurons, and the same tokens read again with neurons held: value neurons and every random draw."""
+        """Yield the work of followed neurons, and of reading the same tokens again under ablation.
+
+        Value neurons and every random draw are ablated.
+        """
         layers = len(self.config["activations"]["layers"])
         moved = self.valued * (self.lengths.response + 1) * layers * self.state_bytes
         yield self.work("trace_neurons", moved=moved)

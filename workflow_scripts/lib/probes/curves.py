@@ -13,17 +13,17 @@ RUN = ["model", "dataset"]
 
 
 def curve_keys(metric: str) -> list[str]:
-    """What identifies a point of a curve: value probes (`auc`) are scored at two positions, dopamine probes at none."""
+    """Return the columns that identify a point of a curve: only value probes (`auc`) are scored at two positions."""
     return ["layer", "position", "prune_ratio"] if metric == "auc" else ["layer", "prune_ratio"]
 
 
 def summarise_curves(pruning: pl.DataFrame, metric: str, confidence: float) -> pl.DataFrame:
-    """One row per layer (and position) and prune ratio.
+    """Return one row per layer (and position) and prune ratio.
 
     The metric is the mean over seeds with the interval of that mean (rows with seed -1). `random_mean`, `random_low`
     and `random_high` are the mean and the quantiles (2.5 and 97.5 % at `confidence` 0.95) over draws and seeds of
     probes that keep random inputs; `shuffled` is the mean over probes trained on shuffled labels; `retrained` over
-    probes trained again on what is kept.
+    probes trained again on the kept inputs.
 
     Raises:
         UserError: the rows with seed -1 are missing.
@@ -67,7 +67,7 @@ PRUNING_DOPAMINE_COLUMNS = (
 
 
 def pruning_table(files: dict[Run, list[Path]], metric: str, extra: pl.DataFrame, confidence: float) -> pl.DataFrame:
-    """Curves of all runs with their controls; `extra` adds columns by model and data set."""
+    """Tabulate the curves of all runs with their controls; `extra` adds columns by model and data set."""
     frames = [
         summarise_curves(read_parquet(paths), metric, confidence).with_columns(
             model=pl.lit(run[0]), dataset=pl.lit(run[1])
@@ -79,11 +79,11 @@ def pruning_table(files: dict[Run, list[Path]], metric: str, extra: pl.DataFrame
     return pl.concat(frames, how="diagonal_relaxed").join(extra, on=RUN, how="left", maintain_order="left")
 
 
-def right_counts(rollouts: dict[Run, pl.DataFrame], splits: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Validation responses and how many of them are right, for each run."""
-    rows = []
+def correct_counts(rollouts: dict[Run, pl.DataFrame], splits: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Count the validation responses of each run, and how many of them are correct."""
+    counts = []
     for (model, dataset), frame in rollouts.items():
         part = frame.join(splits[dataset], on="problem_id", how="left").filter(pl.col("split") == "validation")
-        rows.append((model, dataset, len(part), int(part["reward"].cast(pl.Int64).sum())))
+        counts.append((model, dataset, len(part), int(part["reward"].cast(pl.Int64).sum())))
     schema = {"model": pl.String, "dataset": pl.String, "n_validation": pl.Int64, "n_right": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(counts, schema=schema, orient="row")

@@ -22,27 +22,27 @@ from workflow_scripts.lib.storage.tensors import decode_rows, read_safetensors
 class Responses:
     """Responses of one part of the split, sorted by problem and sample, whatever shards they came from.
 
-    `problem_ids` [R]; `rewards` float64 [R], 0 or 1; `places` int64 [R]: their rows in the activation files, read in
+    `problem_ids` [R]; `rewards` float64 [R], 0 or 1; `rows` int64 [R]: their rows in the activation files, read in
     order.
     """
 
     problem_ids: list[str]
     rewards: Float[np.ndarray, " responses"]
-    places: Int[np.ndarray, " responses"]
+    rows: Int[np.ndarray, " responses"]
 
     def __len__(self) -> int:
-        """Number of responses."""
+        """Return the number of responses."""
         return len(self.problem_ids)
 
 
 def split_of(problems: Path | Sequence[Path]) -> dict[str, str]:
-    """Problem id -> `train` or `validation`."""
+    """Return the part of the split of each problem: problem id -> `train` or `validation`."""
     frame = read_parquet(problems)
     return dict(zip(frame["problem_id"].to_list(), frame["split"].to_list(), strict=True))
 
 
 def rewards_of(rollouts: Sequence[Path]) -> dict[tuple[str, int], float]:
-    """(problem id, sample) -> reward."""
+    """Return the reward of each response: (problem id, sample) -> reward."""
     frame = read_parquet(rollouts).select("problem_id", "sample", "reward")
     check_once(frame, ["problem_id", "sample"], f"{Path(rollouts[0]).parent}")
     return {(problem_id, sample): float(reward) for problem_id, sample, reward in frame.iter_rows()}
@@ -51,60 +51,60 @@ def rewards_of(rollouts: Sequence[Path]) -> dict[tuple[str, int], float]:
 def select_responses(
     source: ActivationFiles, split: Mapping[str, str], rewards: Mapping[tuple[str, int], float], part: str
 ) -> Responses:
-    """The responses of one part of the split.
+    """Return the responses of one part of the split.
 
     Raises:
         UserError: a stored response has no problem or no reward, or one with a reward is not stored.
     """
-    found = []
-    for place, (problem_id, sample, _) in enumerate(source.rows):
+    selected = []
+    for row, (problem_id, sample, _) in enumerate(source.rows):
         if problem_id not in split or (problem_id, sample) not in rewards:
             where = f"{source.paths[0].parent}: response {problem_id}, sample {sample}"
             raise UserError(f"{where}: not among the problems and rollouts given; delete the activations and run again")
         if split[problem_id] == part:
-            found.append((problem_id, sample, place))
-    if lacking := sorted(rewards.keys() - {(problem_id, sample) for problem_id, sample, _ in source.rows}):
-        where = f"{source.paths[0].parent}: response {lacking[0][0]}, sample {lacking[0][1]}"
+            selected.append((problem_id, sample, row))
+    if missing := sorted(rewards.keys() - {(problem_id, sample) for problem_id, sample, _ in source.rows}):
+        where = f"{source.paths[0].parent}: response {missing[0][0]}, sample {missing[0][1]}"
         raise UserError(f"{where}: has no states; delete the activations and run again")
-    found.sort()
+    selected.sort()
     return Responses(
-        [problem_id for problem_id, _, _ in found],
-        np.array([rewards[problem_id, sample] for problem_id, sample, _ in found], dtype=float),
-        np.array([place for _, _, place in found], dtype=np.int64),
+        [problem_id for problem_id, _, _ in selected],
+        np.array([rewards[problem_id, sample] for problem_id, sample, _ in selected], dtype=float),
+        np.array([row for _, _, row in selected], dtype=np.int64),
     )
 
 
 def take(
-    states: Float[Tensor, "states d"], offsets: Int[np.ndarray, " bounds"], places: Int[np.ndarray, " responses"]
+    states: Float[Tensor, "states d"], offsets: Int[np.ndarray, " bounds"], rows: Int[np.ndarray, " responses"]
 ) -> tuple[Float[Tensor, "taken d"], Int[np.ndarray, " taken_bounds"]]:
-    """The states of the chosen responses, one after the other, and their offsets."""
-    counts = np.diff(offsets)[places]
+    """Return the states of the chosen responses (`rows`), one after the other, and their offsets."""
+    counts = np.diff(offsets)[rows]
     bounds = np.concatenate([[0], np.cumsum(counts)])
-    rows = np.arange(bounds[-1]) + np.repeat(offsets[places] - bounds[:-1], counts)
-    return states.index_select(0, torch.from_numpy(rows)), bounds
+    index = np.arange(bounds[-1]) + np.repeat(offsets[rows] - bounds[:-1], counts)
+    return states.index_select(0, torch.from_numpy(index)), bounds
 
 
 def training_units(
     source: ActivationFiles, responses: Responses, layers: Sequence[int], last_only: bool = False
 ) -> Units:
-    """States and rewards of the training responses at the given layers; `last_only` keeps the states s_T alone."""
+    """Return states and rewards of the training responses at the given layers; `last_only` keeps only s_T."""
     states = {}
     bounds = np.zeros(1, dtype=np.int64)
     for layer in layers:
-        states[layer], bounds = take(*source.states(layer), responses.places)
+        states[layer], bounds = take(*source.states(layer), responses.rows)
         if last_only:
             states[layer], bounds = states[layer][bounds[1:] - 1], np.arange(len(bounds))
     return Units(states, bounds, responses.rewards)
 
 
 def number_of_states(source: ActivationFiles, responses: Responses) -> int:
-    """States s_0..s_T of the responses together."""
-    return sum(source.rows[place][2] + 1 for place in responses.places)
+    """Count the states s_0..s_T of the responses together."""
+    return sum(source.rows[row][2] + 1 for row in responses.rows)
 
 
 @dataclass(frozen=True)
 class Paragraphs:
-    """Kept paragraphs (|delta| > min_abs_delta) of one part of the split, sorted by response and place in it.
+    """Kept paragraphs (|delta| > min_abs_delta) of one part of the split, sorted by response and position in it.
 
     `problem_ids` [N]; `delta` float64 [N]; `layers`: layer -> normalised mean activations [N, d].
     """
@@ -122,7 +122,7 @@ class Paragraphs:
 def read_features(
     features: Path, problems: Path | Sequence[Path]
 ) -> tuple[Callable[[str], Paragraphs], dict[str, Any]]:
-    """A function from part of the split to its kept paragraphs, and the metadata of the file.
+    """Return a function from part of the split to its kept paragraphs, and the metadata of the file.
 
     Raises:
         UserError: an unreadable file, or problems of another data set.
@@ -143,7 +143,7 @@ def read_features(
 
 
 def end_states(source: ActivationFiles, responses: Responses, layer: int) -> list[Tensor]:
-    """States [R, d] of the responses at s_0 and at s_T."""
+    """Return states [R, d] of the responses at s_0 and at s_T."""
     states, offsets = source.states(layer)
-    first, last = offsets[:-1][responses.places], offsets[1:][responses.places] - 1
-    return [states[torch.from_numpy(rows)] for rows in (first, last)]
+    first, last = offsets[:-1][responses.rows], offsets[1:][responses.rows] - 1
+    return [states[torch.from_numpy(index)] for index in (first, last)]

@@ -30,7 +30,7 @@ LOGIT_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
 """Logits of one slice; with their gradients they take about three times as much."""
 
 ADDED = (1.0, 0.1, 0.01, 0.001)
-"""Smoothing of the guess that ignores the state."""
+"""What may be added to every count of the guess that ignores the state."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class NtpProbe:
     scale: Tensor
 
     def to(self, device: torch.device) -> "NtpProbe":
-        """The probe on another device, without gradients."""
+        """Return the probe on another device, without gradients."""
         return NtpProbe(**{field.name: getattr(self, field.name).detach().to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
 class NextTokens:
-    """What the R responses of one part of the split have to predict, at every layer alike.
+    """The tokens that the R responses of one part of the split have to predict, the same at every layer.
 
-    `places` int64 [R]: their rows in the activation files. `offsets` int64 [R + 1] into `tokens` int64 [N], the
+    `rows` int64 [R]: their rows in the activation files. `offsets` int64 [R + 1] into `tokens` int64 [N], the
     responses' tokens one after the other. Responses without a token are left out.
     """
 
-    places: Int[np.ndarray, " responses"]
+    rows: Int[np.ndarray, " responses"]
     offsets: Int[np.ndarray, " bounds"]
     tokens: Int[Tensor, " tokens"]
 
@@ -65,23 +65,23 @@ class NextTokens:
 def next_tokens(
     source: ActivationFiles, responses: Responses, ids: Mapping[tuple[str, int], Sequence[int]], vocabulary: int
 ) -> NextTokens:
-    """The tokens of the chosen responses; `ids` gives those of each (problem id, sample).
+    """Return the tokens of the chosen responses; `ids` gives those of each (problem id, sample).
 
     Raises:
         UserError: the states are of another response, or a token lies outside the vocabulary.
     """
     chosen, kept = [], []
-    for place in responses.places.tolist():
-        problem_id, sample, length = source.rows[place]
+    for row in responses.rows.tolist():
+        problem_id, sample, length = source.rows[row]
         tokens = ids[problem_id, sample]
         where = f"{source.paths[0].parent}: response {problem_id}, sample {sample}"
         if len(tokens) != length:
-            found = f"states of {length} tokens are stored, not of {len(tokens)}"
-            raise UserError(f"{where}: {found}; delete the activations and run again")
+            problem = f"states of {length} tokens are stored, not of {len(tokens)}"
+            raise UserError(f"{where}: {problem}; delete the activations and run again")
         if length and not 0 <= min(tokens) <= max(tokens) < vocabulary:
             raise UserError(f"{where}: has token {max(tokens)}, but the model's vocabulary ends at {vocabulary - 1}")
         if length:
-            chosen.append(place)
+            chosen.append(row)
             kept.append(np.asarray(tokens, dtype=np.int64))
     offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in kept])]).astype(np.int64)
     joined = np.concatenate([np.zeros(0, dtype=np.int64), *kept])
@@ -89,17 +89,20 @@ def next_tokens(
 
 
 def inputs_of(
-    states: Float[Tensor, "states d"], offsets: Int[np.ndarray, " bounds"], wanted: NextTokens
+    states: Float[Tensor, "states d"], offsets: Int[np.ndarray, " bounds"], targets: NextTokens
 ) -> Float[Tensor, "tokens d"]:
-    """Of a layer's stored states, those that the wanted tokens follow: s_0..s_{T-1} of each response."""
-    taken, bounds = take(states, offsets, wanted.places)
+    """Return the states of a layer that the target tokens follow: s_0..s_{T-1} of each response."""
+    taken, bounds = take(states, offsets, targets.rows)
     followed = torch.ones(len(taken), dtype=torch.bool)
     followed[torch.from_numpy(bounds[1:] - 1)] = False
     return taken[followed]
 
 
 def initial_probe(seed: int, hidden: int, vocabulary: int, mean: Float[Tensor, " d"], scale: Tensor) -> NtpProbe:
-    """First weights: uniform in +-1/sqrt(inputs), biases too, as in torch's Linear. Layers of a seed start alike."""
+    """Draw first weights: uniform in +-1/sqrt(inputs), biases too, as in torch's Linear.
+
+    Layers of a seed start with the same weights.
+    """
     stream, d = generator("next-token probe weights", seed), len(mean)
 
     def draw(*shape: int, inputs: int) -> Tensor:
@@ -112,13 +115,13 @@ def initial_probe(seed: int, hidden: int, vocabulary: int, mean: Float[Tensor, "
 
 
 def logits(probe: NtpProbe, states: Float[Tensor, "states d"]) -> Float[Tensor, "states vocabulary"]:
-    """The probe's logits at unscaled states."""
+    """Return the probe's logits at unscaled states."""
     inputs = (states.float() - probe.mean) / probe.scale
     return torch.addmm(probe.b2, torch.addmm(probe.b1, inputs, probe.w1.T).relu(), probe.w2.T)
 
 
 def slices(n: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
-    """Rows whose logits are held at a time."""
+    """Yield slices of rows; the logits of one slice are in memory at a time."""
     size = max(1, LOGIT_BYTES[device.type] // (4 * vocabulary))
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
 
@@ -126,7 +129,7 @@ def slices(n: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
 def train(
     layer: int,
     states: Float[Tensor, "tokens d"],
-    wanted: NextTokens,
+    targets: NextTokens,
     vocabulary: int,
     seed: int,
     training: Training,
@@ -141,7 +144,7 @@ def train(
         UserError: a state is not finite.
     """
     device = compute_device()
-    units = Units({layer: states}, wanted.offsets, np.zeros(len(wanted.places)))
+    units = Units({layer: states}, targets.offsets, np.zeros(len(targets.rows)))
     mean, scale = input_scaling(units, training)[layer]
     probe = initial_probe(seed, training.hidden, vocabulary, mean, scale).to(device)
     weights = [
@@ -151,12 +154,12 @@ def train(
         probe.b2.requires_grad_(),
     ]
     optimiser = torch.optim.AdamW(weights, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
-    for rows, _, _ in batches(wanted.offsets, seed, training.epochs, training.batch_size):
+    for rows, _, _ in batches(targets.offsets, seed, training.epochs, training.batch_size):
         index = torch.from_numpy(rows)
-        here, tokens = states[index].to(device), wanted.tokens[index].to(device)
+        inputs, tokens = states[index].to(device), targets.tokens[index].to(device)
         optimiser.zero_grad()
         for part in slices(len(tokens), vocabulary, device):
-            loss = total_cross_entropy(logits(probe, here[part]), tokens[part], reduction="sum") / len(tokens)
+            loss = total_cross_entropy(logits(probe, inputs[part]), tokens[part], reduction="sum") / len(tokens)
             loss.backward()
         optimiser.step()
         progress.advance()
@@ -165,24 +168,25 @@ def train(
 
 @torch.no_grad()
 def cross_entropy(probe: NtpProbe, states: Float[Tensor, "tokens d"], tokens: Int[Tensor, " tokens"]) -> float | None:
-    """Mean cross-entropy in nats a token; None without tokens."""
+    """Return the mean cross-entropy in nats per token; None without tokens."""
     if not len(tokens):
         return None
     device = compute_device()
     moved, total = probe.to(device), 0.0
     for part in slices(len(tokens), len(probe.b2), device):
-        found = logits(moved, states[part].to(device))
-        total += float(total_cross_entropy(found, tokens[part].to(device), reduction="none").double().sum())
+        predicted = logits(moved, states[part].to(device))
+        total += float(total_cross_entropy(predicted, tokens[part].to(device), reduction="none").double().sum())
     return total / len(tokens)
 
 
 def unigram_cross_entropy(
     training: Int[Tensor, " training"], validation: Int[Tensor, " validation"], vocabulary: int
 ) -> float | None:
-    """Nats a validation token of the guess that ignores the state: training frequencies, a little added to each count.
+    """Return nats per validation token of a guess that ignores the state: smoothed training frequencies of tokens.
 
-    Of `ADDED`, what suits the validation part best: one alone would give much of a large vocabulary's probability to
-    tokens that never occur, and a probe could beat the guess without a look at the state. None without tokens.
+    Of `ADDED`, the best for the validation part is used: one value alone would give much of a large vocabulary's
+    probability to tokens that never occur, and a probe could beat the guess without using the state. None without
+    tokens.
     """
     if not len(validation):
         return None
@@ -199,7 +203,7 @@ def save(probes: Mapping[int, NtpProbe], metadata: Mapping[str, Any], path: Path
 
 
 def probes_by_origin(path: Path) -> dict[str, NtpProbe]:
-    """The probes of a file, each by its origin."""
+    """Return the probes of a file, each by its origin."""
     tensors, metadata = read_safetensors(path)
     origins = dict(zip(metadata["layers"], metadata["origins"], strict=True))
     names = [field.name for field in fields(NtpProbe)]

@@ -19,7 +19,7 @@ from workflow_scripts.lib.storage.tables import read_parquet
 def read_parts(
     source: ActivationFiles, problems: Sequence[Path], rollouts: Sequence[Path], vocabulary: int
 ) -> tuple[next_token.NextTokens, next_token.NextTokens]:
-    """The tokens to predict in the training part and in the validation part.
+    """Read the tokens to predict in the training part and in the validation part.
 
     Raises:
         UserError: files that do not belong together, or a training part without tokens.
@@ -43,11 +43,13 @@ def train_layers(
     section: NtpProbes,
     reuse: Reuse[next_token.NtpProbe],
 ) -> tuple[dict[int, next_token.NtpProbe], list[str], list[dict[str, Any]]]:
-    """The probe of each layer of `source`, reused or trained; its origin, and its loss beside
-    that of the guess that ignores the state."""
+    """Return the probe of each layer of `source`, reused or trained, with its origin and its loss.
+
+    The loss is listed with that of the guess that ignores the state.
+    """
     training, validation = parts
     settings = Training(**{field.name: getattr(section, field.name) for field in fields(Training)})
-    n_responses = len(training.places)
+    n_responses = len(training.rows)
     label = f"next-token probes of {len(source.layers)} layers, {n_responses} responses"
     progress = Progress(n_batches(n_responses, len(source.layers), settings), "steps", label)
     unigram = next_token.unigram_cross_entropy(training.tokens, validation.tokens, vocabulary)
@@ -62,6 +64,7 @@ def train_layers(
             progress.advance(progress.total // len(source.layers))
         else:
             probes[layer] = next_token.train(layer, states, training, vocabulary, section.seed, settings, progress)
-        found = next_token.cross_entropy(probes[layer], next_token.inputs_of(*stored, validation), validation.tokens)
-        losses.append({"layer": layer, "cross_entropy": found, "unigram_cross_entropy": unigram})
+        inputs = next_token.inputs_of(*stored, validation)
+        loss = next_token.cross_entropy(probes[layer], inputs, validation.tokens)
+        losses.append({"layer": layer, "cross_entropy": loss, "unigram_cross_entropy": unigram})
     return probes, origins, losses

@@ -45,13 +45,13 @@ class Probes:
     scale: Tensor
 
     def select(self, indices: Sequence[int]) -> "Probes":
-        """The probes at these places, in this order."""
+        """Return the probes at these indices, in this order."""
         index = torch.tensor(list(indices), dtype=torch.int64)
         tensors = {name: getattr(self, name)[index] for name in (*PARAMETERS, "mean", "scale")}
         return Probes([self.specs[i] for i in indices], **tensors)
 
     def of(self, layer: int | None = None, seed: int | None = None, labels: str | None = None) -> "Probes":
-        """The probes of one layer, one seed, one kind of labels; what is not given is not asked for."""
+        """Return the probes of one layer, one seed, one kind of labels; None matches all."""
         wanted = (("layer", layer), ("seed", seed), ("labels", labels))
         keep = [
             i
@@ -62,13 +62,13 @@ class Probes:
 
 
 def specs_of(layers: Sequence[int], seeds: Sequence[int], shuffled_seeds: Sequence[int]) -> list[Spec]:
-    """Every probe of a run: per layer, the seeds on true labels, then those on shuffled labels."""
+    """List every probe of a run: per layer, the seeds on true labels, then those on shuffled labels."""
     kinds = [*((seed, "true") for seed in seeds), *((seed, "shuffled") for seed in shuffled_seeds)]
     return [Spec(layer, seed, labels) for layer in layers for seed, labels in kinds]
 
 
 def initial_weights(seed: int, d: int, hidden: int, n: int) -> dict[str, Tensor]:
-    """First weights of n probes that share a seed: uniform in +-1/sqrt(inputs), biases too, as in torch's Linear.
+    """Draw first weights of n probes that share a seed: uniform in +-1/sqrt(inputs), biases too, as in torch's Linear.
 
     They depend on the seed (and the sizes) alone: all layers of a seed start alike, no probe depends on its neighbours.
     """
@@ -85,39 +85,39 @@ def initial_weights(seed: int, d: int, hidden: int, n: int) -> dict[str, Tensor]
 
 
 def shuffle(labels: Float[np.ndarray, " units"], seed: int) -> Float[np.ndarray, " units"]:
-    """The labels of the training part, permuted by the seed's own permutation."""
+    """Permute the labels of the training part by the seed's own permutation."""
     return labels[generator("shuffled labels", seed).permutation(len(labels))]
 
 
 def concatenate(parts: Sequence[Probes]) -> Probes:
-    """One stack of several."""
+    """Join several stacks into one."""
     tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in (*PARAMETERS, "mean", "scale")}
     return Probes([spec for part in parts for spec in part.specs], **tensors)
 
 
 def scaled(probes: Probes, states: Float[Tensor, "states d"]) -> Float[Tensor, "probes states d"]:
-    """States as each probe sees them."""
+    """Scale states as each probe sees them."""
     return (states.float()[None] - probes.mean[:, None]) / probes.scale[:, None]
 
 
 def outputs(probes: Probes, states: Float[Tensor, "states d"]) -> Float[Tensor, "probes states"]:
-    """f(h) of each probe at each state; a value probe's V(h) is its sigmoid."""
+    """Return f(h) of each probe at each state; a value probe's V(h) is its sigmoid."""
     hidden = torch.baddbmm(probes.b1[:, None], scaled(probes, states), probes.w1.transpose(1, 2)).relu_()
     return torch.einsum("pbh,ph->pb", hidden, probes.w2) + probes.b2[:, None]
 
 
 def input_importance(w1: Float[Tensor, "*probes hidden d"]) -> Float[Tensor, "*probes d"]:
-    """L1 norm of the first layer's weights from each (scaled) input: sum_j |W1[j, i]| (method, section 4)."""
+    """Return the L1 norm of first-layer weights from each (scaled) input: sum_j |W1[j, i]| (method, section 4)."""
     return w1.abs().sum(-2)
 
 
 def importance(probes: Probes) -> Float[Tensor, "probes d"]:
-    """Importance of every input of each probe."""
+    """Return the importance of every input of each probe."""
     return input_importance(probes.w1)
 
 
 def ranking(probes: Probes) -> Int[Tensor, "probes d"]:
-    """Inputs from the most to the least important; equal ones in the order of their index."""
+    """Rank inputs from the most to the least important; equal ones in the order of their index."""
     return importance(probes).sort(dim=1, descending=True, stable=True).indices
 
 

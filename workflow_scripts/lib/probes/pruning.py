@@ -1,4 +1,4 @@
-"""Prune curves: what a probe predicts from its k most important inputs alone, for every k, in one pass over the inputs.
+"""Prune curves: a probe's predictions from its k most important inputs alone, for every k, in one pass over the inputs.
 
 Inputs are taken from the first to the last of a ranking; the hidden layer's pre-activations grow by each block of
 inputs between two prune ratios, so each input is multiplied once, whatever the number of ratios (method, section 4).
@@ -16,7 +16,7 @@ from workflow_scripts.lib.seeds import generator
 
 
 def kept_count(ratio: float, d: int) -> int:
-    """Inputs kept at a prune ratio: max(1, round((1 - ratio) d))."""
+    """Count the inputs kept at a prune ratio: max(1, round((1 - ratio) d))."""
     return selected_count(1 - ratio, d)
 
 
@@ -31,7 +31,7 @@ def pruned_outputs(
     Args:
         probes: the stack.
         states: hidden states, unscaled.
-        rankings: each row a permutation of the inputs, first what is kept longest.
+        rankings: each row is a permutation of the inputs; the first ones are kept longest.
         counts: the numbers of kept inputs; equal ones are computed once.
     """
     inputs = scaled(probes, states)
@@ -49,14 +49,14 @@ def pruned_outputs(
 def curve(
     probes: Probes, states: Float[Tensor, "states d"], rankings: Int[Tensor, "probes d"], ratios: Sequence[float]
 ) -> Float[np.ndarray, "ratios probes states"]:
-    """f(h) of each pruned probe at each state, for the prune ratios in the order given."""
+    """Return f(h) of each pruned probe at each state, for the prune ratios in the order given."""
     counts = [kept_count(ratio, states.shape[1]) for ratio in ratios]
-    found = {k: f.numpy() for k, f in pruned_outputs(probes, states, rankings, counts)}
-    return np.stack([found[k] for k in counts])
+    by_count = {k: f.numpy() for k, f in pruned_outputs(probes, states, rankings, counts)}
+    return np.stack([by_count[k] for k in counts])
 
 
 def random_rankings(specs: Sequence[Spec], d: int, draw: int, seed: int) -> Int[Tensor, "probes d"]:
-    """A uniform permutation of the inputs for each probe.
+    """Draw a uniform permutation of the inputs for each probe.
 
     It is named by (seed of the pruning, layer, draw): probes of one layer that differ in their training seed keep the
     same inputs, so a band over draws is a band over sets of inputs.
@@ -66,14 +66,14 @@ def random_rankings(specs: Sequence[Spec], d: int, draw: int, seed: int) -> Int[
 
 
 def kept_inputs(ranking: Int[Tensor, " d"], ratio: float) -> Int[Tensor, " kept"]:
-    """Indices of the inputs kept at a prune ratio, ascending."""
+    """Return indices of the inputs kept at a prune ratio, ascending."""
     return ranking[: kept_count(ratio, len(ranking))].sort().values
 
 
 def selected_count(share: float, d: int) -> int:
-    """Neurons at a share of d: max(1, round(share d)).
+    """Count the neurons at a share of d: max(1, round(share d)).
 
-    Python's `round`: an exact half goes to the even neighbour. Nine decimals are settled first, so that the rounding
-    error of a share such as `1 - 0.9` does not decide which side of a half a count falls on.
+    Python's `round`: an exact half goes to the even neighbour. The product is rounded to nine decimals first, so that
+    the rounding error of a share such as `1 - 0.9` does not decide which side of a half a count falls on.
     """
     return max(1, round(round(share * d, 9)))

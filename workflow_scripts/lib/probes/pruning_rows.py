@@ -21,7 +21,7 @@ from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, bootstrap_s
 from workflow_scripts.lib.statistics.intervals import estimate
 from workflow_scripts.lib.statistics.ranks import auc, auc_undefined, round_ties, spearman, spearman_undefined
 
-Row = dict[str, Any]
+PruningRow = dict[str, Any]
 MEAN_SEED = -1
 NO_DRAW = -1
 
@@ -30,8 +30,8 @@ NO_DRAW = -1
 class Metric:
     """AUC against rewards, or Spearman correlation with TD errors, on held-out data.
 
-    `truth` [N], `problem_ids` [N]; `untrained` says why there is nothing to score, if the probes were trained on
-    nothing that could teach them.
+    `truth` [N], `problem_ids` [N]; `untrained` says why there is nothing to score, if the training data could
+    not teach the probes anything.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Metric:
     untrained: str | None = None
 
     def score(self, predicted: Float[np.ndarray, "*rows n"]) -> Float[np.ndarray, "*rows"]:
-        """The metric of each row of predictions; NaN where undefined."""
+        """Return the metric of each row of predictions; NaN where undefined."""
         if self.untrained or len(self.truth) < (3 if self.name == "spearman" else 1):
             return np.full(predicted.shape[:-1], np.nan)
         predicted = round_ties(predicted)
@@ -51,7 +51,7 @@ class Metric:
     def resample(
         self, predicted: Float[np.ndarray, "rows n"], draws: int, seed: int
     ) -> Float[np.ndarray, "rows draws"]:
-        """The metric of each row in bootstrap samples of problems: the same samples for every layer and ratio."""
+        """Return the metric of each row in bootstrap samples of problems, the same for every layer and ratio."""
         groups = np.unique(np.array(self.problem_ids, dtype=str), return_inverse=True)[1]
         rng, predicted = generator("bootstrap problems", seed), round_ties(predicted)
         if self.name == "auc":
@@ -59,27 +59,27 @@ class Metric:
         return bootstrap_spearman(predicted, self.truth, groups, draws, rng)
 
     def undefined(self, predicted: Float[np.ndarray, "rows n"]) -> str | None:
-        """Why the metric is undefined for these predictions."""
+        """Say why the metric is undefined for these predictions."""
         if self.untrained:
             return self.untrained
         if self.name == "auc":
             return auc_undefined(round_ties(predicted), self.truth.astype(int))
         return spearman_undefined(round_ties(predicted), self.truth)
 
-    def row(self, spec: Spec, kept: str, draw: int, ratio: float, n_kept: int) -> Row:
-        """A row without its number."""
+    def row(self, spec: Spec, kept: str, draw: int, ratio: float, n_kept: int) -> PruningRow:
+        """Return a row without its number."""
         identity = {"layer": spec.layer, "labels": spec.labels, "seed": spec.seed, "kept": kept, "draw": draw}
         return {**identity, "prune_ratio": ratio, "n_kept": n_kept, self.name: None, "ci_low": None, "ci_high": None}
 
-    def scored(self, row: Row, predicted: Float[np.ndarray, " n"], score: float) -> Row:
-        """A row with its number, or with the reason why it has none."""
+    def scored(self, row: PruningRow, predicted: Float[np.ndarray, " n"], score: float) -> PruningRow:
+        """Return a row with its number, or with the reason why it has none."""
         if np.isfinite(score):
             return {**row, self.name: float(score), "reason": None}
         return {**row, "reason": self.undefined(predicted[None]) or "undefined"}
 
 
-def kept_rows(metric: Metric, probes: Probes, states: Float[Tensor, "n d"], pruning: Pruning) -> list[Row]:
-    """Rows of one layer's probes at one position: by importance, the mean over seeds, and at random."""
+def kept_rows(metric: Metric, probes: Probes, states: Float[Tensor, "n d"], pruning: Pruning) -> list[PruningRow]:
+    """Return rows of one layer's probes at one position: by importance, the mean over seeds, and at random."""
     rows = rows_of(metric, probes, states, ranking(probes), "importance", NO_DRAW, pruning)
     true = probes.of(labels="true")
     rows += mean_rows(metric, true, curve(true, states, ranking(true), pruning.ratios), pruning)
@@ -91,8 +91,8 @@ def kept_rows(metric: Metric, probes: Probes, states: Float[Tensor, "n d"], prun
 
 def mean_rows(
     metric: Metric, probes: Probes, predicted: Float[np.ndarray, "ratios seeds n"], pruning: Pruning
-) -> list[Row]:
-    """A row for each prune ratio: the mean over one layer's probes, and its interval."""
+) -> list[PruningRow]:
+    """Return a row for each prune ratio: the mean over one layer's probes, and its interval."""
     n_ratios, n_seeds, n = predicted.shape
     spec = Spec(probes.specs[0].layer, MEAN_SEED, "true")
     means = metric.score(predicted).mean(1)
@@ -102,12 +102,14 @@ def mean_rows(
         drawn = each.reshape(n_ratios, n_seeds, -1).mean(1)
     rows = []
     for ratio, mean, resampled, of_seeds in zip(pruning.ratios, means, drawn, predicted, strict=True):
-        # All seeds are scored on the same data: where only the mean is undefined, one seed's predictions are to blame.
+        # All seeds are scored on the same data: if only the mean is undefined, the predictions of one seed are the
+        # cause.
         why = next((reason for one in of_seeds if (reason := metric.undefined(one[None]))), "undefined")
-        found = estimate(float(mean), resampled, pruning.confidence, why)
+        interval = estimate(float(mean), resampled, pruning.confidence, why)
         row = metric.row(spec, "importance", NO_DRAW, ratio, kept_count(ratio, probes.w1.shape[2]))
         rows.append(
-            {**row, metric.name: found.value, "ci_low": found.low, "ci_high": found.high, "reason": found.reason}
+            {**row, metric.name: interval.value, "ci_low": interval.low, "ci_high": interval.high}
+            | {"reason": interval.reason}
         )
     return rows
 
@@ -120,8 +122,8 @@ def rows_of(
     kept: str,
     draw: int,
     pruning: Pruning,
-) -> list[Row]:
-    """A row for each prune ratio and probe."""
+) -> list[PruningRow]:
+    """Return a row for each prune ratio and probe."""
     predicted = curve(probes, states, rankings, pruning.ratios)
     scores = metric.score(predicted)
     rows = []
@@ -132,8 +134,8 @@ def rows_of(
     return rows
 
 
-def table(rows: list[Row], metric: str, extra: Sequence[str] = ()) -> pl.DataFrame:
-    """The rows as a table, types fixed also where a column is null throughout; `extra` are further text columns."""
+def table(rows: list[PruningRow], metric: str, extra: Sequence[str] = ()) -> pl.DataFrame:
+    """Tabulate the rows, types fixed also where a column is all null; `extra` are further text columns."""
     integers, texts = ("layer", "seed", "draw", "n_kept"), ("labels", "kept", "reason", *extra)
     numbers = ("prune_ratio", metric, "ci_low", "ci_high")
     order = ["layer", *extra, "labels", "seed", "kept", "draw", "prune_ratio", "n_kept", metric, "ci_low", "ci_high"]
@@ -145,9 +147,9 @@ POSITIONS = ("initial", "final")
 
 
 def untrained(metadata: dict[str, Any]) -> str | None:
-    """Why probes could not learn anything, if so."""
+    """Say why probes could not learn anything; None if they could."""
     if not metadata["n_training"]:
         return "no training responses"
     if metadata["n_right"] in (0, metadata["n_training"]):
-        return f"all training responses are {'right' if metadata['n_right'] else 'wrong'}"
+        return f"all training responses are {'correct' if metadata['n_right'] else 'incorrect'}"
     return None

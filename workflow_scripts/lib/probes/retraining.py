@@ -1,4 +1,4 @@
-"""Train probes anew on the inputs that a pruned probe keeps (method, section 4)."""
+"""Train probes again on the inputs that a pruned probe keeps (method, section 4)."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes.data import Paragraphs, Responses, end_states, number_of_states, training_units
 from workflow_scripts.lib.probes.perceptrons import Probes, outputs, ranking
 from workflow_scripts.lib.probes.pruning import kept_count, kept_inputs
-from workflow_scripts.lib.probes.pruning_rows import NO_DRAW, POSITIONS, Metric, Row
+from workflow_scripts.lib.probes.pruning_rows import NO_DRAW, POSITIONS, Metric, PruningRow
 from workflow_scripts.lib.probes.trainer import layer_groups, squared_error, training_of, value_loss
 from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
 from workflow_scripts.lib.progress import Progress
@@ -20,8 +20,8 @@ from workflow_scripts.lib.progress import Progress
 
 def retrained_dopamine_rows(
     parts: tuple[Paragraphs, Paragraphs], probes: Probes, metric: Metric, config: dict[str, Any], pruning: Pruning
-) -> list[Row]:
-    """Rows of probes trained anew on what each probe on true TD errors keeps."""
+) -> list[PruningRow]:
+    """Return rows of probes trained again on what each probe on true TD errors keeps."""
     section = DopamineProbes(config)
     training, true = training_of(section), probes.of(labels="true")
     steps = len(pruning.ratios) * n_batches(len(parts[0].delta), len(section.seeds), training)
@@ -41,8 +41,11 @@ def retrained_value_rows(
     config: dict[str, Any],
     pruning: Pruning,
     memory_gb: float,
-) -> list[Row]:
-    """Rows of probes trained anew on what each probe on true rewards keeps; layers in groups that fit into memory."""
+) -> list[PruningRow]:
+    """Return rows of probes trained again on what each probe on true rewards keeps.
+
+    Layers are trained in groups that fit into memory.
+    """
     section = ValueProbes(config)
     training, true = training_of(section), probes.of(labels="true")
     groups = list(layer_groups(source, 2 * number_of_states(source, parts[0]), section, memory_gb))
@@ -69,7 +72,7 @@ def retrained_outputs(
     loss: Loss,
     progress: Progress,
 ) -> Float[np.ndarray, "probes n"]:
-    """f(h) on held-out states of new probes, trained on nothing but the inputs that each of the given probes keeps.
+    """Return f(h) on held-out states of new probes, trained only on the inputs that each of the given probes keeps.
 
     Seeds and settings are those of the original probe; at prune ratio 0 the new probe is the original one.
     """
@@ -85,8 +88,10 @@ def retrained_outputs(
     return predicted
 
 
-def retrained_rows(metric: Metric, probes: Probes, ratio: float, predicted: Float[np.ndarray, "probes n"]) -> list[Row]:
-    """A row for each retrained probe."""
+def retrained_rows(
+    metric: Metric, probes: Probes, ratio: float, predicted: Float[np.ndarray, "probes n"]
+) -> list[PruningRow]:
+    """Return a row for each retrained probe."""
     n_kept = kept_count(ratio, probes.w1.shape[2])
     rows = [metric.row(spec, "retrained", NO_DRAW, ratio, n_kept) for spec in probes.specs]
     return [metric.scored(*args) for args in zip(rows, predicted, metric.score(predicted), strict=True)]

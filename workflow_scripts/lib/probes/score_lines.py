@@ -8,11 +8,11 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig, end_tokens, load_tokenizer, read_architecture, vocabulary_of
 from workflow_scripts.lib.models.paragraphs import paragraph_texts
 from workflow_scripts.lib.models.prompts import Wording, build_prompt
-from workflow_scripts.lib.probes.scoring import Reader, Scores
+from workflow_scripts.lib.probes.scoring import Reader, ResponseScores
 
 ADDED = ("confidence", "value", "steps", "note")
 NO_TOKENS = "the answer has no token: it has no steps, and its value is the confidence"
-WHOLE = "scores are normalised over the whole answer: they can be had only when it is finished"
+WHOLE = "scores are normalised over the whole answer: they are available only when it is finished"
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Line:
     response_ids: list[int] | None
 
 
-class Reading:
-    """How lines become token ids: the model's tokenizer, its limits, and the words of the data set.
+class LineReader:
+    """Reads lines as token ids: the model's tokenizer, its limits, and the wording of the data set.
 
     Raises:
         UserError: the model's folder has no tokenizer or no configuration that can be read.
@@ -41,7 +41,7 @@ class Reading:
         self.context = read_architecture(model.path, model.revision).context
 
     def line(self, place: str, record: Any) -> Line:
-        """A line as token ids.
+        """Return a line as token ids.
 
         Raises:
             UserError: a field is missing, of the wrong kind, taken, or more than the model can read.
@@ -49,16 +49,16 @@ class Reading:
         if not isinstance(record, Mapping):
             raise UserError(f"{place}: not a JSON object; write one object with named fields per line")
         if taken := [name for name in ADDED if name in record]:
-            raise UserError(f"{place}: has a field {taken[0]!r}, which the output adds; rename it or take it out")
+            raise UserError(f"{place}: has a field {taken[0]!r}, which the output adds; rename or remove it")
         prompt, response = self.prompt(place, record), self.response(place, record)
         length = len(prompt) + len(response or [])
         if self.context is not None and length > self.context:
-            told = f"{length} tokens, but model {self.model.key} reads {self.context}"
-            raise UserError(f"{place}: prompt and answer have {told}; shorten or remove the line")
+            lengths = f"{length} tokens, but model {self.model.key} reads {self.context}"
+            raise UserError(f"{place}: prompt and answer have {lengths}; shorten or remove the line")
         return Line(place, dict(record), prompt, response)
 
     def prompt(self, place: str, record: Mapping[str, Any]) -> list[int]:
-        """The prompt's token ids: those given, or the study's prompt around the question."""
+        """Return the prompt's token ids: the given ones, or the study's prompt around the question."""
         ids = self.ids(place, record, "prompt_ids")
         if ids is None:
             question = record.get("question")
@@ -70,7 +70,7 @@ class Reading:
         return ids
 
     def response(self, place: str, record: Mapping[str, Any]) -> list[int] | None:
-        """The answer's token ids: those given up to the end tokens, or those of the text; None if there is neither."""
+        """Return the answer's token ids: the given ones up to the end tokens, or those of the text; else None."""
         if self.questions_only:
             return None
         ids = self.ids(place, record, "response_ids")
@@ -84,26 +84,28 @@ class Reading:
         return None if answer is None else list(self.tokenizer(answer, add_special_tokens=False)["input_ids"])
 
     def ids(self, place: str, record: Mapping[str, Any], field: str) -> list[int] | None:
-        """Token ids of a field, None where it is missing or null."""
+        """Return token ids of a field, None where it is missing or null."""
         ids = record.get(field)
         if ids is None:
             return None
         if not isinstance(ids, list) or not all(type(token) is int for token in ids):
             raise UserError(f"{place}: field {field!r} is not a list of token ids; give whole numbers, or text instead")
-        if wrong := [token for token in ids if not 0 <= token < self.vocabulary]:
-            told = f"has token {wrong[0]}, but the tokens of model {self.model.key} are 0 to {self.vocabulary - 1}"
-            raise UserError(f"{place}: field {field!r} {told}; give the ids of this model's own tokenizer")
+        if unknown := [token for token in ids if not 0 <= token < self.vocabulary]:
+            limits = f"has token {unknown[0]}, but the tokens of model {self.model.key} are 0 to {self.vocabulary - 1}"
+            raise UserError(f"{place}: field {field!r} {limits}; give the ids of this model's own tokenizer")
         return list(ids)
 
 
-def answered(line: Line, boundaries: Sequence[int], scores: Scores, dopamine: Reader | None, tokenizer: Any) -> Any:
-    """A line of the output: the input's fields and `ADDED`."""
+def answered(
+    line: Line, boundaries: Sequence[int], scores: ResponseScores, dopamine: Reader | None, tokenizer: Any
+) -> Any:
+    """Return a line of the output: the input's fields and `ADDED`."""
     confidence, *values = [round(value, 6) for value in scores.values]
-    own: dict[str, Any] = {"confidence": confidence, "value": None, "steps": None, "note": None}
+    added: dict[str, Any] = {"confidence": confidence, "value": None, "steps": None, "note": None}
     if line.response_ids is not None:
         texts = paragraph_texts(line.response_ids, boundaries, tokenizer)
-        found: Sequence[float | None] = [None] * len(texts) if scores.steps is None else scores.steps
-        own["steps"] = [
+        steps: Sequence[float | None] = [None] * len(texts) if scores.steps is None else scores.steps
+        added["steps"] = [
             {
                 "text": text,
                 "start": boundaries[k],
@@ -112,14 +114,14 @@ def answered(line: Line, boundaries: Sequence[int], scores: Scores, dopamine: Re
                 "value": values[k],
                 "score": None if score is None else round(score, 6),
             }
-            for k, (text, score) in enumerate(zip(texts, found, strict=True))
+            for k, (text, score) in enumerate(zip(texts, steps, strict=True))
         ]
-        own |= {"value": values[-1] if values else confidence, "note": note(texts, dopamine)}
-    return line.record | own
+        added |= {"value": values[-1] if values else confidence, "note": note(texts, dopamine)}
+    return line.record | added
 
 
 def note(steps: Sequence[str], dopamine: Reader | None) -> str | None:
-    """What a reader of an answer's scores should know."""
+    """Say what a reader of an answer's scores should know."""
     if not steps:
         return NO_TOKENS
     if dopamine is None:

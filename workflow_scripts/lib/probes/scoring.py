@@ -30,7 +30,7 @@ NORMALIZATIONS = {"response": features.zscore_response, "causal": features.zscor
 
 @dataclass(frozen=True)
 class Reader:
-    """The probes of one file that are used: on true labels, of the wanted layers, with the share of inputs they keep.
+    """The used probes of one file: on true labels, of the chosen layers, with the share of inputs they keep.
 
     `normalization` is that of a dopamine probe's training, None for a value probe.
     """
@@ -45,7 +45,7 @@ class Reader:
         return sorted({spec.layer for spec in self.probes.specs})
 
     def predictions(self, inputs: Mapping[int, Float[Tensor, "n d"]]) -> Float[Tensor, "probes n"]:
-        """f of every probe at the inputs of its layer, pruned to the most important ones (not retrained)."""
+        """Return f of every probe at the inputs of its layer, pruned to the most important ones (not retrained)."""
         return torch.cat([self._of_layer(layer, inputs[layer]) for layer in self.layers])
 
     def _of_layer(self, layer: int, inputs: Float[Tensor, "n d"]) -> Float[Tensor, "probes n"]:
@@ -57,8 +57,8 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Of one response with boundaries c_0..c_K: V at each of them [K + 1], and a dopamine score for each step [K].
+class ResponseScores:
+    """Scores of one response with boundaries c_0..c_K: V at each of them [K + 1], and a dopamine score per step [K].
 
     V is the mean over layers and seeds of sigmoid(f), a score the mean of f. `steps` is None without a dopamine probe.
     """
@@ -68,7 +68,7 @@ class Scores:
 
 
 def open_probes(path: Path, kind: str, model: Mapping[str, Any], layer: int | None, keep: float) -> Reader:
-    """The probes of a file that are to be used; `kind` is `value` or `dopamine`, `layer` None takes every layer.
+    """Return the probes of a file that are to be used; `kind` is `value` or `dopamine`, `layer` None takes every layer.
 
     Raises:
         UserError: the file is missing, of another kind or of another model, lacks the layer, or cannot be normalised.
@@ -78,13 +78,13 @@ def open_probes(path: Path, kind: str, model: Mapping[str, Any], layer: int | No
             f"{path}: no such file; train the probes of this run first (make run), or name another --{kind}"
         )
     probes, metadata = load(path)
-    found = str(metadata.get("kind"))
-    if found.partition("_")[0] != kind:
-        raise UserError(f"{path}: holds {found} probes; name a file of {kind} probes with --{kind}")
+    stored_kind = str(metadata.get("kind"))
+    if stored_kind.partition("_")[0] != kind:
+        raise UserError(f"{path}: holds {stored_kind} probes; name a file of {kind} probes with --{kind}")
     for key in VERSION:  # the data set may be another
         if metadata.get(key) != model[key]:
-            told = f"its probes read a model whose {key} is {metadata.get(key)!r}, not {model[key]!r}"
-            raise UserError(f"{path}: {told}; name probes of this very model with --{kind}, or another --run")
+            difference = f"its probes read a model whose {key} is {metadata.get(key)!r}, not {model[key]!r}"
+            raise UserError(f"{path}: {difference}; name probes of this very model with --{kind}, or another --run")
     chosen = probes.of(layer=layer, labels="true")
     if not chosen.specs:
         layers = sorted({spec.layer for spec in probes.of(labels="true").specs})
@@ -106,15 +106,15 @@ def score_responses(
     dtype: torch.dtype,
     batch_tokens: int,
     report: Callable[[int], None] = lambda done: None,
-) -> list[Scores]:
-    """Scores of each response, in the order given; no more than one batch of states is held.
+) -> list[ResponseScores]:
+    """Score each response, in the order given; only one batch of states is in memory at a time.
 
     Args:
         model: the model that the probes were trained on.
         responses: prompts and responses; a question alone is a response without tokens.
         boundaries: c_0 = 0 < ... < c_K = T of each response (`models.paragraphs`).
         readers: value probes, dopamine probes or None.
-        dtype: what states are rounded to, as the study's stored ones are.
+        dtype: the number format that states are rounded to, as the study's stored states are.
         batch_tokens: tokens at a time, with padding; changes results by rounding at most.
         report: called with the number of responses done.
 
@@ -122,41 +122,36 @@ def score_responses(
         UserError: a layer that the model does not have, or states that are not finite.
     """
     layers = sorted({layer for reader in readers if reader for layer in reader.layers})
-    found: dict[int, Scores] = {}
+    by_index: dict[int, ResponseScores] = {}
     for batch in batches(responses, batch_tokens):
         states = dump(model, [responses[i] for i in batch], layers, dtype, batch_tokens)
-        found |= zip(batch, score_states(states, [boundaries[i] for i in batch], *readers), strict=True)
+        by_index |= zip(batch, score_states(states, [boundaries[i] for i in batch], *readers), strict=True)
         report(len(batch))
-    return [found[i] for i in range(len(responses))]
+    return [by_index[i] for i in range(len(responses))]
 
 
 def score_states(
     states: States, boundaries: Sequence[Sequence[int]], value: Reader, dopamine: Reader | None
-) -> list[Scores]:
-    """Scores of responses whose states s_0..s_T are there, in their order."""
+) -> list[ResponseScores]:
+    """Score responses by their states s_0..s_T, in the order of the states."""
     starts = states.offsets[:-1].tolist()
-    rows = torch.tensor([start + c for start, own in zip(starts, boundaries, strict=True) for c in own])
+    rows = torch.tensor([start + c for start, offsets in zip(starts, boundaries, strict=True) for c in offsets])
     predicted = value.predictions({layer: states.layers[layer][rows] for layer in value.layers})
-    values = predicted.sigmoid().mean(0).split([len(own) for own in boundaries])
-    counts = [len(own) - 1 for own in boundaries]
+    values = predicted.sigmoid().mean(0).split([len(offsets) for offsets in boundaries])
+    counts = [len(offsets) - 1 for offsets in boundaries]
     if dopamine is None or not sum(counts):
-        return [Scores(own.tolist(), None if dopamine is None else []) for own in values]
+        return [ResponseScores(v.tolist(), None if dopamine is None else []) for v in values]
     steps = dopamine.predictions(step_features(states, boundaries, dopamine)).mean(0).split(counts)
-    return [Scores(own.tolist(), several.tolist()) for own, several in zip(values, steps, strict=True)]
+    return [ResponseScores(v.tolist(), scores.tolist()) for v, scores in zip(values, steps, strict=True)]
 
 
 def step_features(
     states: States, boundaries: Sequence[Sequence[int]], dopamine: Reader
 ) -> dict[int, Float[Tensor, "steps d"]]:
-    """What the dopamine probes read: normalised means of every paragraph of every response, layer by layer."""
+    """Return the dopamine probes' inputs: normalised means of every paragraph of every response, by layer."""
     normalize = NORMALIZATIONS[str(dopamine.normalization)]
     spans = list(pairwise(states.offsets.tolist()))
-
-    def of_layer(block: Float[Tensor, "states d"]) -> Float[Tensor, "steps d"]:
-        parts = [
-            features.paragraph_means(normalize(block[start:end]), own)
-            for (start, end), own in zip(spans, boundaries, strict=True)
-        ]
-        return torch.cat(parts)
-
-    return {layer: of_layer(states.layers[layer]) for layer in dopamine.layers}
+    return {
+        layer: torch.cat(features.paragraph_features(states.layers[layer], spans, boundaries, normalize))
+        for layer in dopamine.layers
+    }

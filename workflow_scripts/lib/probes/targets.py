@@ -1,7 +1,7 @@
 """Training targets of the value probe and their losses (method, section 3).
 
 A batch holds the states of several responses one after the other: state s_0 of the first, ..., its s_T, then s_0 of
-the second, and so on. `last` marks the states s_T, which is all that tells the responses apart. Every probe of a stack
+the second, and so on. `last` marks the states s_T; nothing else separates the responses. Every probe of a stack
 has its own row, and its own rewards (a probe on shuffled labels sees other rewards than its neighbour).
 
 TD error: delta_t = gamma V(h_{t+1}) - V(h_t) for t < T, delta_T = r - V(h_T). The loss is the mean of delta_t^2 over
@@ -20,11 +20,11 @@ GRADIENTS = ("semi", "residual")
 
 @dataclass(frozen=True)
 class Target:
-    """What V(h_t) is trained towards.
+    """The training target of V(h_t).
 
     `name`: `td` (gamma V(h_{t+1})), `td_lambda` (lambda-return), `mc` (r at every state), `final` (r, at s_T alone).
-    `gradient` belongs to `td`: `semi` holds the target constant, `residual` differentiates both sides of the TD error
-    (in a chain with chance in it, its fixed point is not the value function). `td_lambda`: weight of the longer
+    `gradient` belongs to `td`: `semi` keeps the target constant, `residual` differentiates both sides of the TD error
+    (in a stochastic chain, its fixed point is not the value function). `td_lambda`: weight of the longer
     returns, in [0, 1].
     """
 
@@ -48,7 +48,7 @@ def lambda_returns(
     gamma: float,
     td_lambda: float,
 ) -> Float[Tensor, "probes states"]:
-    """G_T = r and G_t = gamma ((1 - lambda) V(h_{t+1}) + lambda G_{t+1}), computed with the values as they are now.
+    """Compute G_T = r and G_t = gamma ((1 - lambda) V(h_{t+1}) + lambda G_{t+1}) from the current values.
 
     The recursion G_t = a_t + m_t G_{t+1} is solved by doubling: after i rounds each state has looked 2^i states ahead.
     At s_T m is 0, so nothing crosses into the next response. log2(T) passes over the batch instead of T steps. No
@@ -67,7 +67,7 @@ def lambda_returns(
 
 
 def following(values: Float[Tensor, "probes states"]) -> Float[Tensor, "probes states"]:
-    """V(h_{t+1}) in the place of V(h_t); what stands at the states s_T has no meaning."""
+    """Return V(h_{t+1}) in the place of V(h_t); the entries at the states s_T have no meaning."""
     return torch.roll(values, -1, dims=1)
 
 
@@ -77,7 +77,7 @@ def targets(
     last: Bool[Tensor, " states"],
     target: Target,
 ) -> Float[Tensor, "probes states"]:
-    """What each V(h_t) is held against; carries a gradient only for `td` with `residual`."""
+    """Return the target of each V(h_t); it carries a gradient only for `td` with `residual`."""
     if target.name == "td":
         ahead = following(values if target.gradient == "residual" else values.detach())
         return torch.where(last, rewards, target.gamma * ahead)
@@ -92,7 +92,7 @@ def loss(
     last: Bool[Tensor, " states"],
     target: Target,
 ) -> Float[Tensor, " probes"]:
-    """Each probe's loss: the mean squared error over the batch's states (over its states s_T for `final`).
+    """Return each probe's loss: the mean squared error over the batch's states (over its states s_T for `final`).
 
     Args:
         values: V(h), in [0, 1].

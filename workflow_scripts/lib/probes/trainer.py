@@ -20,17 +20,17 @@ from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.runtime.reuse import Reuse, digest, environment
 
 MEMORY_GB = 4.0
-"""Default of what training data and probes may take."""
+"""Default limit of the memory that training data and probes take."""
 
 
 def training_of(section: ValueProbes | DopamineProbes) -> Training:
-    """The optimiser's part of a section."""
+    """Return the optimiser's part of a section."""
     names = ("hidden", "epochs", "batch_size", "learning_rate", "weight_decay", "input_scaling")
     return Training(**{name: getattr(section, name) for name in names})
 
 
 def value_loss(section: ValueProbes) -> Loss:
-    """The configured loss of V(h) = sigmoid(f(h)) (method, section 3)."""
+    """Return the configured loss of V(h) = sigmoid(f(h)) (method, section 3)."""
     target = targets.Target(section.target, section.td_gradient, section.td_lambda, section.gamma)
     return lambda f, rewards, last: targets.loss(f.sigmoid(), rewards, last, target)
 
@@ -38,12 +38,12 @@ def value_loss(section: ValueProbes) -> Loss:
 def squared_error(
     f: Float[Tensor, "probes units"], labels: Float[Tensor, "probes units"], last: Bool[Tensor, " units"]
 ) -> Float[Tensor, " probes"]:
-    """The dopamine probe's loss: mean squared error of f itself (method, section 5)."""
+    """Return the dopamine probe's loss: mean squared error of f itself (method, section 5)."""
     return (f - labels).square().mean(1)
 
 
 def layer_groups(source: ActivationFiles, n_states: int, section: ValueProbes, memory_gb: float) -> Iterator[list[int]]:
-    """Layers whose training states fit into memory together, at least one at a time.
+    """Yield groups of layers whose training states fit into memory together, at least one layer at a time.
 
     Counted: reading one layer (twice its size while shards are joined), the chosen states of the group, the group's
     probes with gradients and moments, and the finished probes of all layers. What is trained does not depend on it.
@@ -59,14 +59,15 @@ def layer_groups(source: ActivationFiles, n_states: int, section: ValueProbes, m
 
 
 class Trainer:
-    """Trains the probes of one file, but for those that an earlier run of the same rule has trained already.
+    """Trains the probes of one file, except those that an earlier run of the same rule has trained already.
 
-    A probe's origin is all that decides its weights: code, versions, settings, the states and labels it is trained on,
-    its layer, seed and kind of labels. Those of an earlier file with the same origin are the same to the last bit.
+    A probe's origin covers everything that decides its weights: code, versions, settings, the states and labels it is
+    trained on, its layer, seed and kind of labels. Those of an earlier file with the same origin are the same to the
+    last bit.
     """
 
     def __init__(self, rule: str, config: dict[str, Any], loss: Loss, training: Training, path: Path) -> None:
-        """`config` is the section as it is used; `path` the file that the probes will be saved to."""
+        """Prepare training; `config` is the section as it is used, `path` the file that the probes will be saved to."""
         settings = {key: value for key, value in config.items() if key not in ("seeds", "shuffled_seeds")}
         self.common = digest(environment(rule), settings)
         self.loss, self.training, self.path = loss, training, path
@@ -74,23 +75,23 @@ class Trainer:
         self.reuse = Reuse([path], probes_by_origin)
 
     def train(self, units: Units, specs: Sequence[Spec], progress: Progress) -> Probes:
-        """The probes of `specs` in their order, taken over or trained on `units`."""
+        """Return the probes of `specs` in their order, reused or trained on `units`."""
         data = digest(units.offsets, units.labels)
-        states = {layer: digest(found) for layer, found in units.layers.items()}
+        states = {layer: digest(tensor) for layer, tensor in units.layers.items()}
         origins = [digest(self.common, data, states[spec.layer], asdict(spec)) for spec in specs]
         kept = [self.reuse.get(origin) for origin in origins]
-        taken = [i for i, one in enumerate(kept) if one is not None]
-        wanted = [i for i, one in enumerate(kept) if one is None]
-        parts = [one for one in kept if one is not None]
-        new = [specs[i] for i in wanted]
-        steps = (len({spec.seed for spec in part}) for part in (specs, new))
-        spared, left = (n_batches(len(units.labels), seeds, self.training) for seeds in steps)
+        reused = [i for i, probe in enumerate(kept) if probe is not None]
+        missing = [i for i, probe in enumerate(kept) if probe is None]
+        parts = [probe for probe in kept if probe is not None]
+        new = [specs[i] for i in missing]
+        seeds_of = (len({spec.seed for spec in part}) for part in (specs, new))
+        planned, left = (n_batches(len(units.labels), seeds, self.training) for seeds in seeds_of)
         if new:
             layers = {spec.layer: units.layers[spec.layer] for spec in new}
             parts.append(train(replace(units, layers=layers), new, self.training, self.loss, progress))
-        progress.advance(spared - left)
+        progress.advance(planned - left)
         self.origins += origins
-        return concatenate(parts).select(np.argsort([*taken, *wanted]).tolist())
+        return concatenate(parts).select(np.argsort([*reused, *missing]).tolist())
 
     def save(self, probes: Probes, metadata: dict[str, Any]) -> None:
         """Write the probes with their origins, and keep them for a later run."""
@@ -100,13 +101,13 @@ class Trainer:
 
 
 def probes_by_origin(path: Path) -> dict[str, Probes]:
-    """The probes of a file, each by its origin."""
+    """Return the probes of a file, each by its origin."""
     probes, metadata = load(path)
     return {origin: probes.select([i]) for i, origin in enumerate(metadata["origins"])}
 
 
 def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: bool) -> dict[str, Any]:
-    """Section `value_probes` as it is really used, given what the command line changes in it."""
+    """Return section `value_probes` with the changes that the command line makes."""
     changes: dict[str, Any] = {} if target is None else {"target": target}
     return raw | changes | ({"shuffled_seeds": []} if true_labels_only else {})
 
@@ -114,7 +115,7 @@ def changed_section(raw: dict[str, Any], target: str | None, true_labels_only: b
 def train_groups(
     source: ActivationFiles, responses: Responses, section: ValueProbes, trainer: Trainer, memory_gb: float
 ) -> Probes:
-    """The probes of all layers of `source`, group by group of layers."""
+    """Train the probes of all layers of `source`, group by group of layers."""
     groups = list(layer_groups(source, number_of_states(source, responses), section, memory_gb))
     n_seeds = len({*section.seeds, *section.shuffled_seeds})
     steps = len(groups) * n_batches(len(responses), n_seeds, trainer.training)

@@ -2,10 +2,10 @@
 
 Probes that share a seed see the same batches, so that each batch is read once for all of them (a cohort); cohorts
 follow one another. A probe's first weights and the order of its batches come from its seed alone, and every sum is
-taken over tensors of its own, never over a stack whose size would decide the rounding: a probe is the same to the last
-bit, whichever others are trained beside it.
+taken over tensors of its own, never over a stack, because the size of a stack would decide the rounding: a probe is the
+same to the last bit, whichever others are trained with it.
 
-The gradient of the two-layer perceptron is written out rather than left to autograd: one hidden array serves forward
+The gradient of the two-layer perceptron is written out instead of using autograd: one hidden array serves forward
 and backward pass, which is about twice as fast on a CPU.
 """
 
@@ -60,7 +60,9 @@ class Units:
 
 
 def moments(states: Float[Tensor, "states d"], layer: int) -> tuple[Tensor, Tensor]:
-    """Mean and population deviation of each coordinate, float32 [d]; without states 0, and a deviation of nothing is 1.
+    """Return mean and population deviation of each coordinate, float32 [d].
+
+    Without states they are 0 and 1; a deviation of 0 (up to rounding) becomes 1.
 
     Raises:
         UserError: a state is not finite.
@@ -78,7 +80,7 @@ def moments(states: Float[Tensor, "states d"], layer: int) -> tuple[Tensor, Tens
 
 
 def input_scaling(units: Units, training: Training) -> dict[int, tuple[Tensor, Tensor]]:
-    """Mean and scale of each layer's inputs; 0 and 1 for `none`."""
+    """Return mean and scale of each layer's inputs; 0 and 1 for `none`."""
     result = {layer: moments(states, layer) for layer, states in units.layers.items()}
     if training.input_scaling == "none":
         result = {layer: (torch.zeros_like(mean), torch.ones_like(scale)) for layer, (mean, scale) in result.items()}
@@ -88,7 +90,7 @@ def input_scaling(units: Units, training: Training) -> dict[int, tuple[Tensor, T
 def batches(
     offsets: Int[np.ndarray, " bounds"], seed: int, epochs: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(rows [B], unit of each row [B], whether the row is its unit's last [B]); a new order of units in every epoch."""
+    """Yield (rows [B], unit of each row [B], whether the row is its unit's last [B]), units reordered every epoch."""
     lengths = np.diff(offsets)
     for epoch in range(epochs):
         order = generator("batch order", seed, epoch).permutation(len(lengths))
@@ -141,9 +143,9 @@ class Cohort:
         )
 
     def step(self, inputs: Sequence[Tensor], labels: Sequence[Tensor], last: Tensor, loss: Loss) -> None:
-        """One step on one batch: states [B, d] and labels [B] of each probe."""
-        for weights, gradients, seen, wanted in zip(self.weights, self.gradients, inputs, labels, strict=True):
-            set_gradients(weights, gradients, seen, wanted, last, loss)
+        """Take one step on one batch: states [B, d] and labels [B] of each probe."""
+        for weights, gradients, states, targets in zip(self.weights, self.gradients, inputs, labels, strict=True):
+            set_gradients(weights, gradients, states, targets, last, loss)
         self.optimiser.step()
 
 
@@ -161,13 +163,13 @@ def train_cohort(
     device = compute_device()
     moved = {layer: [tensor.to(device) for tensor in scaling[layer]] for layer in layers}
     by_kind = {"true": units.labels, "shuffled": shuffle(units.labels, seed)}
-    labels = {kind: torch.from_numpy(found).float() for kind, found in by_kind.items()}
+    labels = {kind: torch.from_numpy(array).float() for kind, array in by_kind.items()}
     cohort = Cohort(seed, len(scaling[layers[0]][0]), len(specs), training, device)
     for rows, owner, last in batches(units.offsets, seed, training.epochs, training.batch_size):
         index, owners = torch.from_numpy(rows), torch.from_numpy(owner)
         taken = {layer: units.layers[layer].index_select(0, index).to(device).float() for layer in layers}
         states = {layer: taken[layer].sub_(mean).div_(scale) for layer, (mean, scale) in moved.items()}
-        repeated = {kind: found[owners].to(device) for kind, found in labels.items()}
+        repeated = {kind: tensor[owners].to(device) for kind, tensor in labels.items()}
         cohort.step(
             [states[spec.layer] for spec in specs],
             [repeated[spec.labels] for spec in specs],
@@ -181,7 +183,7 @@ def train_cohort(
 
 
 def n_batches(units: int, seeds: int, training: Training) -> int:
-    """How many steps `train` takes: one per batch, epoch and cohort."""
+    """Count the steps of `train`: one per batch, epoch and cohort."""
     return seeds * training.epochs * -(-units // training.batch_size)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.models.tokens import response_text
-from workflow_scripts.lib.search.guided import Found
+from workflow_scripts.lib.search.guided import MethodResult
 from workflow_scripts.lib.search.methods import METHODS
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -38,15 +38,15 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 """The responses and the candidates."""
 
 
-def tabulate(found: dict[str, Found], rewards: dict[str, list[int]], seed: int, tokenizer: Any) -> Tables:
-    """The responses and the candidates of all methods, by problem."""
+def tabulate(results: dict[str, MethodResult], rewards: dict[str, list[int]], seed: int, tokenizer: Any) -> Tables:
+    """Tabulate the responses and the candidates of all methods, by problem."""
     rows, drawn = [], []
-    for method, result in found.items():
+    for method, result in results.items():
         seconds = result.seconds / max(len(result.answers), 1)
         for one, reward in zip(result.answers, rewards[method], strict=True):
             text = response_text(one.token_ids, tokenizer)
-            told = (reward, one.finish_reason, one.tokens, one.steps, one.drawn, seconds, one.scores)
-            rows.append((method, one.problem_id, seed, one.token_ids, text, *told))
+            figures = (reward, one.finish_reason, one.tokens, one.steps, one.drawn, seconds, one.scores)
+            rows.append((method, one.problem_id, seed, one.token_ids, text, *figures))
         for other in result.candidates:
             named, text = (other.problem_id, other.step, other.number), response_text(other.token_ids, tokenizer)
             drawn.append((method, *named, other.token_ids, text, other.score, other.chosen, other.finish_reason))

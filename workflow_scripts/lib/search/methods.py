@@ -11,9 +11,9 @@ from dataclasses import dataclass
 class Method:
     """One way to answer a problem by search.
 
-    `label`: what the report calls it. `kind`: `guided` (chooses among candidate paragraphs by a score), `whole` (picks
-    among whole responses that cost as much as `dopamine`), `alone` (one response). `needs`: what it scores with, named
-    like the inputs of rule `guide_search`; all of it enters the origin of a search.
+    `label`: its name in the report. `kind`: `guided` (chooses among candidate paragraphs by a score), `whole` (picks
+    among whole responses that cost as much as `dopamine`), `alone` (one response). `needs`: the inputs that it scores
+    with, named like those of rule `guide_search`; all of it enters the origin of a search.
     """
 
     label: str
@@ -32,10 +32,12 @@ CATALOGUE = {
 """Every method, in the order of the tables, in which they are run: `whole` ones spend what `dopamine` has spent."""
 METHODS = tuple(CATALOGUE)
 GUIDED = tuple(name for name, method in CATALOGUE.items() if method.kind == "guided")
-PROBES = tuple(dict.fromkeys(need for one in CATALOGUE.values() for need in one.needs if need.endswith("_probes")))
+PROBES = tuple(
+    dict.fromkeys(need for method in CATALOGUE.values() for need in method.needs if need.endswith("_probes"))
+)
 """The probe files that methods score with."""
 
 
 def needs_of(methods: Iterable[str]) -> set[str]:
-    """Collect what some methods score with."""
+    """Collect the inputs that some methods score with."""
     return {need for name in methods for need in CATALOGUE[name].needs}

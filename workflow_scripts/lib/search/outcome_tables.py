@@ -29,12 +29,15 @@ NOBODY = "no validation problems"
 
 
 def mean_of(part: pl.DataFrame, name: str) -> float | None:
-    """The mean of a column; None without rows."""
+    """Return the mean of a column; None without rows."""
     return None if part.is_empty() else float(part[name].cast(pl.Float64).to_numpy().mean())
 
 
 def table_row(run: Run, method: str, seed: int, part: pl.DataFrame, how: Resampling) -> dict[str, object]:
-    """One method under one seed: accuracy with Wilson's interval, and means over problems of what it cost."""
+    """Return the row of one method under one seed.
+
+    It has the accuracy with Wilson's interval, and means over problems of the costs.
+    """
     n = len(part)
     row: dict[str, object] = {"model": run[0], "dataset": run[1], "method": method, "seed": seed, "n": n}
     row |= {"accuracy": mean_of(part, "reward"), "tokens": mean_of(part, "tokens"), "seconds": part["seconds"].sum()}
@@ -48,7 +51,7 @@ def table_row(run: Run, method: str, seed: int, part: pl.DataFrame, how: Resampl
 
 
 def matrix(part: pl.DataFrame, name: str) -> np.ndarray:
-    """A column as [problems, seeds], both in order."""
+    """Return a column as [problems, seeds], both in order."""
     ordered = part.sort("problem_id", "seed")
     return ordered[name].cast(pl.Float64).to_numpy().reshape(-1, max(ordered["seed"].n_unique(), 1))
 
@@ -56,29 +59,32 @@ def matrix(part: pl.DataFrame, name: str) -> np.ndarray:
 def contrast_row(
     run: Run, guide: pl.DataFrame, other: pl.DataFrame, against: str, how: Resampling
 ) -> dict[str, object]:
-    """Accuracy of the guided search less that of another method: problems are the unit, seeds are averaged in each."""
-    ours, theirs = matrix(guide, "reward"), matrix(other, "reward")
-    n, seeds = ours.shape if len(guide) else (0, 0)
+    """Compare the guided search with another method: the difference of accuracies.
+
+    Problems are the unit; seeds are averaged within each problem.
+    """
+    guided, others = matrix(guide, "reward"), matrix(other, "reward")
+    n, seeds = guided.shape if len(guide) else (0, 0)
     row: dict[str, object] = {"model": run[0], "dataset": run[1], "method": GUIDE, "against": against}
     row |= {"n_seeds": seeds, "n": n}
     if not n:
         return row | {"reason": NOBODY}
-    differences = (ours - theirs).mean(1)
-    found = bootstrap_mean(differences, np.arange(n), how.resamples, generator(how.seed, "search"), how.confidence)
+    differences = (guided - others).mean(1)
+    interval = bootstrap_mean(differences, np.arange(n), how.resamples, generator(how.seed, "search"), how.confidence)
     if seeds == 1:
-        p_value = mcnemar(theirs[:, 0] > 0, ours[:, 0] > 0)
+        p_value = mcnemar(others[:, 0] > 0, guided[:, 0] > 0)
     else:
         p_value = sign_flips(differences, generator(how.seed, "flips"))
     spent = float(matrix(other, "tokens").mean())
-    row |= {"accuracy": float(ours.mean()), "accuracy_other": float(theirs.mean()), "difference": found.value}
-    row |= {"ci_low": found.low, "ci_high": found.high, "p_value": p_value}
+    row |= {"accuracy": float(guided.mean()), "accuracy_other": float(others.mean()), "difference": interval.value}
+    row |= {"ci_low": interval.low, "ci_high": interval.high, "p_value": p_value}
     row |= {"tokens_ratio": float(matrix(guide, "tokens").mean()) / spent if spent else None}
-    reasons = [found.reason, None if spent else "tokens_ratio: the other method wrote no tokens"]
+    reasons = [interval.reason, None if spent else "tokens_ratio: the other method wrote no tokens"]
     return row | {"reason": "; ".join(reason for reason in reasons if reason) or None}
 
 
 def read_run(run: Run, paths: Sequence[Path], methods: Sequence[str], seeds: Sequence[int]) -> pl.DataFrame:
-    """The responses of all configured methods and seeds of a run, the same problems under each.
+    """Read the responses of all configured methods and seeds of a run, the same problems under each.
 
     Raises:
         UserError: a method or seed is missing, or methods answered different problems.
@@ -86,22 +92,22 @@ def read_run(run: Run, paths: Sequence[Path], methods: Sequence[str], seeds: Seq
     table = read_parquet(paths).filter(pl.col("method").is_in(methods), pl.col("seed").is_in(seeds))
     where = f"results/search/{run[0]}/{run[1]}"
     present = {int(path.stem) for path in paths if path.stem.isdigit()}
-    if lacking := sorted(set(seeds) - present):
-        raise UserError(f"{where}: no file of seed {lacking[0]}; delete the folder and run again")
-    wanted = set(table["problem_id"])
+    if missing := sorted(set(seeds) - present):
+        raise UserError(f"{where}: no file of seed {missing[0]}; delete the folder and run again")
+    problems = set(table["problem_id"])
     for method in methods:
         for seed in seeds:
             part = table.filter((pl.col("method") == method) & (pl.col("seed") == seed))
-            if len(part) != len(wanted) or set(part["problem_id"]) != wanted:
-                found = f"{method}, seed {seed}: {len(part)} responses to {len(wanted)} problems"
-                raise UserError(f"{where}: {found}; delete {where}/{seed}.parquet and run again")
+            if len(part) != len(problems) or set(part["problem_id"]) != problems:
+                counts = f"{method}, seed {seed}: {len(part)} responses to {len(problems)} problems"
+                raise UserError(f"{where}: {counts}; delete {where}/{seed}.parquet and run again")
     return table
 
 
 def tabulate(
     paths: Sequence[Path], methods: Sequence[str], seeds: Sequence[int], how: Resampling
 ) -> dict[str, pl.DataFrame]:
-    """Both tables, runs in the order of their names, methods in that of `METHODS`."""
+    """Return both tables, runs in the order of their names, methods in that of `METHODS`."""
     rows: list[dict[str, object]] = []
     contrasts: list[dict[str, object]] = []
     ordered = sorted(methods, key=METHODS.index)

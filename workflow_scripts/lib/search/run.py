@@ -1,6 +1,7 @@
 """Answer problems by every method of a search, and reuse a search of an earlier run."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from workflow_scripts.lib.grading.answers import Grade
 from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.search.answer_tables import Tables
-from workflow_scripts.lib.search.guided import Draws, Found, Prompt, greedy, guided, regroup
+from workflow_scripts.lib.search.guided import Draws, MethodResult, Prompt, greedy, guided, regroup
 from workflow_scripts.lib.search.methods import GUIDED, METHODS
 from workflow_scripts.lib.search.scorers import SCORERS, Scoring
 from workflow_scripts.lib.search.whole_responses import GradeWhole, best_of_n, draw_whole, majority
@@ -26,42 +27,49 @@ def search(
     n: int,
     sampling: Sampling,
     grade: GradeWhole,
-) -> dict[str, Found]:
-    """What every method finds, in the order of `METHODS`."""
-    found: dict[str, Found] = {}
+) -> dict[str, MethodResult]:
+    """Answer the problems by every method; return method -> result, in the order of `METHODS`.
+
+    Methods of kind `whole` pick among the same responses, which are drawn once, for the tokens that `dopamine` has
+    spent; without that method, `n` of them.
+    """
+    results: dict[str, MethodResult] = {}
     progress = Progress(len(methods), "methods", "guide_search")
-    whole: tuple[list[list[Completion]], float] | None = None
+
+    @cache
+    def whole_responses() -> tuple[list[list[Completion]], float]:
+        guide = results.get("dopamine")  # it runs before every method of kind `whole`
+        spent = {answer.problem_id: answer.tokens for answer in guide.answers} if guide else None
+        return draw_whole(draws, prompts, spent, n, sampling)
+
     for method in sorted(methods, key=METHODS.index):
         if method in GUIDED:
-            found[method] = guided(draws, prompts, SCORERS[method](scoring, draws.seed), n, sampling)
+            results[method] = guided(draws, prompts, SCORERS[method](scoring, draws.seed), n, sampling)
         elif method == "greedy":
-            found[method] = greedy(draws, prompts, sampling)
+            results[method] = greedy(draws, prompts, sampling)
+        elif method == "majority":
+            results[method] = majority(prompts, *whole_responses(), grade)
         else:
-            guide = found.get("dopamine")
-            spent = {one.problem_id: one.tokens for one in guide.answers} if guide else None
-            whole = whole or draw_whole(draws, prompts, spent, n, sampling)
-            if method == "majority":
-                found[method] = majority(prompts, *whole, grade)
-            else:
-                found[method] = best_of_n(prompts, *whole, scoring.probes["value_probes"], scoring.reading)
+            probes = scoring.probes["value_probes"]
+            results[method] = best_of_n(prompts, *whole_responses(), probes, scoring.reader)
         progress.advance()
-    return found
+    return results
 
 
 def chosen_problems(problems: pl.DataFrame, n: int | None) -> pl.DataFrame:
-    """The first `n` validation problems (None: all), in the order of the data set."""
-    found = problems.filter(pl.col("split") == "validation").sort("position")
-    return found if n is None else found.head(n)
+    """Return the first `n` validation problems (None: all), in the order of the data set."""
+    validation = problems.filter(pl.col("split") == "validation").sort("position")
+    return validation if n is None else validation.head(n)
 
 
 def whole_grader(grader: ResponseGrader, tokenizer: Any) -> GradeWhole:
-    """Grade several responses to each of some problems."""
+    """Return a function that grades several responses to each of some problems."""
 
     def grade(ids: Sequence[str], responses: Sequence[Sequence[Completion]]) -> list[list[Grade]]:
         asked = [
             (problem_id, one.token_ids, one.finish_reason)
-            for problem_id, several in zip(ids, responses, strict=True)
-            for one in several
+            for problem_id, completions in zip(ids, responses, strict=True)
+            for one in completions
         ]
         grades = list(grader.grade(asked, tokenizer))
         return regroup(grades, responses)
@@ -69,13 +77,13 @@ def whole_grader(grader: ResponseGrader, tokenizer: Any) -> GradeWhole:
     return grade
 
 
-def rewards_of(result: Found, grade: GradeWhole) -> list[int]:
-    """The rewards of a method's responses."""
+def rewards_of(result: MethodResult, grade: GradeWhole) -> list[int]:
+    """Grade a method's responses and return their rewards."""
     responses = [[Completion(list(one.token_ids), [], one.finish_reason)] for one in result.answers]
     return [graded[0].reward for graded in grade([one.problem_id for one in result.answers], responses)]
 
 
 def stored(answers: Path, candidates: Path) -> dict[str, Tables]:
-    """Read the tables of an earlier run, by their origin; both must be of the same one."""
+    """Read the tables of an earlier run, by their origin; both must have the same one."""
     (origin,) = {read_about(path, ["origin"])["origin"] for path in (answers, candidates)}
     return {origin: (read_parquet(answers), read_parquet(candidates))}

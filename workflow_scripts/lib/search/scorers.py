@@ -1,4 +1,4 @@
-"""What the methods of a search score with: probes, states, a reference model; loaded and checked in one place."""
+"""Load and check the inputs that the methods of a search score with: probes, states, a reference model."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from workflow_scripts.lib.probes.perceptrons import load as load_probes
 from workflow_scripts.lib.search.guided import Answered, Scorer, regroup, steps_of
 from workflow_scripts.lib.search.methods import PROBES, needs_of
 from workflow_scripts.lib.search.step_scores import (
-    Reading,
+    StateReader,
     check_same_vocabulary,
     dopamine_scores,
     log_ratio_scores,
@@ -30,12 +30,12 @@ from workflow_scripts.lib.storage.identity import VERSION
 
 @dataclass(frozen=True)
 class Scoring:
-    """What the configured methods score with.
+    """The inputs that the configured methods score with.
 
-    `reading`: how states are read, None where no method reads any. `probes`: those of each need (`search.methods`).
+    `reader`: reads states, None where no method needs any. `probes`: those of each need (`search.methods`).
     """
 
-    reading: Reading | None
+    reader: StateReader | None
     probes: dict[str, Probes]
     reference: Engine | None
 
@@ -43,7 +43,7 @@ class Scoring:
 def random_scorer(scoring: Scoring, seed: int) -> Scorer:
     """Score candidates by chance."""
     return lambda step, open_, drawn: [
-        random_scores(len(several), one.problem_id, seed, step) for one, several in zip(open_, drawn, strict=True)
+        random_scores(len(candidates), one.problem_id, seed, step) for one, candidates in zip(open_, drawn, strict=True)
     ]
 
 
@@ -53,7 +53,7 @@ def implicit_prm_scorer(scoring: Scoring, seed: int) -> Scorer:
     assert reference is not None
 
     def score(step: int, open_: Sequence[Answered], drawn: Sequence[Sequence[Completion]]) -> list[list[float]]:
-        logprobs = [one.logprobs for several in drawn for one in several]
+        logprobs = [one.logprobs for candidates in drawn for one in candidates]
         return regroup(log_ratio_scores(steps_of(open_, drawn), logprobs, reference), drawn)
 
     return score
@@ -61,17 +61,17 @@ def implicit_prm_scorer(scoring: Scoring, seed: int) -> Scorer:
 
 def dopamine_scorer(scoring: Scoring, seed: int) -> Scorer:
     """Score candidates by the TD error that dopamine probes predict."""
-    reading, probes = scoring.reading, scoring.probes["dopamine_probes"]
-    assert reading is not None
-    return lambda step, open_, drawn: regroup(dopamine_scores(steps_of(open_, drawn), probes, reading), drawn)
+    reader, probes = scoring.reader, scoring.probes["dopamine_probes"]
+    assert reader is not None
+    return lambda step, open_, drawn: regroup(dopamine_scores(steps_of(open_, drawn), probes, reader), drawn)
 
 
 SCORERS = {"dopamine": dopamine_scorer, "implicit_prm": implicit_prm_scorer, "random": random_scorer}
 """How each guided method scores."""
 
 
-def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, reading: Reading) -> Probes:
-    """The probes of this run.
+def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, reader: StateReader) -> Probes:
+    """Load the probes of this run and check them.
 
     Raises:
         UserError: they are of another run or kind, have none of the layer, or see the future of a response.
@@ -79,9 +79,9 @@ def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, read
     probes, metadata = load_probes(path, kind=kind, **identity_of(model, dataset))
     if kind == "dopamine" and metadata["config"].get("normalization") != "causal":
         raise UserError(
-            f"{path}: not trained on causal features; a search needs `normalization: causal`: train them so"
+            f"{path}: not trained on causal features; a search needs `normalization: causal`: train them with it"
         )
-    probes_for(probes, reading, kind)
+    probes_for(probes, reader, kind)
     return probes
 
 
@@ -102,32 +102,33 @@ def load_reference(arguments: argparse.Namespace, model: ModelConfig) -> Engine:
 
 
 def prepare(arguments: argparse.Namespace, params: Params, engine: Engine, model: ModelConfig) -> Scoring:
-    """Load what the configured methods score with.
+    """Load the inputs that the configured methods score with.
 
     Raises:
         UserError: probes or the reference model are missing, or do not fit the model.
     """
     needs = needs_of(params.search.methods)
     reference = load_reference(arguments, model) if "reference" in needs else None
-    wanted = [name for name in PROBES if name in needs]
-    if missing := [name for name in wanted if getattr(arguments, name) is None]:
+    probe_files = [name for name in PROBES if name in needs]
+    if missing := [name for name in probe_files if getattr(arguments, name) is None]:
         raise UserError(f"--{missing[0].replace('_', '-')}: missing; a configured method needs it")
-    if not wanted:
+    if not probe_files:
         return Scoring(None, {}, reference)
     loaded = engine.model if isinstance(engine, TransformersEngine) else load_model(model)
     dtype = getattr(torch, params.activations.dtype)
-    reading = Reading(loaded, params.search.layer, dtype, arguments.batch_tokens)
+    reader = StateReader(loaded, params.search.layer, dtype, arguments.batch_tokens)
     probes = {
-        name: checked_probes(getattr(arguments, name), name.removesuffix("_probes"), model, params.dataset.key, reading)
-        for name in wanted
+        name: checked_probes(getattr(arguments, name), name.removesuffix("_probes"), model, params.dataset.key, reader)
+        for name in probe_files
     }
-    return Scoring(reading, probes, reference)
+    return Scoring(reader, probes, reference)
 
 
 def input_digests(arguments: argparse.Namespace, methods: Iterable[str], layer: int) -> list[Any]:
-    """Hash all that some methods score with: every need of theirs, of probe files the probes of the layer that is read.
+    """List all inputs that some methods score with, for a hash: every need of theirs.
 
-    The needs come from the catalogue, so that no method's can be forgotten.
+    Of probe files, these are the probes of the layer that is read. The needs come from the catalogue, so that no input
+    of a method can be forgotten.
     """
     parts: list[Any] = []
     for need in sorted(needs_of(methods)):

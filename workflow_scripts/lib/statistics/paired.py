@@ -84,27 +84,52 @@ def contrast(
 ) -> Tested:
     """Compute accuracy with intervened value neurons minus that with intervened others, the mean over their draws.
 
-    The interval resamples problems and draws. Resampling a few draws underestimates their spread. Therefore deviations
-    from their mean are stretched by sqrt(k / (k - 1)), and the interval by Student's t over the normal quantile, at the
-    degrees of freedom that Satterthwaite gives k draws. The test flips signs of problems and takes the draws as given.
+    The interval resamples problems and draws (`interval_over_draws`). The test flips signs of problems and takes the
+    draws as given.
     """
     gaps = sums_by_problem(value[:, None] - others, groups)
     sizes = sums_by_problem(np.ones(len(value)), groups)
     difference = float(gaps.mean(1).sum() / sizes.sum())
     rng = generator(how.seed, "contrast")
     weights = problem_weights(np.arange(len(sizes)), how.resamples, rng)
-    by_draw = gaps.T @ weights / (sizes @ weights)
-    drawn, k = by_draw.mean(0), others.shape[1]
-    stretch = 1.0
+    resampled = gaps.T @ weights / (sizes @ weights)
+    interval = interval_over_draws(difference, gaps.sum(0) / sizes.sum(), resampled, rng, how)
+    if interval.low is not None and interval.high is not None:
+        interval = Estimate(difference, max(interval.low, -1.0), min(interval.high, 1.0))
+    return Tested(interval, sign_flips(gaps.mean(1), generator(how.seed, "flips")))
+
+
+def interval_over_draws(
+    difference: float,
+    by_draw: Float[Array, " k"],
+    resampled: Float[Array, "k resamples"],
+    rng: np.random.Generator,
+    how: Resampling,
+) -> Estimate:
+    """Return a mean difference against k draws with an interval over problems and draws.
+
+    Resampling a few draws underestimates their spread. Therefore deviations from their mean are stretched by
+    sqrt(k / (k - 1)), and the interval by Student's t over the normal quantile, at the degrees of freedom that
+    Satterthwaite gives k draws.
+
+    Args:
+        difference: the mean difference over draws.
+        by_draw: the difference against each draw.
+        resampled: the same in each bootstrap sample of problems.
+        rng: resamples the draws.
+        how: number of resamples and confidence.
+    """
+    k, spread, stretch = len(by_draw), resampled.mean(0), 1.0
     if k > 1:
         picked = rng.multinomial(k, np.full(k, 1 / k), size=how.resamples).T / k
-        drawn = drawn + np.sqrt(k / (k - 1)) * ((picked - 1 / k) * by_draw).sum(0)
-        stretch = few_draws(gaps.sum(0) / sizes.sum(), float(drawn.var()), how.confidence)
-    estimated = estimate(difference, drawn, how.confidence)
-    if estimated.low is not None and estimated.high is not None:
-        low, high = (difference + stretch * (limit - difference) for limit in (estimated.low, estimated.high))
-        estimated = Estimate(difference, max(low, -1.0), min(high, 1.0))
-    return Tested(estimated, sign_flips(gaps.mean(1), generator(how.seed, "flips")))
+        spread = spread + np.sqrt(k / (k - 1)) * ((picked - 1 / k) * resampled).sum(0)
+        variance = float(np.nanvar(spread)) if np.isfinite(spread).any() else 0.0
+        stretch = few_draws(by_draw, variance, how.confidence)
+    interval = estimate(difference, spread, how.confidence)
+    if interval.low is None or interval.high is None:
+        return interval
+    low, high = (difference + stretch * (limit - difference) for limit in (interval.low, interval.high))
+    return Estimate(difference, low, high)
 
 
 def few_draws(by_draw: Float[Array, " draws"], variance: float, confidence: float) -> float:

@@ -1,14 +1,13 @@
-"""Which neurons of the earlier layers are held at zero, all layers at once, and the passes of a model under that.
+"""Ablate neurons of the earlier layers (set them to zero in all layers at once) and run the model with that.
 
 Method, section 10; paper, Appendix H.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from workflow_scripts.lib.models.interventions import Intervention, intervened
 from workflow_scripts.lib.models.proof import MaskCheck
 from workflow_scripts.lib.models.states import Response, batches, dump
-from workflow_scripts.lib.neurons.selections import matched_neurons, random_neurons, top
+from workflow_scripts.lib.neurons.selections import LayerScores, matched_neurons, random_neurons, top
 from workflow_scripts.lib.probes.pruning import selected_count
 
 if TYPE_CHECKING:
@@ -24,75 +23,73 @@ if TYPE_CHECKING:
 
 CONDITIONS = ("none", "value", "random", "random_matched")
 
-Scores = Mapping[int, Float[np.ndarray, " d"]]
-"""Layer -> [d]."""
-
 
 @dataclass(frozen=True)
-class Condition:
-    """What is held: `held` is layer -> neurons, none of them in the unablated pass."""
+class Ablation:
+    """One condition: `ablated` is layer -> neurons set to zero; it is empty in the unablated pass."""
 
     name: str
     draw: int = 0
-    held: dict[int, list[int]] = field(default_factory=dict)
+    ablated: dict[int, list[int]] = field(default_factory=dict)
 
     def own_layers(self, neuron: int) -> int:
-        """In how many layers the coordinate of `neuron` itself is held: it then loses what those layers wrote to it."""
-        return sum(neuron in held for held in self.held.values())
+        """Count the layers in which the coordinate of `neuron` is ablated: it loses what those layers wrote to it."""
+        return sum(neuron in neurons for neurons in self.ablated.values())
 
 
-def conditions(importance: Scores, rms: Scores, share: float, draws: int, seed: int) -> list[Condition]:
-    """The unablated pass, the value neurons, and as many random ones: any, and matched in root-mean-square activation.
+def conditions(importance: LayerScores, rms: LayerScores, share: float, draws: int, seed: int) -> list[Ablation]:
+    """List the unablated pass, the value neurons, and equally many random ones: any, and matched in RMS activation.
 
     `importance` and `rms` are those of the ablated layers. Without `rms`, or where more than half of the neurons are
-    held, none can be matched and that condition is left out.
+    ablated, none can be matched and that condition is left out.
     """
     k = {layer: selected_count(share, len(scores)) for layer, scores in importance.items()}
     value = {layer: top(scores, k[layer]) for layer, scores in importance.items()}
-    found = [Condition("none"), Condition("value", 0, value)]
+    every = [Ablation("none"), Ablation("value", 0, value)]
     for draw in range(draws):
-        held = {layer: random_neurons(len(importance[layer]), k[layer], seed, layer, draw) for layer in importance}
-        found.append(Condition("random", draw, held))
+        ablated = {layer: random_neurons(len(importance[layer]), k[layer], seed, layer, draw) for layer in importance}
+        every.append(Ablation("random", draw, ablated))
     if set(rms) == set(importance) and all(2 * k[layer] <= len(importance[layer]) for layer in importance):
         for draw in range(draws):
-            held = {layer: matched_neurons(value[layer], rms[layer], seed, layer, draw) for layer in importance}
-            found.append(Condition("random_matched", draw, held))
-    return found
+            ablated = {layer: matched_neurons(value[layer], rms[layer], seed, layer, draw) for layer in importance}
+            every.append(Ablation("random_matched", draw, ablated))
+    return every
 
 
 def passes(
     model: "PreTrainedModel",
     responses: Sequence[Response],
     layer: int,
-    condition: Condition,
+    condition: Ablation,
     dtype: torch.dtype,
     batch_tokens: int,
     report: Callable[[int], None],
-    proofs: dict[int, MaskCheck],
+    checks: dict[int, MaskCheck],
 ) -> Iterator[tuple[int, Float[Tensor, "T+1 d"]]]:
-    """Place and states of every response at `layer`, with the condition's neurons at zero in all of its layers.
+    """Yield index and states of every response at `layer`, with the condition's neurons at zero in all of its layers.
 
-    One batch is in memory at a time. `proofs` is filled with what was done at each layer held, complete at the end.
+    One batch is in memory at a time. `checks` is filled with the mask check of each ablated layer, complete at the end.
 
     Raises:
         UserError: a layer or neuron that the model does not have; states too large for `dtype`.
     """
     with ExitStack() as stack:
-        for place, neurons in condition.held.items():
-            proofs[place] = stack.enter_context(intervened(model, Intervention(place, tuple(neurons))))
+        for ablated_layer, neurons in condition.ablated.items():
+            intervention = Intervention(ablated_layer, tuple(neurons))
+            checks[ablated_layer] = stack.enter_context(intervened(model, intervention))
         for batch in batches(responses, batch_tokens):
-            found = dump(model, [responses[i] for i in batch], [layer], dtype, batch_tokens, report)
-            offsets = found.offsets.tolist()
+            states = dump(model, [responses[i] for i in batch], [layer], dtype, batch_tokens, report)
+            offsets = states.offsets.tolist()
             for row, index in enumerate(batch):
-                yield index, found.layers[layer][offsets[row] : offsets[row + 1]]
+                yield index, states.layers[layer][offsets[row] : offsets[row + 1]]
 
 
 def relative_gap(states: Float[Tensor, "T+1 d"], stored: Float[Tensor, "T+1 d"]) -> float:
-    """Size of the difference of two sets of states over the size of the second."""
+    """Return the norm of the difference of two sets of states over the norm of the second."""
     size = float(stored.double().norm())
     return float((states.double() - stored.double()).norm()) / size if size else float(states.double().norm())
 
 
 def tolerance(*dtypes: torch.dtype) -> float:
-    """The largest relative gap that is rounding: sixteen times the coarser format's step."""
+    """Return the largest relative gap that is rounding: sixteen times the step of the coarser format."""
     return 16 * max(torch.finfo(dtype).eps for dtype in dtypes)

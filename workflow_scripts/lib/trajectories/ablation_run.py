@@ -21,7 +21,7 @@ from workflow_scripts.lib.probes.features import RESPONSE, Normalize, ResponseKe
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.statistics.ranks import pearson
 from workflow_scripts.lib.trajectories import ablation
-from workflow_scripts.lib.trajectories.ablation import Condition, passes, relative_gap, tolerance
+from workflow_scripts.lib.trajectories.ablation import Ablation, passes, relative_gap, tolerance
 from workflow_scripts.lib.trajectories.traces import Traced, means_between
 
 SCHEMA: dict[str, Any] = {
@@ -37,12 +37,12 @@ SCHEMA: dict[str, Any] = {
     "means": pl.List(pl.Float32),
     "trajectory": pl.List(pl.Float32),
 }
-Row = dict[str, Any]
+AblationRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What all conditions share. `responses` are those of `traced`, in its order; `neurons` are followed."""
+class AblationRun:
+    """The inputs that all conditions share. `responses` are those of `traced`, in its order; `neurons` are followed."""
 
     traced: Traced
     responses: list[Response]
@@ -53,24 +53,24 @@ class Run:
     batch_tokens: int
 
     @cached_property
-    def about(self) -> dict[ResponseKey, tuple[str, list[int]]]:
+    def metadata(self) -> dict[ResponseKey, tuple[str, list[int]]]:
         """Part of the split and boundaries of each response."""
         columns = self.traced.responses.select(*RESPONSE, "split", "boundaries")
         return {(problem_id, sample): (split, ends) for problem_id, sample, split, ends in columns.iter_rows()}
 
     def trajectories(self, states: Float[Tensor, "T+1 d"]) -> Float[np.ndarray, "neurons T"]:
-        """Normalised activations of the followed neurons."""
+        """Return normalised activations of the followed neurons."""
         return self.normalize(states[:, torch.tensor(self.neurons)]).T.double().numpy()
 
 
 def traced_responses(traced: Traced, rollouts: pl.DataFrame) -> list[Response]:
-    """The validation responses of the trajectories, in their order; those without tokens are left out.
+    """Return the validation responses of the trajectories, in their order; those without tokens are left out.
 
     Raises:
         UserError: one is missing or has another number of tokens.
     """
     known = {(one.problem_id, one.sample): one for one in read_responses(rollouts)}
-    found = []
+    responses = []
     for problem_id, sample, pieces in traced.of("validation").responses.select(*RESPONSE, "pieces").iter_rows():
         one = known.get((problem_id, sample))
         if one is None or len(one.response_ids) != len(pieces):
@@ -78,61 +78,67 @@ def traced_responses(traced: Traced, rollouts: pl.DataFrame) -> list[Response]:
                 f"rollouts: problem {problem_id}, sample {sample} is missing or another response than the traced one; "
                 "delete the trajectories of this model and data set and run again"
             )
-        found.append(one)
-    return [one for one in found if one.response_ids]
+        responses.append(one)
+    return [one for one in responses if one.response_ids]
 
 
 def training_rms(source: ActivationFiles, layer: int, split: dict[str, str]) -> Float[np.ndarray, " d"] | None:
-    """Root mean square of every neuron over the states of the training responses; None where there are none."""
+    """Return the root mean square of every neuron over the states of training responses; None where there are none."""
     rewards = {(problem_id, sample): 0.0 for problem_id, sample, _ in source.rows}
     known = {problem_id: split.get(problem_id, "") for problem_id, _, _ in source.rows}
-    places = select_responses(source, known, rewards, "train").places
-    if not len(places):
+    rows = select_responses(source, known, rewards, "train").rows
+    if not len(rows):
         return None
-    states, _ = take(*source.states(layer), places)
+    states, _ = take(*source.states(layer), rows)
     return states.double().square().mean(0).sqrt().numpy()
 
 
-def check_unablated(run: Run, model: PreTrainedModel, report: Any) -> tuple[list[Float[np.ndarray, "n T"]], float]:
-    """Trajectories of the unablated pass, and its largest relative gap to the stored activations.
+def check_unablated(
+    run: AblationRun, model: PreTrainedModel, report: Any
+) -> tuple[list[Float[np.ndarray, "n T"]], float]:
+    """Return trajectories of the unablated pass, and its largest relative gap to the stored activations.
 
     Raises:
         UserError: the states are not those that were stored, within rounding.
     """
     layer = run.traced.layer
     states, offsets = run.source.states(layer)
-    places = {(problem_id, sample): place for place, (problem_id, sample, _) in enumerate(run.source.rows)}
-    found: list[Any] = [None] * len(run.responses)
+    rows = {(problem_id, sample): row for row, (problem_id, sample, _) in enumerate(run.source.rows)}
+    by_response: list[Any] = [None] * len(run.responses)
     allowed, largest = tolerance(run.dtype, model.dtype), 0.0
-    for index, mine in passes(model, run.responses, layer, Condition("none"), run.dtype, run.batch_tokens, report, {}):
+    for index, computed in passes(
+        model, run.responses, layer, Ablation("none"), run.dtype, run.batch_tokens, report, {}
+    ):
         one = run.responses[index]
-        place = places.get((one.problem_id, one.sample))
-        stored = states[:0] if place is None else states[offsets[place] : offsets[place + 1]]
-        gap = relative_gap(mine, stored) if stored.shape == mine.shape else float("inf")
+        row = rows.get((one.problem_id, one.sample))
+        stored = states[:0] if row is None else states[offsets[row] : offsets[row + 1]]
+        gap = relative_gap(computed, stored) if stored.shape == computed.shape else float("inf")
         if gap > allowed:
             raise UserError(
                 f"{run.source.paths[0].parent}: problem {one.problem_id}, sample {one.sample}: the stored states are "
                 f"not those of the model (relative gap {gap:.2g}); delete the activations of this model and run again"
             )
-        found[index], largest = run.trajectories(mine), max(largest, gap)
-    return found, largest
+        by_response[index], largest = run.trajectories(computed), max(largest, gap)
+    return by_response, largest
 
 
-def compared(own: Float[np.ndarray, " T"], unablated: Float[np.ndarray, " T"]) -> tuple[float | None, float]:
-    """Pearson correlation (None where a side does not vary) and root-mean-square difference of two trajectories."""
-    correlation = float(pearson(own, unablated))
-    rmse = float(np.sqrt(np.square(own - unablated).mean()))
+def compared(ablated: Float[np.ndarray, " T"], unablated: Float[np.ndarray, " T"]) -> tuple[float | None, float]:
+    """Return Pearson correlation (None if a side does not vary) and root-mean-square difference of two trajectories."""
+    correlation = float(pearson(ablated, unablated))
+    rmse = float(np.sqrt(np.square(ablated - unablated).mean()))
     return (correlation if np.isfinite(correlation) else None), rmse
 
 
-def rows_of(run: Run, condition: Condition, index: int, own: np.ndarray, unablated: np.ndarray) -> Iterator[Row]:
-    """A row for each followed neuron over one response."""
+def rows_of(
+    run: AblationRun, condition: Ablation, index: int, trajectories: np.ndarray, unablated: np.ndarray
+) -> Iterator[AblationRow]:
+    """Yield a row for each followed neuron over one response."""
     one = run.responses[index]
-    split, boundaries = run.about[one.problem_id, one.sample]
-    means = means_between(own, boundaries)
+    split, boundaries = run.metadata[one.problem_id, one.sample]
+    means = means_between(trajectories, boundaries)
     for place, neuron in enumerate(run.neurons):
         none = condition.name == "none"
-        correlation, rmse = (None, None) if none else compared(own[place], unablated[place])
+        correlation, rmse = (None, None) if none else compared(trajectories[place], unablated[place])
         yield {
             "problem_id": one.problem_id,
             "sample": one.sample,
@@ -144,35 +150,36 @@ def rows_of(run: Run, condition: Condition, index: int, own: np.ndarray, unablat
             "rmse": rmse,
             "own_layers": condition.own_layers(neuron),
             "means": means[place].tolist(),
-            "trajectory": own[place].tolist(),
+            "trajectory": trajectories[place].tolist(),
         }
 
 
-def proven(condition: Condition, proofs: dict[int, MaskCheck]) -> list[Row]:
-    """What was done at each layer held.
+def mask_check_rows(condition: Ablation, checks: dict[int, MaskCheck]) -> list[AblationRow]:
+    """Return one row per ablated layer with its mask check.
 
     Raises:
-        RuntimeError: a layer was not held at every position.
+        RuntimeError: the mask of a layer was not applied at every position.
     """
-    if failed := [layer for layer in condition.held if not proofs[layer].complete]:
-        raise RuntimeError(f"condition {condition.name}, draw {condition.draw}: layer {failed[0]} was not held")
+    if failed := [layer for layer in condition.ablated if not checks[layer].complete]:
+        where = f"condition {condition.name}, draw {condition.draw}, layer {failed[0]}"
+        raise RuntimeError(f"{where}: the mask was not applied at every position")
     return [
-        {"condition": condition.name, "draw": condition.draw, "layer": layer, "n_neurons": len(held)}
-        | {"neurons": held, **vars(proofs[layer])}
-        for layer, held in condition.held.items()
+        {"condition": condition.name, "draw": condition.draw, "layer": layer, "n_neurons": len(neurons)}
+        | {"neurons": neurons, **vars(checks[layer])}
+        for layer, neurons in condition.ablated.items()
     ]
 
 
-def ablate(run: Run, model: PreTrainedModel, every: Sequence[Condition]) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The rows of all conditions, sorted by response, neuron, condition and draw; proofs and gap of the passes.
+def ablate(run: AblationRun, model: PreTrainedModel, every: Sequence[Ablation]) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return rows of all conditions, sorted by response, neuron, condition and draw; mask checks and gap of the passes.
 
     Raises:
         UserError: the unablated pass does not give the stored states.
     """
     progress = Progress(len(run.responses) * len(every), "responses", "ablate_value_neurons")
     unablated, gap = check_unablated(run, model, progress.advance)
-    rows = [row for i, own in enumerate(unablated) for row in rows_of(run, every[0], i, own, own)]
-    proofs: list[Row] = []
+    rows = [row for i, one in enumerate(unablated) for row in rows_of(run, every[0], i, one, one)]
+    checks: list[AblationRow] = []
     for condition in every[1:]:
         done: dict[int, MaskCheck] = {}
         layer = run.traced.layer
@@ -180,7 +187,7 @@ def ablate(run: Run, model: PreTrainedModel, every: Sequence[Condition]) -> tupl
             model, run.responses, layer, condition, run.dtype, run.batch_tokens, progress.advance, done
         ):
             rows += rows_of(run, condition, i, run.trajectories(states), unablated[i])
-        proofs += proven(condition, done) if run.responses else []
+        checks += mask_check_rows(condition, done) if run.responses else []
     place = pl.col("condition").replace_strict({name: i for i, name in enumerate(ablation.CONDITIONS)})
     frame = pl.DataFrame(rows, schema=SCHEMA).sort("problem_id", "sample", "neuron", place, "draw")
-    return frame, {"proofs": proofs, "largest_gap": gap}
+    return frame, {"proofs": checks, "largest_gap": gap}

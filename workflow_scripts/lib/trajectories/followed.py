@@ -1,4 +1,4 @@
-"""Which neurons are followed over responses, and the text of the tokens that they are followed over."""
+"""Choose the neurons that are followed over responses."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from workflow_scripts.lib.trajectories.traces import Followed
 
 
 def choose_neurons(importance: Float[np.ndarray, " d"], n: int, layer: int, seed: int) -> list[Followed]:
-    """The n most important neurons, by rank, and as many random others (all of them where there are fewer).
+    """Choose the n most important neurons, by rank, and n random others (all of them where there are fewer).
 
     Raises:
         UserError: the layer has fewer than n neurons.

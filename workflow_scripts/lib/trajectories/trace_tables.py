@@ -1,4 +1,4 @@
-"""Tables of trajectories: correlations with TD errors, and what ablation does to them."""
+"""Tables of trajectories: correlations with TD errors, and the effect of ablation on them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,86 +31,94 @@ ABLATION_COLUMNS = [
     *("model", "dataset", "layer", "neuron", "condition", "draw", "n", "correlation", "ci_low", "ci_high", "rmse"),
     *("rmse_low", "rmse_high", "spearman", "spearman_low", "spearman_high", "reason", "own_layers", "largest_miss"),
 ]
-Row = dict[str, object]
+TableRow = dict[str, object]
 
 
 def oriented(traced: Traced) -> ParagraphMeans:
-    """Validation paragraphs, the means oriented by each neuron's sign."""
-    found = paragraph_means(traced.of("validation"))
+    """Return validation paragraphs, the means oriented by each neuron's sign."""
+    paragraphs = paragraph_means(traced.of("validation"))
     signs = np.array([one.sign for one in traced.neurons], dtype=float)
-    return ParagraphMeans(found.problem_ids, found.delta, found.kept, signs[:, None] * found.means)
+    return ParagraphMeans(paragraphs.problem_ids, paragraphs.delta, paragraphs.kept, signs[:, None] * paragraphs.means)
 
 
-def correlation_row(paragraphs: ParagraphMeans, places: Sequence[int], how: Resampling) -> tuple[Row, np.ndarray]:
-    """The mean over some neurons of the correlation with the TD error, over kept and over all paragraphs; the draws."""
+def correlation_row(paragraphs: ParagraphMeans, places: Sequence[int], how: Resampling) -> tuple[TableRow, np.ndarray]:
+    """Return the mean over some neurons of the correlation with the TD error, over kept and over all paragraphs.
+
+    Also return the bootstrap draws over kept paragraphs.
+    """
     kept = paragraphs.only_kept()
-    found, drawn = mean_spearman(kept.means[list(places)], kept.delta, numbered(kept.problem_ids), how)
-    every, _ = mean_spearman(paragraphs.means[list(places)], paragraphs.delta, numbered(paragraphs.problem_ids), how)
-    row: Row = {"n": len(kept.delta), "n_problems": len(set(kept.problem_ids)), "spearman": found.value}
-    row |= {"ci_low": found.low, "ci_high": found.high, "spearman_all": every.value, "n_all": len(paragraphs.delta)}
-    row |= {"all_low": every.low, "all_high": every.high, "reason": found.reason, "all_reason": every.reason}
+    of_kept, drawn = mean_spearman(kept.means[list(places)], kept.delta, numbered(kept.problem_ids), how)
+    of_all, _ = mean_spearman(paragraphs.means[list(places)], paragraphs.delta, numbered(paragraphs.problem_ids), how)
+    row: TableRow = {"n": len(kept.delta), "n_problems": len(set(kept.problem_ids)), "spearman": of_kept.value}
+    row |= {
+        "ci_low": of_kept.low,
+        "ci_high": of_kept.high,
+        "spearman_all": of_all.value,
+        "n_all": len(paragraphs.delta),
+    }
+    row |= {"all_low": of_all.low, "all_high": of_all.high, "reason": of_kept.reason, "all_reason": of_all.reason}
     return row, drawn
 
 
-def trace_rows(traced: Traced, how: Resampling) -> list[Row]:
-    """A row for each followed neuron, one for the mean of each kind, and their difference (kind `difference`)."""
+def trace_rows(traced: Traced, how: Resampling) -> list[TableRow]:
+    """Return a row for each followed neuron, one for each kind's mean, and their difference (kind `difference`)."""
     paragraphs = oriented(traced)
-    names: Row = {"model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    names: TableRow = {"model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
     rows = []
     for place, one in enumerate(traced.neurons):
         row, _ = correlation_row(paragraphs, [place], how)
-        about: Row = {name: getattr(one, name) for name in ("neuron", "kind", "rank", "sign")}
+        columns: TableRow = {name: getattr(one, name) for name in ("neuron", "kind", "rank", "sign")}
         reason = "; ".join(why for why in (row["reason"], one.reason) if isinstance(why, str)) or None
-        rows.append(names | about | row | {"spearman_train": one.training, "reason": reason})
+        rows.append(names | columns | row | {"spearman_train": one.training, "reason": reason})
     of_kind = {kind: correlation_row(paragraphs, traced.places(kind), how) for kind in ("dopamine", "random")}
     rows += [names | {"kind": kind} | row for kind, (row, _) in of_kind.items()]
     return [*rows, names | {"kind": "difference"} | difference_row(of_kind, how)]
 
 
-def difference_row(of_kind: dict[str, tuple[Row, Float[np.ndarray, " draws"]]], how: Resampling) -> Row:
-    """The dopamine neurons' mean correlation less the random ones', on the same resamples of problems."""
-    (dopamine, drawn), (control, drawn_too) = of_kind["dopamine"], of_kind["random"]
+def difference_row(of_kind: dict[str, tuple[TableRow, Float[np.ndarray, " draws"]]], how: Resampling) -> TableRow:
+    """Return the mean correlation of dopamine neurons minus that of random ones, on the same resamples of problems."""
+    (dopamine, drawn), (control, control_drawn) = of_kind["dopamine"], of_kind["random"]
     row = {name: dopamine[name] for name in ("n", "n_problems", "n_all")}
     if dopamine["spearman"] is None or control["spearman"] is None:
         return row | {"reason": dopamine["reason"] or control["reason"]}
     gap = float(dopamine["spearman"]) - float(control["spearman"])  # type: ignore[arg-type]
-    found = estimate(gap, drawn - drawn_too, how.confidence)
-    reason = {"reason": found.reason, "all_reason": "the difference is taken over kept paragraphs"}
-    return row | {"spearman": found.value, "ci_low": found.low, "ci_high": found.high} | reason
+    interval = estimate(gap, drawn - control_drawn, how.confidence)
+    reason = {"reason": interval.reason, "all_reason": "the difference is taken over kept paragraphs"}
+    return row | {"spearman": interval.value, "ci_low": interval.low, "ci_high": interval.high} | reason
 
 
-def ablation_row(ablated: Ablated, condition: tuple[str, int], places: Sequence[int], how: Resampling) -> Row:
-    """One condition and draw: comparison with the unablated trajectories, and correlation with the TD error."""
+def ablation_row(ablated: Ablated, condition: tuple[str, int], places: Sequence[int], how: Resampling) -> TableRow:
+    """Return one condition and draw: comparison with the unablated trajectories, and correlation with the TD error."""
     one = ablated.by[condition]
-    found = [
+    correlation, rmse = (
         mean_over_responses(mean_if_defined(part[list(places)]), ablated.groups, how)
         for part in (one.correlation, one.rmse)
-    ]
+    )
     if condition[0] == "none":
-        found = [Estimate(None, None, None, "the unablated pass itself")] * 2
+        correlation = rmse = Estimate(None, None, None, "the unablated pass itself")
     kept = ablated.kept
     signs = ablated.signs[list(places)]
     strength, _ = mean_spearman(
         signs[:, None] * one.means[list(places)][:, kept], ablated.delta[kept], ablated.paragraph_groups[kept], how
     )
-    row: Row = {"condition": condition[0], "draw": condition[1], "n": len(ablated.groups)}
-    row |= dict(zip(("correlation", "ci_low", "ci_high"), (found[0].value, found[0].low, found[0].high), strict=True))
-    row |= dict(zip(("rmse", "rmse_low", "rmse_high"), (found[1].value, found[1].low, found[1].high), strict=True))
+    row: TableRow = {"condition": condition[0], "draw": condition[1], "n": len(ablated.groups)}
+    row |= {"correlation": correlation.value, "ci_low": correlation.low, "ci_high": correlation.high}
+    row |= {"rmse": rmse.value, "rmse_low": rmse.low, "rmse_high": rmse.high}
     row |= {"spearman": strength.value, "spearman_low": strength.low, "spearman_high": strength.high}
-    reasons = (("correlation", found[0].reason), ("spearman", strength.reason))
+    reasons = (("correlation", correlation.reason), ("spearman", strength.reason))
     row["reason"] = "; ".join(f"{name}: {why}" for name, why in reasons if why) or None
     return row | {"own_layers": float(one.own_layers[list(places)].mean()), "largest_miss": one.largest_miss}
 
 
 def mean_if_defined(values: Float[np.ndarray, "neurons n"]) -> Float[np.ndarray, " n"]:
-    """Mean over the neurons for which there is a number; NaN where there is none."""
-    there = ~np.isnan(values)
-    counts = there.sum(0)
-    return np.divide(np.where(there, values, 0).sum(0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    """Return the mean over the neurons that have a number; NaN where there is none."""
+    defined = ~np.isnan(values)
+    counts = defined.sum(0)
+    return np.divide(np.where(defined, values, 0).sum(0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
-def ablation_rows(ablated: Ablated, how: Resampling) -> list[Row]:
-    """Conditions and draws in order: the mean over the followed neurons (neuron empty), then each neuron."""
+def ablation_rows(ablated: Ablated, how: Resampling) -> list[TableRow]:
+    """Return conditions and draws in order: the mean over the followed neurons (neuron empty), then each neuron."""
     every = list(range(len(ablated.neurons)))
     rows = []
     for condition in ablated.by:
@@ -120,25 +128,25 @@ def ablation_rows(ablated: Ablated, how: Resampling) -> list[Row]:
 
 
 def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -> dict[str, pl.DataFrame]:
-    """All three tables, runs in the order of their names.
+    """Return all three tables, runs in the order of their names.
 
     Raises:
         UserError: an ablation without the trajectories of its run, or a table of another run.
     """
     traced = {run: path for run, (path,) in group_by_run(traces, "file").items()}
     rows = [row for run in sorted(traced) for row in trace_rows(read_trace(traced[run]), how)]
-    held: list[Row] = []
-    contrasts: list[Row] = []
+    ablations: list[TableRow] = []
+    contrasts: list[TableRow] = []
     for run, (path,) in sorted(group_by_run(ablated, "shard").items()):
         if run not in traced:
             raise UserError(f"--traced: no file {run[0]}/{run[1]}.parquet; pass the trajectories of every ablated run")
-        frame, about = read_parquet(path), read_about(path, ABLATED_FORMAT)
-        if about["ablated_layers"]:
-            found = Ablated.of(read_trace(traced[run]), frame, about)
-            held += ablation_rows(found, how)
-            contrasts += contrast_rows(found, how)
+        frame, metadata = read_parquet(path), read_about(path, ABLATED_FORMAT)
+        if metadata["ablated_layers"]:
+            of_run = Ablated.of(read_trace(traced[run]), frame, metadata)
+            ablations += ablation_rows(of_run, how)
+            contrasts += contrast_rows(of_run, how)
     return {
         "trajectories": with_columns(rows, COLUMNS),
-        "trajectory_ablation": with_columns(held, ABLATION_COLUMNS),
+        "trajectory_ablation": with_columns(ablations, ABLATION_COLUMNS),
         "ablation_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
     }

@@ -71,11 +71,11 @@ class Traced:
         return f"{self.model}/{self.dataset}"
 
     def of(self, split: str) -> "Traced":
-        """The responses of one part of the split."""
+        """Return the responses of one part of the split."""
         return Traced(**(vars(self) | {"responses": self.responses.filter(pl.col("split") == split)}))
 
     def places(self, kind: str) -> list[int]:
-        """Places in `neurons` of one kind, dopamine neurons by rank."""
+        """Return the indices in `neurons` of one kind, dopamine neurons by rank."""
         return [place for place, one in enumerate(self.neurons) if one.kind == kind]
 
 
@@ -89,7 +89,7 @@ class ParagraphMeans:
     means: Float[np.ndarray, "neurons paragraphs"]
 
     def only_kept(self) -> "ParagraphMeans":
-        """The paragraphs whose TD error is large enough to be kept."""
+        """Return the paragraphs whose TD error is large enough to be kept."""
         names = [name for name, keep in zip(self.problem_ids, self.kept, strict=True) if keep]
         return ParagraphMeans(names, self.delta[self.kept], self.kept[self.kept], self.means[:, self.kept])
 
@@ -97,18 +97,18 @@ class ParagraphMeans:
 def means_between(
     activations: Float[np.ndarray, "neurons T"], boundaries: Sequence[int]
 ) -> Float[np.ndarray, "neurons K"]:
-    """Mean over the tokens of each paragraph (paper, equation 14)."""
+    """Return the mean over the tokens of each paragraph (paper, equation 14)."""
     parts = [activations[:, start:end].mean(1) for start, end in pairwise(boundaries)]
     return np.stack(parts, axis=1) if parts else np.zeros((len(activations), 0))
 
 
 def activations_of(row: Mapping[str, Any], n_neurons: int) -> Float[np.ndarray, "neurons T"]:
-    """The activations of one row as float64; a response without tokens has none."""
+    """Return the activations of one row as float64; a response without tokens has none."""
     return np.array(row["activations"], dtype=float).reshape(n_neurons, len(row["pieces"]))
 
 
 def paragraph_means(traced: Traced) -> ParagraphMeans:
-    """The paragraphs of all responses, in the order of the responses; activations not oriented."""
+    """Return the paragraphs of all responses, in the order of the responses; activations are not oriented."""
     names: list[str] = []
     delta: list[float] = []
     kept: list[bool] = []
@@ -122,9 +122,9 @@ def paragraph_means(traced: Traced) -> ParagraphMeans:
 
 
 def orient(traced: Traced) -> list[Followed]:
-    """The neurons with their signs, by the kept paragraphs of training problems, or by all where those cannot tell."""
+    """Return the neurons with their signs, by kept paragraphs of training problems; if undecided, by all of them."""
     everything = paragraph_means(traced.of("train"))
-    found = []
+    oriented = []
     for place, one in enumerate(traced.neurons):
         correlation, reason = None, None
         for part in (everything.only_kept(), everything):
@@ -135,22 +135,22 @@ def orient(traced: Traced) -> list[Followed]:
             reason = spearman_undefined(round_ties(part.means[place]), part.delta) or "undefined"
         sign = -1 if correlation is not None and correlation < 0 else 1
         why = None if correlation is not None else f"no sign from training paragraphs ({reason})"
-        found.append(Followed(one.neuron, one.kind, one.rank, sign, correlation, why))
-    return found
+        oriented.append(Followed(one.neuron, one.kind, one.rank, sign, correlation, why))
+    return oriented
 
 
 def correlation_with_delta(means: Float[np.ndarray, " n"], delta: Float[np.ndarray, " n"]) -> float | None:
-    """Spearman correlation over paragraphs, or None where it is undefined."""
+    """Return the Spearman correlation over paragraphs, or None where it is undefined."""
     if spearman_undefined(round_ties(means), delta):
         return None
     return float(spearman(round_ties(means), delta))
 
 
 def write_trace(traced: Traced, path: Path, **identity: Any) -> None:
-    """Write one table; what is not about single responses stands in its metadata."""
-    about = identity | {name: value for name, value in vars(traced).items() if name != "responses"}
-    about |= {"format": FORMAT, "neurons": [asdict(one) for one in traced.neurons]}
-    metadata = {name: json.dumps(value) for name, value in about.items()}
+    """Write one table; facts about the whole run are in its metadata."""
+    facts = identity | {name: value for name, value in vars(traced).items() if name != "responses"}
+    facts |= {"format": FORMAT, "neurons": [asdict(one) for one in traced.neurons]}
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
     write_parquet(traced.responses.select(list(SCHEMA)), path, metadata)
 
 
@@ -161,22 +161,22 @@ def read_trace(path: Path) -> Traced:
         UserError: not such a table.
     """
     responses = read_parquet(path)
-    about = read_about(path, FORMAT)
+    metadata = read_about(path, FORMAT)
     names = ("model", "dataset", "layer", "normalization")
-    neurons = [Followed(**one) for one in about["neurons"]]
-    return Traced(**{name: about[name] for name in names}, neurons=neurons, responses=responses)
+    neurons = [Followed(**one) for one in metadata["neurons"]]
+    return Traced(**{name: metadata[name] for name in names}, neurons=neurons, responses=responses)
 
 
-def read_about(path: Path, wanted: str) -> dict[str, Any]:
-    """What a table says of itself.
+def read_about(path: Path, expected: str) -> dict[str, Any]:
+    """Read the metadata of a table.
 
     Raises:
         UserError: it is of another format.
     """
-    about = pl.read_parquet_metadata(path)
-    if json.loads(about.get("format", "null")) != wanted:
-        raise UserError(f"{path}: not a table in format {wanted}; delete it and run again")
-    return {name: json.loads(value) for name, value in about.items() if not name.startswith("ARROW")}
+    metadata = pl.read_parquet_metadata(path)
+    if json.loads(metadata.get("format", "null")) != expected:
+        raise UserError(f"{path}: not a table in format {expected}; delete it and run again")
+    return {name: json.loads(value) for name, value in metadata.items() if not name.startswith("ARROW")}
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,11 @@ MIN_PARAGRAPHS = 3
 
 
 def surprising(traced: Traced, kind: str) -> Surprise | None:
-    """The validation response with the largest surprise of one kind, or None where nothing qualifies.
+    """Return the validation response with the largest surprise of one kind, or None where nothing qualifies.
 
-    Of those with at least `MIN_PARAGRAPHS` paragraphs: positive is the right response with the lowest V(s_0), negative
-    the wrong one with the highest. Ties go to the larger largest |delta|, then to the first problem and sample.
+    Only those with at least `MIN_PARAGRAPHS` paragraphs count. Positive is the correct response with the lowest V(s_0),
+    negative the incorrect one with the highest. Ties go to the larger maximum of |delta|, then to the first problem and
+    sample.
     """
     reward = 1 if kind == "positive" else 0
     rows = [

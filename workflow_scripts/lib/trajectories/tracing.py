@@ -13,7 +13,7 @@ from workflow_scripts.lib.models.activation_files import ActivationFiles, read_l
 from workflow_scripts.lib.models.states import States
 from workflow_scripts.lib.models.tokens import text_pieces
 from workflow_scripts.lib.neurons.importances import mean_importances
-from workflow_scripts.lib.probes.features import RESPONSE, ResponseKey, normalizer, places_of
+from workflow_scripts.lib.probes.features import RESPONSE, ResponseKey, normalizer, rows_of
 from workflow_scripts.lib.trajectories.followed import choose_neurons
 from workflow_scripts.lib.trajectories.traces import NUMBERS, SCHEMA, Followed
 
@@ -22,15 +22,18 @@ STATE_COLUMNS = dict(zip(NUMBERS, ("value", "ci_low", "ci_high", "delta", "delta
 
 
 def nested_values(values: pl.DataFrame) -> dict[ResponseKey, dict[str, Any]]:
-    """Response -> its boundaries, values and TD errors as lists; TD errors and `kept` begin at the first paragraph."""
+    """Return response -> its boundaries, values and TD errors as lists.
+
+    TD errors and `kept` begin at the first paragraph.
+    """
     lists = [pl.col(old).alias(new) for new, old in STATE_COLUMNS.items()]
     nested = values.sort("boundary").group_by(RESPONSE).agg(pl.col("offset").alias("boundaries"), *lists, "kept")
-    found = {}
+    by_response = {}
     for row in nested.iter_rows(named=True):
         for name in ("deltas", "delta_low", "delta_high", "kept"):
             row[name] = row[name][1:]
-        found[row["problem_id"], row["sample"]] = row
-    return found
+        by_response[row["problem_id"], row["sample"]] = row
+    return by_response
 
 
 def trajectories(
@@ -41,17 +44,17 @@ def trajectories(
     boundaries: dict[ResponseKey, list[int]],
     split: dict[str, str],
 ) -> dict[ResponseKey, list[list[float]]]:
-    """Response -> normalised activations [neurons, T] of those with tokens.
+    """Return response -> normalised activations [neurons, T], for responses with tokens.
 
     Raises:
         UserError: the stored states are not those of the valued responses.
     """
-    places = places_of(source, boundaries)
+    rows = rows_of(source, boundaries)
     states = read_layer(source.paths, layer, expect=source.identity)
-    mine = States(states.rows, states.offsets, {layer: states.layers[layer][:, torch.tensor(list(neurons))]})
-    normalize, offsets = normalizer(normalization, mine, layer, split), mine.offsets.tolist()
-    spans = {response: slice(offsets[place], offsets[place + 1]) for response, place in places.items()}
-    return {response: normalize(mine.layers[layer][span]).T.tolist() for response, span in spans.items()}
+    followed = States(states.rows, states.offsets, {layer: states.layers[layer][:, torch.tensor(list(neurons))]})
+    normalize, offsets = normalizer(normalization, followed, layer, split), followed.offsets.tolist()
+    spans = {response: slice(offsets[row], offsets[row + 1]) for response, row in rows.items()}
+    return {response: normalize(followed.layers[layer][span]).T.tolist() for response, span in spans.items()}
 
 
 def response_rows(
@@ -62,7 +65,7 @@ def response_rows(
     tokenizer: Any,
     n_neurons: int,
 ) -> pl.DataFrame:
-    """One row for each valued response, sorted by problem and sample.
+    """Return one row for each valued response, sorted by problem and sample.
 
     Raises:
         UserError: a valued response is not among the rollouts, is another one there, or has no problem.
@@ -84,6 +87,6 @@ def response_rows(
 
 
 def followed_neurons(path: Path, section: Trajectories, source: ActivationFiles) -> list[Followed]:
-    """The neurons to follow, not yet oriented."""
+    """Return the neurons to follow, not yet oriented."""
     importance = mean_importances(path, "dopamine", [section.layer], **source.identity)[section.layer]
     return choose_neurons(importance, section.n_neurons, section.layer, section.seed)

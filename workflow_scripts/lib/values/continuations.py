@@ -33,7 +33,7 @@ Graded = tuple[list[int], str, int]
 
 @dataclass(frozen=True)
 class Prefix:
-    """A state to continue from: the prompt and the response so far, and the boundaries that have just this prefix."""
+    """A state to continue from: the prompt and the response so far, and the boundaries with exactly this prefix."""
 
     problem_id: str
     prompt_ids: tuple[int, ...]
@@ -41,7 +41,7 @@ class Prefix:
     places: list[Place]
 
     def request(self, numbers: range, max_tokens: int) -> Request:
-        """The request for the completions of these numbers within what is left of `max_tokens`."""
+        """Return the request for the completions of these numbers within what is left of `max_tokens`."""
         token_ids = self.prompt_ids + self.response_ids
         digest = hashlib.blake2b(np.asarray(token_ids, "<i8").tobytes(), digest_size=16).hexdigest()
         keys = tuple(f"continuation/{self.problem_id}/{digest}/{number}" for number in numbers)
@@ -49,7 +49,7 @@ class Prefix:
 
 
 def collect_prefixes(rollouts: pl.DataFrame, paragraphs: pl.DataFrame) -> list[Prefix]:
-    """The distinct prefixes at the boundaries k < K of every response (at k = 0 of one without tokens), in order.
+    """List the distinct prefixes at the boundaries k < K of every response (at k = 0 of one without tokens), in order.
 
     Raises:
         UserError: the paragraphs of a response do not end where the response does.
@@ -59,7 +59,7 @@ def collect_prefixes(rollouts: pl.DataFrame, paragraphs: pl.DataFrame) -> list[P
     for problem_id, sample, start, end in paragraphs.select("problem_id", "sample", "start", "end").iter_rows():
         starts.setdefault((problem_id, sample), []).append(start)
         ends[problem_id, sample] = end
-    found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Prefix] = {}
+    prefixes: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Prefix] = {}
     columns = rollouts.select("problem_id", "sample", "prompt_ids", "response_ids")
     for problem_id, sample, prompt, response in columns.iter_rows():
         if ends.get((problem_id, sample), 0) != len(response):
@@ -69,8 +69,8 @@ def collect_prefixes(rollouts: pl.DataFrame, paragraphs: pl.DataFrame) -> list[P
             )
         for boundary, offset in enumerate(starts.get((problem_id, sample), [0])):
             key = (problem_id, tuple(prompt), tuple(response[:offset]))
-            found.setdefault(key, Prefix(*key, places=[])).places.append((problem_id, sample, boundary))
-    return list(found.values())
+            prefixes.setdefault(key, Prefix(*key, places=[])).places.append((problem_id, sample, boundary))
+    return list(prefixes.values())
 
 
 def sample_continuations(
@@ -87,7 +87,7 @@ def sample_continuations(
 
 @dataclass(frozen=True)
 class Sampler:
-    """What drawing and grading continuations takes; `seed` names their random streams."""
+    """Draws and grades continuations; `seed` names their random streams."""
 
     engine: Engine
     sampling: Sampling
@@ -96,7 +96,7 @@ class Sampler:
     grader: ResponseGrader
 
     def draw(self, prefixes: Sequence[Prefix], numbers: range) -> Iterator[tuple[Prefix, list[Graded]]]:
-        """Yield each prefix with its continuations of these numbers, each graded as the response that it ends."""
+        """Yield each prefix with its continuations of these numbers, each graded as the end of its response."""
         which = f" that need more than {numbers.start}" if numbers.start else ""
         progress = Progress(len(prefixes), f"boundaries{which}", "continue_paragraphs")
         sampled: list[tuple[Prefix, list[Completion]]] = []
@@ -117,22 +117,22 @@ Draw = Callable[[Sequence[Prefix], range], Iterable[tuple[Prefix, list[Graded]]]
 
 
 def continue_all(prefixes: Sequence[Prefix], design: Design, draw: Draw) -> dict[Place, list[Graded]]:
-    """The continuations of every boundary by their numbers: a round for all, then where the design goes on.
+    """Return the continuations of every boundary by their numbers: a round for all, then more where the design goes on.
 
-    `draw` gives prefixes, in any order, with their continuations of some numbers.
+    `draw` yields prefixes, in any order, with their continuations of some numbers.
     """
     graded: dict[Place, list[Graded]] = {prefix.places[0]: [] for prefix in prefixes}
-    unsettled = list(prefixes)
+    undecided = list(prefixes)
     for numbers in design.rounds:
-        for prefix, rows in draw(unsettled, numbers):
+        for prefix, rows in draw(undecided, numbers):
             graded[prefix.places[0]].extend(rows)
-        n_right = [sum(reward for *_, reward in graded[prefix.places[0]]) for prefix in unsettled]
-        unsettled = list(compress(unsettled, design.goes_on(numbers.stop, np.array(n_right, int))))
+        n_right = [sum(reward for *_, reward in graded[prefix.places[0]]) for prefix in undecided]
+        undecided = list(compress(undecided, design.goes_on(numbers.stop, np.array(n_right, int))))
     return {place: graded[prefix.places[0]] for prefix in prefixes for place in prefix.places}
 
 
 def tabulate(graded: dict[Place, list[Graded]], problem_ids: Sequence[str]) -> pl.DataFrame:
-    """One row a continuation, by problem (in the order given), sample, boundary and number."""
+    """Tabulate one row per continuation, by problem (in the order given), sample, boundary and number."""
     rank = {problem_id: index for index, problem_id in enumerate(dict.fromkeys(problem_ids))}
     places = sorted(graded, key=lambda place: (rank[place[0]], *place[1:]))
     rows = [(*place, number, *one) for place in places for number, one in enumerate(graded[place])]

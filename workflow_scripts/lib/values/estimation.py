@@ -17,7 +17,7 @@ COLUMNS = [*STATE, "offset", "n", "n_right", *VALUES, *TD_ERRORS]
 
 
 def count_continuations(continuations: pl.DataFrame, design: Design) -> pl.DataFrame:
-    """One row a boundary: n, n_right, value and its two halves (even and odd continuations of the first round)."""
+    """Return a row per boundary: n, n_right, value and its halves (even and odd continuations of the first round)."""
     reward, number = pl.col("reward").cast(pl.Float64), pl.col("continuation")
     counted = continuations.group_by(STATE, maintain_order=True).agg(
         n=pl.len().cast(pl.Int64),
@@ -25,14 +25,14 @@ def count_continuations(continuations: pl.DataFrame, design: Design) -> pl.DataF
         value_half_a=reward.filter(number % 2 == 0, number < design.first).mean(),
         value_half_b=reward.filter(number % 2 == 1, number < design.first).mean(),
     )
-    found = estimates(design)[counted["n"].to_numpy(), counted["n_right"].to_numpy()]
-    return counted.with_columns(value=pl.Series(found, dtype=pl.Float64))
+    values = estimates(design)[counted["n"].to_numpy(), counted["n_right"].to_numpy()]
+    return counted.with_columns(value=pl.Series(values, dtype=pl.Float64))
 
 
 def states(
     rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, design: Design
 ) -> pl.DataFrame:
-    """One row a state k = 0..K with its value, by response in the order of `continuations`, then k."""
+    """Return one row per state k = 0..K with its value, by response in the order of `continuations`, then k."""
     counted = count_continuations(continuations, design)
     offsets = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1, offset="start")
     sampled = counted.join(offsets, on=STATE, how="left").with_columns(pl.col("offset").fill_null(0))
@@ -52,23 +52,23 @@ def states(
     return both.sort("response", "boundary")
 
 
-def add_intervals(found: pl.DataFrame, confidence: float = 0.95) -> pl.DataFrame:
-    """Add ci_low and ci_high: Wilson's interval and the value, or twice the value where it is exact (n = 0)."""
-    low, high = wilson(found["n_right"].to_numpy(), found["n"].to_numpy(), confidence)
-    value, exact = found["value"].to_numpy(), pl.col("n") == 0
+def add_intervals(table: pl.DataFrame, confidence: float = 0.95) -> pl.DataFrame:
+    """Add ci_low and ci_high: Wilson's interval, widened to the value; both are the value where it is exact (n = 0)."""
+    low, high = wilson(table["n_right"].to_numpy(), table["n"].to_numpy(), confidence)
+    value, exact = table["value"].to_numpy(), pl.col("n") == 0
     limits = {"ci_low": np.minimum(low, value), "ci_high": np.maximum(high, value)}
-    return found.with_columns(pl.Series(name, limit) for name, limit in limits.items()).with_columns(
+    return table.with_columns(pl.Series(name, limit) for name, limit in limits.items()).with_columns(
         pl.when(exact).then("value").otherwise(name).alias(name) for name in ("ci_low", "ci_high")
     )
 
 
-def add_td_errors(found: pl.DataFrame, gamma: float, min_abs_delta: float) -> pl.DataFrame:
+def add_td_errors(table: pl.DataFrame, gamma: float, min_abs_delta: float) -> pl.DataFrame:
     """Add delta_k, its interval, its halves and whether |delta_k| > `min_abs_delta`; null at k = 0."""
-    before = found.select(pl.col(name).shift(1) for name in VALUES)
-    value, low, high, half_a, half_b = (gamma * found[name].to_numpy() for name in VALUES)
+    before = table.select(pl.col(name).shift(1) for name in VALUES)
+    value, low, high, half_a, half_b = (gamma * table[name].to_numpy() for name in VALUES)
     previous = {name: before[name].fill_null(0.0).to_numpy() for name in VALUES}
     delta_low, delta_high = newcombe((value, low, high), (previous["value"], previous["ci_low"], previous["ci_high"]))
-    added = found.with_columns(
+    added = table.with_columns(
         delta=pl.Series(value - previous["value"]),
         delta_low=pl.Series(delta_low),
         delta_high=pl.Series(delta_high),
@@ -80,50 +80,51 @@ def add_td_errors(found: pl.DataFrame, gamma: float, min_abs_delta: float) -> pl
 
 
 def miscounted(continuations: pl.DataFrame, design: Design) -> pl.DataFrame:
-    """The boundaries that do not have just the continuations of the design, once each."""
-    number, right = pl.col("continuation"), pl.col("reward").cast(pl.Int64)
+    """Return the boundaries that do not have exactly the continuations of the design, once each."""
+    number, reward = pl.col("continuation"), pl.col("reward").cast(pl.Int64)
     counted = continuations.group_by(STATE).agg(
         pl.len().alias("n"),
         number.n_unique().alias("different"),
         number.max().alias("last"),
-        *(right.filter(number < look).sum().alias(f"right_{look}") for look in design.looks),
+        *(reward.filter(number < look).sum().alias(f"correct_{look}") for look in design.looks),
     )
-    wanted = np.full(len(counted), design.budget)
+    planned = np.full(len(counted), design.budget)
     for look in reversed(design.looks):
-        wanted[~design.goes_on(look, counted[f"right_{look}"].to_numpy())] = look
-    agrees = (pl.col("n") == pl.Series(wanted)) & (pl.col("different") == pl.col("n")) & (pl.col("last") < pl.col("n"))
+        planned[~design.goes_on(look, counted[f"correct_{look}"].to_numpy())] = look
+    agrees = (pl.col("n") == pl.Series(planned)) & (pl.col("different") == pl.col("n")) & (pl.col("last") < pl.col("n"))
     return counted.filter(~agrees)
 
 
 def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, design: Design) -> None:
-    """See that paragraphs end where their responses do, and that every boundary k < K of the problems that have any
-    has its continuations, once each.
+    """Raise unless paragraphs end where their responses do and every boundary has its continuations.
+
+    Every boundary k < K of the problems that have any needs its continuations, once each.
 
     Raises:
-        UserError: it is not so.
+        UserError: the tables do not agree.
     """
     for name, frame, keys in (("rollouts", rollouts, RESPONSE), ("paragraphs", paragraphs, [*RESPONSE, "paragraph"])):
         check_once(frame, keys, name)
     length = rollouts.select(*RESPONSE, length=pl.col("response_ids").list.len().cast(pl.Int64))
     ends = paragraphs.group_by(RESPONSE).agg(boundary=pl.col("paragraph").max(), end=pl.col("end").max())
     counted = continuations.select(STATE).unique()
-    wanted = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1)
+    needed = paragraphs.select(*RESPONSE, boundary=pl.col("paragraph") - 1)
     valued = length.join(pl.concat([t.select("problem_id") for t in (paragraphs, continuations)]), "problem_id", "semi")
     bare = valued.filter(pl.col("length") == 0).select(*RESPONSE, boundary=pl.lit(0, pl.Int64))
     silent = valued.filter(pl.col("length") > 0).join(ends, on=RESPONSE, how="anti").with_columns(boundary=pl.lit(0))
     unlike = ends.join(length, on=RESPONSE, how="left").filter(pl.col("end").ne_missing(pl.col("length")))
-    for wrong, what in (
+    for mismatched, what in (
         (unlike, "another length"),
         (silent, "no paragraph"),
-        (pl.concat([wanted, bare]).join(counted, on=STATE, how="anti"), "no continuations"),
-        (counted.join(pl.concat([wanted, bare]), on=STATE, how="anti"), "continuations but no paragraph"),
+        (pl.concat([needed, bare]).join(counted, on=STATE, how="anti"), "no continuations"),
+        (counted.join(pl.concat([needed, bare]), on=STATE, how="anti"), "continuations but no paragraph"),
         (
             miscounted(continuations, design),
             "not the continuations of values.adaptive" if design.adaptive else f"not {design.budget} continuations",
         ),
     ):
-        if len(wrong):
-            problem_id, sample, boundary = wrong.select(STATE).sort(STATE).row(0)
+        if len(mismatched):
+            problem_id, sample, boundary = mismatched.select(STATE).sort(STATE).row(0)
             raise UserError(
                 f"rollouts, paragraphs and continuations disagree: problem {problem_id}, sample {sample}, boundary "
                 f"{boundary} has {what}; delete those of this model and data set and run again"
@@ -133,12 +134,12 @@ def check(rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.Da
 def estimate_values(
     rollouts: pl.DataFrame, paragraphs: pl.DataFrame, continuations: pl.DataFrame, settings: Values
 ) -> pl.DataFrame:
-    """The values table: one row a state k = 0..K of every continued response, columns `COLUMNS`.
+    """Return the values table: one row per state k = 0..K of every continued response, columns `COLUMNS`.
 
     Raises:
         UserError: the three tables do not belong together.
     """
     design = design_of(settings)
     check(rollouts, paragraphs, continuations, design)
-    found = add_intervals(states(rollouts, paragraphs, continuations, design))
-    return add_td_errors(found, settings.gamma, settings.min_abs_delta).select(COLUMNS)
+    table = add_intervals(states(rollouts, paragraphs, continuations, design))
+    return add_td_errors(table, settings.gamma, settings.min_abs_delta).select(COLUMNS)

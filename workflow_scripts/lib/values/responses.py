@@ -1,4 +1,4 @@
-"""Which responses get values."""
+"""Choose the responses that get values."""
 
 import polars as pl
 
@@ -7,18 +7,18 @@ from workflow_scripts.lib.errors import UserError
 
 
 def valued_rollouts(problems: pl.DataFrame, rollouts: pl.DataFrame, values: Values, shard: int) -> pl.DataFrame:
-    """The rollouts whose problems belong to the shard, by position of the problem and sample.
+    """Return the rollouts whose problems belong to the shard, by position of the problem and sample.
 
     Raises:
         UserError: a problem of the shard has no rollout.
     """
     start = shard * values.shard_size
     stop = min(start + values.shard_size, values.n_problems)
-    wanted = problems.filter(pl.col("position").is_between(start, stop, closed="left"))
-    if missing := sorted(set(wanted["problem_id"]) - set(rollouts["problem_id"])):
+    in_shard = problems.filter(pl.col("position").is_between(start, stop, closed="left"))
+    if missing := sorted(set(in_shard["problem_id"]) - set(rollouts["problem_id"])):
         raise UserError(
             f"rollouts: problem {missing[0]} and {len(missing) - 1} more of shard {shard} have no response; "
             "delete the rollouts of this model and data set and run again"
         )
-    found = rollouts.join(wanted.select("problem_id", "position"), on="problem_id", how="inner")
-    return found.sort("position", "sample").drop("position")
+    chosen = rollouts.join(in_shard.select("problem_id", "position"), on="problem_id", how="inner")
+    return chosen.sort("position", "sample").drop("position")

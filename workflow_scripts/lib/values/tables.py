@@ -25,7 +25,7 @@ VALUE_COLUMNS = [
 
 @dataclass(frozen=True)
 class Settings(Resampling):
-    """What of the configuration the tables depend on."""
+    """The part of the configuration that the tables depend on."""
 
     gamma: float
     """Discount of the TD errors."""
@@ -36,7 +36,7 @@ class Settings(Resampling):
 
 
 def rollout_row(run: Run, rollouts: pl.DataFrame, splits: pl.DataFrame, settings: Settings) -> dict[str, object]:
-    """One row of the rollouts table: all problems, and the validation part beside them."""
+    """Return one row of the rollouts table: figures of all problems, then of the validation part."""
     joined = rollouts.join(splits, on="problem_id", how="left")
     validation = joined.filter(pl.col("split") == "validation")
     row: dict[str, object] = {"model": run[0], "dataset": run[1], "n": rollouts["problem_id"].n_unique()}
@@ -53,21 +53,21 @@ def rollout_row(run: Run, rollouts: pl.DataFrame, splits: pl.DataFrame, settings
 
 
 def one_class_reason(validation: pl.DataFrame) -> str | None:
-    """Why no probe can be judged on these responses, if so."""
+    """Say why no probe can be judged on these responses; None if one can."""
     if validation.is_empty():
         return "no validation problem"
     share = validation["reward"].cast(pl.Float64).mean()
     if share == 1:
-        return "all answers of the validation problems are right: no probe can be judged"
-    return "all answers of the validation problems are wrong: no probe can be judged" if share == 0 else None
+        return "all answers of the validation problems are correct: no probe can be judged"
+    return "all answers of the validation problems are incorrect: no probe can be judged" if share == 0 else None
 
 
 def value_row(run: Run, values: pl.DataFrame, splits: pl.DataFrame, settings: Settings) -> dict[str, object]:
-    """One row of the values table.
+    """Return one row of the values table.
 
     Of the continuations of a boundary, `n_continuations` is the largest number, `n_fewest` the smallest, `n_mean` the
     mean; they differ where the design is adaptive. `noise_ceiling` is that of the paragraphs the dopamine probe is
-    scored on: kept ones of validation problems, with the picking by their own noisy TD errors simulated.
+    scored on: kept ones of validation problems, with the selection by their own noisy TD errors simulated.
     `noise_ceiling_all` is the split-half ceiling of all validation paragraphs, and `reliability` its square.
     """
     joined = values.join(splits, on="problem_id", how="left", maintain_order="left")
@@ -83,20 +83,20 @@ def value_row(run: Run, values: pl.DataFrame, splits: pl.DataFrame, settings: Se
     row["continuations"] = values["n"].sum()
     row["kept_validation"] = int(validation["kept"].sum())
     half_a, half_b, delta = (validation[name].to_numpy() for name in ("delta_half_a", "delta_half_b", "delta"))
-    everything = noise_ceiling(half_a, half_b, delta=delta if settings.design.adaptive else None)
-    row |= {"noise_ceiling_all": everything.ceiling, "reliability": everything.reliability}
+    split_half = noise_ceiling(half_a, half_b, delta=delta if settings.design.adaptive else None)
+    row |= {"noise_ceiling_all": split_half.ceiling, "reliability": split_half.reliability}
     row["reason"] = value_reason(row)
     if row["reason"] is None:
         part = joined.filter(pl.col("split") == "validation")
         rng = generator(settings.seed, "ceiling", *run)
-        found = kept_ceiling(part, settings.design, settings.gamma, settings.min_abs_delta, rng)
-        row["noise_ceiling"] = found.value
-        row["reason"] = f"no noise ceiling: {found.reason}" if found.reason else None
+        ceiling = kept_ceiling(part, settings.design, settings.gamma, settings.min_abs_delta, rng)
+        row["noise_ceiling"] = ceiling.value
+        row["reason"] = f"no noise ceiling: {ceiling.reason}" if ceiling.reason else None
     return row
 
 
 def value_reason(row: dict[str, object]) -> str | None:
-    """Why no dopamine probe can be judged on these paragraphs, if so."""
+    """Say why no dopamine probe can be judged on these paragraphs; None if one can."""
     if not row["paragraphs"]:
         return "no paragraph: no dopamine probe can be judged"
     if not row["kept"]:
@@ -107,7 +107,7 @@ def value_reason(row: dict[str, object]) -> str | None:
 
 
 def split_of(dataset: str, splits: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """The split of a data set's problems.
+    """Return the split of a data set's problems.
 
     Raises:
         UserError: no problems file was given for the data set.
