@@ -60,7 +60,7 @@ rule prepare_problems:
         gpu=0,
     params:
         settings=section(
-            "dataset.key,source,task,path,sha256,revision,subset,part,fields,gold_in,n_problems,shard_size,content,answer split"
+            "dataset.key,source,task,path,sha256,revision,subset,hub_split,fields,gold_in,n_problems,shard_size,content,answer split"
         ),
         content=lambda w: shard_identity(config["datasets"][w.dataset], int(w.shard)),
         records=lambda w, input: [f"--records={file}" for file in input.records],

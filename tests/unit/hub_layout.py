@@ -43,7 +43,7 @@ def local_entry(name: str, folder: Path) -> dict[str, Any]:
     entry = dict(STUDY["datasets"][name])
     if entry["source"] == "file":
         return entry | {"url": (DATA / f"{COPIES[name]}.jsonl.gz").resolve().as_uri()}
-    subset, part = entry.get("subset", "default"), entry.get("part", "test")
+    subset, part = entry.get("subset", "default"), entry.get("hub_split", "test")
     (folder / subset).mkdir(parents=True)
     frame = pl.DataFrame(hub_records(name), infer_schema_length=None)
     frame.write_parquet(folder / subset / f"{part}-00000-of-00001.parquet")

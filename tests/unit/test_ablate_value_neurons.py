@@ -125,7 +125,7 @@ def test_sets_have_one_size_and_matched_ones_leave_the_value_neurons_out() -> No
         *(("random_matched", 0), ("random_matched", 1)),
     ]
     assert all(len(set(held)) == 8 for one in found[1:] for held in one.ablated.values())
-    value = found[1].held
+    value = found[1].ablated
     assert value[1] == np.argsort(-importance[1])[:8].tolist()
     assert all(not set(value[layer]) & set(one.ablated[layer]) for one in found[4:] for layer in (1, 2))
     assert [one.name for one in conditions(importance, rms, 0.6, 1, 0)] == ["none", "value", "random"]

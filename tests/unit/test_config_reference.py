@@ -14,8 +14,13 @@ from workflow_scripts.lib.config.schema import fill
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.config.study import SCHEMA, read_yaml, with_defaults
 from workflow_scripts.lib.engines.start import ENGINES
+from workflow_scripts.lib.grading.grade import ANSWER_TYPES
 from workflow_scripts.lib.models.load import DTYPES, INSTRUCTION, ModelConfig
+from workflow_scripts.lib.neurons.catalogue import CATALOGUE as SELECTIONS
+from workflow_scripts.lib.neurons.catalogue import MODES
+from workflow_scripts.lib.probes.targets import CATALOGUE as TARGETS
 from workflow_scripts.lib.reference.tasks import TASKS
+from workflow_scripts.lib.search.methods import METHODS
 
 REFERENCE = read_yaml(SCHEMA)
 
@@ -65,6 +70,14 @@ def test_choices_in_the_schema_are_those_of_the_code() -> None:
     entry = REFERENCE["properties"]["datasets"]["additionalProperties"]["properties"]
     model = REFERENCE["properties"]["models"]["additionalProperties"]["properties"]
     assert set(entry["task"]["enum"]) - {None} == set(TASKS)
+    assert entry["answer"]["enum"] == list(ANSWER_TYPES)
+    assert all(f"`{name}`" in entry["answer"]["description"] for name in ANSWER_TYPES)
+    chosen = {section: REFERENCE["properties"][section]["properties"] for section in ("interventions", "search")}
+    selections = [chosen["interventions"][key]["items"]["enum"] for key in ("selections", "dose_selections")]
+    assert selections == [list(SELECTIONS)] * 2
+    assert chosen["interventions"]["mode"]["enum"] == [mode for mode in MODES if mode != "scale"]
+    assert chosen["search"]["methods"]["items"]["enum"] == list(METHODS)
+    assert REFERENCE["properties"]["value_probes"]["properties"]["target"]["enum"] == list(TARGETS)
     assert set(REFERENCE["properties"]["rollouts"]["properties"]["engine"]["enum"]) == set(ENGINES)
     assert set(model["dtype"]["enum"]) == set(DTYPES)
     assert model["instruction"]["default"] == INSTRUCTION

@@ -50,9 +50,10 @@ def test_there_are_configurations_to_try() -> None:
     assert len(SNIPPETS) == 3
 
 
-def test_every_answer_type_is_explained() -> None:
-    table = README.partition("| `answer` |")[2].partition("\n\n")[0]
-    assert tuple(re.findall(r"^\| `(\w+)`", table, flags=re.M)) == ANSWER_TYPES
+def test_answer_types_in_the_readme_exist() -> None:
+    table = README.partition("| answer type |")[2].partition("\n\n")[0]
+    named = re.findall(r"^\| `(\w+)`", table, flags=re.M)
+    assert named and set(named) <= set(ANSWER_TYPES)
 
 
 def test_make_targets_in_the_readme_exist() -> None:

@@ -221,13 +221,13 @@ def test_the_hub_and_a_file_give_the_same_problems(hub_folder: Path, tmp_path: P
 
     found = hub(subset="main")
     assert [(one.question, one.gold, one.place) for one in found] == [("1+1?", "2", f"{hub_folder}: row 1")]
-    assert hub(subset="main", part="train")[0].gold == "4"
+    assert hub(subset="main", hub_split="train")[0].gold == "4"
     assert hub(subset="hard")[0].gold == "81"
     same = read(write(tmp_path / "p.jsonl", [{"question": "1+1?", "answer": "so #### 2"}]), gold_in="after_hashes")
     assert content(found) == content(same)
-    with pytest.raises(UserError, match=r"sums: part validation of subset main cannot be read .*check name, revision"):
-        hub(subset="main", part="validation")
-    with pytest.raises(UserError, match="part test of subset other cannot be read"):
+    with pytest.raises(UserError, match=r"sums: split validation of subset main cannot be read .*check name, revision"):
+        hub(subset="main", hub_split="validation")
+    with pytest.raises(UserError, match="split test of subset other cannot be read"):
         hub(subset="other")
 
 
@@ -240,7 +240,7 @@ def test_a_changed_folder_is_read_anew(hub_folder: Path) -> None:
 
 def test_a_data_set_that_the_hub_does_not_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="nobody/nothing: part test at abc cannot be read"):
+    with pytest.raises(UserError, match="nobody/nothing: split test at abc cannot be read"):
         read(Path("nobody/nothing"), source="hub", revision="abc")
 
 

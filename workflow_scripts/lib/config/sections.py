@@ -41,7 +41,7 @@ class Dataset(Section):
     sha256: str | None
     revision: str | None
     subset: str | None
-    part: str
+    hub_split: str
     fields: dict[str, Any]
     gold_in: str
     n_problems: int

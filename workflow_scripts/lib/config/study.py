@@ -119,9 +119,9 @@ def left_out(config: Config) -> dict[str, str]:
     for stage, before in SUBSETS.items():
         if not config[stage]["runs"]:
             needed = [name for name in dict.fromkeys((before, ALSO.get(stage, before))) if not config[name]["runs"]]
-            found = {obstacle(stage, run, config) for run in config[before]["runs"]} - {None}
-            why = f"there are no runs of {' and '.join(needed)}" if needed else f"{stage}.runs names none"
-            reasons[stage] = str(min(found)) if found and not needed else why
+            obstacles = sorted(why for run in config[before]["runs"] if (why := obstacle(stage, run, config)))
+            none = f"there are no runs of {' and '.join(needed)}" if needed else f"{stage}.runs names none"
+            reasons[stage] = obstacles[0] if obstacles and not needed else none
     if config["interventions"]["runs"] and not config["interventions"]["dose_layers"]:
         reasons["interventions: dose-response"] = "interventions.dose_layers names no layer"
     if config["transfer"]["runs"] and not comparable(config):

@@ -37,7 +37,7 @@ def read_problems(dataset: Mapping[str, Any], file: str | None = None) -> list[P
     """
     where = str(file or dataset["path"])
     if dataset["source"] == "hub":
-        records = hub_records(where, dataset["subset"], dataset["part"], dataset["revision"])
+        records = hub_records(where, dataset["subset"], dataset["hub_split"], dataset["revision"])
     else:
         records = file_records(where, dataset["sha256"])
     problems = adapt(records, dataset)

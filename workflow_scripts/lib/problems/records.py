@@ -130,7 +130,7 @@ def hub_records(path: str, subset: str | None, hub_split: str, revision: str | N
     except Exception as error:  # what the library raises depends on what is missing, and where
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         requested = (
-            f"part {hub_split}" + (f" of subset {subset}" if subset else "") + (f" at {revision}" if revision else "")
+            f"split {hub_split}" + (f" of subset {subset}" if subset else "") + (f" at {revision}" if revision else "")
         )
         raise UserError(f"{path}: {requested} cannot be read ({reason}); check name, revision and network") from error
     return ((f"{path}: row {number}", dict(row)) for number, row in enumerate(rows, 1))
