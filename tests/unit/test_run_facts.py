@@ -5,17 +5,17 @@ import subprocess
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from browser import chromium
 
-from workflow_scripts import write_provenance
 from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.plan import costs
 from workflow_scripts.lib.plan.jobs import Job
 from workflow_scripts.lib.problems.readers import Problem, content
+from workflow_scripts.lib.report.parts import render
+from workflow_scripts.lib.report.provenance_page import Inputs, provenance_values
 from workflow_scripts.lib.report.run_facts import commit, seeds, without_secrets
 from workflow_scripts.lib.storage.tables import write_parquet
 
@@ -99,11 +99,10 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shards = [tmp_path / "d" / f"{shard}.parquet" for shard in (0, 1)]
     for one, path in zip(PROBLEMS, shards, strict=True):
         write_parquet(pl.DataFrame([asdict(one)], schema_overrides={"spec": pl.String}), path)
-    arguments: dict[str, Any] = {"problems": shards, "probes": [], "tables": [], "report": samples}
     monkeypatch.setenv("HF_TOKEN", PASSWORD)
-    values = write_provenance.context(write_provenance.argparse.Namespace(**arguments), config, table, "NVIDIA H100")
+    values = provenance_values(Inputs(shards, [], [samples]), config, table, "NVIDIA H100", Path.cwd())
     path = tmp_path / "provenance.html"
-    path.write_text(write_provenance.render(Path("report/provenance.html"), values), encoding="utf-8")
+    path.write_text(render(Path("report/provenance.html"), values), encoding="utf-8")
     return path
 
 
