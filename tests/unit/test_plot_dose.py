@@ -10,8 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from workflow_scripts import plot_dose, plot_pruning, tabulate_interventions
+from workflow_scripts.lib.report.dose_figure import around_one, by_factor, curve_of, draw, panels_of
 from workflow_scripts.lib.storage.tables import write_parquet
-from workflow_scripts.plot_dose import around_one, by_factor, curve_of, draw, panels_of
 
 SECTION: dict[str, Any] = {"runs": ["grpo/ledger"], "layers": None}
 
