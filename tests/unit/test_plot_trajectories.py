@@ -39,13 +39,13 @@ def words(figure: Figure) -> str:
 def test_both_surprises_are_drawn_with_value_neuron_and_text() -> None:
     traced = runs.planted()
     text = words(surprise_figure({"grpo/ledger": traced}, RUN))
-    for kind, outcome in (("positive", "right"), ("negative", "wrong")):
+    for kind, outcome in (("positive", "correct"), ("negative", "incorrect")):
         found = surprising(traced, kind)
         assert found is not None
         first = f"{found.row['values'][0]:.2f}"
         assert f"{kind} surprise: {found.row['problem_id']}, V(s₀) = {first}, {outcome}" in text
         assert " ".join("".join(found.row["pieces"][:3]).split()) in text
-    assert "layer 3, neuron 7 (first by importance, sign turned)" in text
+    assert "layer 3, neuron 7 (first by importance, sign reversed)" in text
 
 
 def test_the_line_is_the_oriented_activation_of_the_first_neuron() -> None:
@@ -62,10 +62,10 @@ def test_the_line_is_the_oriented_activation_of_the_first_neuron() -> None:
 @pytest.mark.parametrize("traced", [{}, {"grpo/ledger": runs.planted().of("train")}])
 def test_a_figure_without_a_case_says_why(traced: dict[str, Traced]) -> None:
     text = words(surprise_figure(traced, RUN))
-    reason = "no validation response with at least 3 paragraphs is right" if traced else "were not followed"
+    reason = "no validation response with at least 3 paragraphs is correct" if traced else "were not traced"
     assert reason in text and "nan" not in text
-    assert "nothing was asked" in words(surprise_figure(traced, {}))
-    assert "nothing was asked" in words(ablation_figure(traced, {}, {"runs": None}))
+    assert "names no run for this figure" in words(surprise_figure(traced, {}))
+    assert "names no run for this figure" in words(ablation_figure(traced, {}, {"runs": None}))
     assert "nothing was ablated" in words(ablation_figure(traced, {}, RUN))
 
 

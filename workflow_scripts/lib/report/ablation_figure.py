@@ -10,10 +10,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from workflow_scripts.lib.report import trajectory_figure
-from workflow_scripts.lib.report.figure_parts import runs_of
+from workflow_scripts.lib.report.figure_parts import NO_RUN, runs_of
 from workflow_scripts.lib.report.trajectory_layout import (
     LEGEND,
-    NO_RUN,
     WIDTH,
     axes_at,
     empty_figure,

@@ -1,4 +1,4 @@
-"""The section on confidence: Table 3, the paper's beside it, and paired differences."""
+"""The section on confidence: Table 3, the paper's Table 3, and paired differences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ CONTRASTS = (
 
 
 def confidence_section(tables: Tables, figures: Figures, published: dict[str, Any]) -> Section:
-    """Table 3, the paper's beside it, and paired differences."""
+    """Table 3, the paper's Table 3, and paired differences."""
     measured = rows_of(tables, "table3")
     columns = [run(), method("Method", "method"), ranged("AUC", "auc")]
     columns += [ranged("Brier score", "brier", "brier_low", "brier_high")]

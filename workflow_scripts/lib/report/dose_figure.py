@@ -174,7 +174,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
         draw_axes(left, panel, by_share(panel), "share", styles)
         draw_axes(right, panel, scaled, "factor", styles)
         share = f"{100 * scaled['share'][0]:g} % of the neurons" if len(scaled) else "the neurons"
-        left.set_xlabel("share of the layer's neurons held at zero")
+        left.set_xlabel("share of the layer's neurons set to zero")
         right.set_xlabel(f"factor on {share} (1: unmasked)")
         left.set_ylabel("accuracy")
         left.set_title(panel.title)

@@ -29,7 +29,7 @@ from workflow_scripts.lib.report.tables import (
 DOSE = "dose"
 """The figure that the section shows."""
 TITLES = {
-    "table2": "Value neurons beside other selections (the paper’s Table 2)",
+    "table2": "Value neurons compared with other selections (the paper’s Table 2)",
     "table5": "Value probes trained on TD errors and on the final state (the paper’s Table 5)",
 }
 MODE_WORDS = {"zero": "set to zero (ablated)", "mean": "set to their mean", "scale": "scaled"}
@@ -148,10 +148,10 @@ def contrast_table(rows: Sequence[Row]) -> TableView:
 
 
 def overlap_table(rows: Sequence[Row], printed: dict[str, Any]) -> TableView:
-    """How many neurons two selections share, beside chance."""
+    """How many neurons two selections share, and what chance gives."""
     caption = (
-        "Value neurons that another selection contains too, beside what the same number of neurons drawn uniformly "
-        "would share. p is the chance of sharing at least this number. The paper "
+        "Value neurons that another selection contains too, compared with what the same number of neurons drawn "
+        "uniformly would share. p is the chance of sharing at least this number. The paper "
         f"({printed['where']}) prints {percentage(printed['overlap'])} for {SELECTIONS[printed['second']]}, chance "
         f"{percentage(printed['chance'])}."
     )

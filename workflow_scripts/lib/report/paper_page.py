@@ -24,7 +24,7 @@ class PaperSection:
 def paper_section(
     published: dict[str, Any], tables: dict[str, pl.DataFrame], config: dict[str, Any], curves: Sequence[Curve]
 ) -> PaperSection:
-    """What the paper says of its figures beside what was measured here, in the order of their numbers."""
+    """What the paper states about its figures and what was measured here, in the order of their numbers."""
     entries = [
         entry | {"ours": curve_sentences(entry, in_figure(entry["figure"], config, curves))}
         for entry in published["figures"]["entries"]

@@ -1,4 +1,4 @@
-"""Tables of the provenance page: costs beside the planned ones, versions, inputs, seeds, hashes.
+"""Tables of the provenance page: actual and planned costs, versions, inputs, seeds, hashes.
 
 The report has the same bytes whenever the results are the same; durations are not, so they have a page of their own.
 It prints neither the environment nor a password or key in an address of the configuration.

@@ -57,7 +57,7 @@ def panel_title(run: str, rows: pl.DataFrame) -> str:
     n = int(counted["n_validation"][0])
     if "n_right" not in counted.columns:
         return f"{run}  ({n} paragraphs)"
-    return f"{run}  ({n} responses, {int(counted['n_right'][0])} right)"
+    return f"{run}  ({n} responses, {int(counted['n_right'][0])} correct)"
 
 
 def panels_of(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> list[Panel]:

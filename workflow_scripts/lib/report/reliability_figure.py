@@ -75,7 +75,7 @@ def draw_methods(axes: Axes, panel: Panel) -> None:
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.03, 1.03)
     axes.tick_params(labelbottom=False)
-    axes.set_ylabel("share right")
+    axes.set_ylabel("share correct")
 
 
 def draw_counts(axes: Axes, panel: Panel) -> None:
@@ -86,7 +86,7 @@ def draw_counts(axes: Axes, panel: Panel) -> None:
     axes.set_yticks(range(len(methods)), [METHODS[name] for name in methods], fontsize=7)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("mean probability of a right answer")
+    axes.set_xlabel("mean probability of a correct answer")
     for place, method in enumerate(methods):
         if place % 2 == 0:
             axes.axhspan(place - 0.5, place + 0.5, facecolor="#f2f2f2", zorder=0)
@@ -116,7 +116,7 @@ def handles(methods: Sequence[str]) -> list[Line2D]:
     """The legend."""
     lines = [Line2D([], [], markersize=4.5, linewidth=1.1, label=METHODS[name], **STYLES[name]) for name in methods]
     interval = Line2D([], [], color="#6e6e6e", linewidth=0.7, marker="|", linestyle="", markersize=9, label="interval")
-    return [*lines, interval, Line2D([], [], label="right as often as said", **DIAGONAL)]
+    return [*lines, interval, Line2D([], [], label="perfect calibration", **DIAGONAL)]
 
 
 def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:

@@ -1,4 +1,4 @@
-"""The section on guided search: Table 4, the paper's beside it, and paired differences."""
+"""The section on guided search: Table 4, the paper's Table 4, and paired differences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +43,7 @@ CONTRASTS = "Accuracy of the dopamine search less another method’s, seeds aver
 
 
 def search_section(tables: Tables, published: dict[str, Any]) -> Section:
-    """Table 4, the paper's beside it, and paired differences."""
+    """Table 4, the paper's Table 4, and paired differences."""
     measured = rows_of(tables, "table4")
     columns = [run(), method("Method", "method"), words("Seed", "seed"), ranged("Accuracy", "accuracy")]
     columns += [whole("Problems", "n"), whole("Tokens per problem", "tokens")]

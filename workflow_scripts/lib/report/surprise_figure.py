@@ -11,12 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from workflow_scripts.lib.report import trajectory_figure
-from workflow_scripts.lib.report.figure_parts import runs_of
+from workflow_scripts.lib.report.figure_parts import NO_RUN, runs_of
 from workflow_scripts.lib.report.trajectory_layout import (
     EMPTY,
     LEFT,
     LEGEND,
-    NO_RUN,
     RIGHT,
     WIDTH,
     axes_at,
@@ -62,8 +61,8 @@ def case_height(case: Surprise | None) -> float:
 def title_of(traced: Traced, case: Surprise) -> str:
     """Run, surprise, response and neuron."""
     row, one = case.row, traced.neurons[traced.places("dopamine")[0]]
-    outcome = "right" if row["reward"] else "wrong"
-    sign = "as it is" if one.sign > 0 else "sign turned"
+    outcome = "correct" if row["reward"] else "incorrect"
+    sign = "as it is" if one.sign > 0 else "sign reversed"
     return (
         f"{traced.run}, {case.kind} surprise: {row['problem_id']}, V(s₀) = {row['values'][0]:.2f}, {outcome}\n"
         f"layer {traced.layer}, neuron {one.neuron} (first by importance, {sign})"
@@ -81,9 +80,9 @@ def surprise_figure(traced: dict[str, Traced], section: dict[str, Any]) -> Figur
     figure.legend(handles=surprise_handles(), loc="upper center", ncols=3)
     for (run, kind), case, height in zip(cases, chosen, heights, strict=True):
         if case is None:
-            outcome = "right" if kind == "positive" else "wrong"
+            outcome = "correct" if kind == "positive" else "incorrect"
             why = f"no validation response with at least {MIN_PARAGRAPHS} paragraphs is {outcome}"
-            why = why if run in traced else "the neurons of this run were not followed"
+            why = why if run in traced else "the neurons of this run were not traced"
             explain(figure, top, f"{run}, {kind} surprise", why)
         else:
             draw_surprise(figure, top, traced[run], case)

@@ -26,7 +26,7 @@ class Cell:
 
     @property
     def length(self) -> int:
-        """Letters in all; small print on its own counts where it is longer than the text."""
+        """Letters of the text and the small print together; a badge does not break into lines, so it does not count."""
         return len(self.below) if self.style == "verdict" else len(self.text) + len(self.below)
 
 

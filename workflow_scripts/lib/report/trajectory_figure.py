@@ -32,7 +32,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "random": {"color": "#12305e", "linestyle": (0, (1, 1.2)), "linewidth": 1.3},
     "random_matched": {"color": "#5fb3b3", "linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 1.2},
 }
-LABELS = {"none": "unablated", "value": "value neurons held", "random": "random", "random_matched": "matched random"}
+LABELS = {"none": "unablated", "value": "value neurons ablated", "random": "random", "random_matched": "matched random"}
 
 
 def shortened(text: str) -> list[str]:
@@ -153,7 +153,7 @@ def of_neuron(frame: pl.DataFrame, neuron: int) -> pl.DataFrame:
 
 
 def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -> None:
-    """The trajectories over the chosen response: unablated, value neurons held, and the first draw of random ones."""
+    """The trajectories over the chosen response: unablated, value neurons ablated, the first draw of random ones."""
     sign = first_neuron(traced).sign
     rows = of_neuron(frame, first_neuron(traced).neuron).filter(
         (pl.col("problem_id") == chosen["problem_id"]) & (pl.col("sample") == chosen["sample"]) & (pl.col("draw") == 0)
@@ -170,7 +170,7 @@ def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -
             if drawn[name]["correlation"] is not None:
                 star = "*" if drawn[name]["own_layers"] else ""
                 notes.append(f"{LABELS[name]} {drawn[name]['correlation']:.2f}{star}".replace("-", "\N{MINUS SIGN}"))
-    starred = "  (*: the neuron's own coordinate is held too)" if any(note.endswith("*") for note in notes) else ""
+    starred = "  (*: the neuron's own coordinate is ablated too)" if any(note.endswith("*") for note in notes) else ""
     axes.set_title(
         f"correlation with the unablated: {', '.join(notes)}\n{starred.strip()}".strip(), fontsize=8, loc="left"
     )

@@ -9,7 +9,6 @@ from workflow_scripts.lib.report import figure_style
 WIDTH, LEFT, RIGHT = 7.4, 0.72, 0.15
 LEGEND, EMPTY = 0.5, 1.2
 """Inches: of the legend, and of an empty block."""
-NO_RUN = "The configuration names no run for this figure: nothing was asked."
 
 
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
