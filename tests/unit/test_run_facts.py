@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from browser import chromium
+from table_layout import measured
 
 from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.plan import costs
@@ -128,3 +129,9 @@ def test_a_browser_shows_the_page_without_scrolling_it_sideways(page: Path, tmp_
     command = [*chromium(tmp_path), "--hide-scrollbars", f"--window-size={size}", "--dump-dom", page.as_uri()]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
     assert 'data-wide="0"' in shown
+
+
+@pytest.mark.parametrize("width", [1250, 390])
+def test_every_table_of_the_page_fits(page: Path, tmp_path: Path, width: int) -> None:
+    answer = measured(page.read_text(encoding="utf-8"), tmp_path, width)
+    assert answer["width"] == width and answer["faults"] == []
