@@ -1,5 +1,5 @@
 "use strict";
-// Draws the view of trajectories from the JSON beside it. Text of a model is set as text, never as markup.
+// Draws the view of trajectories from the JSON on the same page. Text of a model is set as text, never as markup.
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("trajectories-data").textContent);
@@ -13,6 +13,8 @@
 
   const signed = (hundredths) => (hundredths < 0 ? MINUS : "+") + (Math.abs(hundredths) / 100).toFixed(2);
   const plain = (hundredths) => (hundredths < 0 ? MINUS : "") + (Math.abs(hundredths) / 100).toFixed(2);
+  const outcome = (response) => (response.reward ? "correct" : "incorrect");
+  const responseName = (response) => response.id + (response.sample ? "/" + response.sample : "");
   const surprise = (response) => 100 * response.reward - response.v[0][0];
   const element = (tag, className, text) => {
     const made = document.createElement(tag);
@@ -40,7 +42,7 @@
   function neuronName(one) {
     const rank = one.kind === "dopamine" ? "dopamine, rank " + one.rank : "random";
     const rho = one.rho ? ", \u03c1 " + plain(one.rho[0]) + " [" + plain(one.rho[1]) + ", " + plain(one.rho[2]) + "]" : "";
-    return one.neuron + " (" + rank + (one.sign < 0 ? ", sign turned" : "") + rho + ")";
+    return one.neuron + " (" + rank + (one.sign < 0 ? ", sign reversed" : "") + rho + ")";
   }
 
   function chosenResponses() {
@@ -57,15 +59,15 @@
 
   function fillResponses() {
     const before = ui.response.value;
-    const found = chosenResponses();
+    const chosen = chosenResponses();
     ui.response.replaceChildren(
-      ...found.map(([one, index]) =>
-        option(String(index), one.id + (one.sample ? "/" + one.sample : "") + "  " + (one.reward ? "right" : "wrong") + "  " + signed(surprise(one)))
+      ...chosen.map(([one, index]) =>
+        option(String(index), responseName(one) + "  " + outcome(one) + "  " + signed(surprise(one)))
       )
     );
-    ui.count.textContent = "(" + found.length + " shown, " + state.run.total + " followed)";
-    if (found.some(([, index]) => String(index) === before)) ui.response.value = before;
-    else if (found.length) ui.response.selectedIndex = 0;
+    ui.count.textContent = "(" + chosen.length + " shown, " + state.run.total + " traced)";
+    if (chosen.some(([, index]) => String(index) === before)) ui.response.value = before;
+    else if (chosen.length) ui.response.selectedIndex = 0;
     showResponse();
   }
 
@@ -82,13 +84,13 @@
     ui.readout.textContent = "";
     if (!ui.response.value || !state.response) {
       state.response = null;
-      ui.title.textContent = "No response fits.";
+      ui.title.textContent = "No response matches.";
       for (const part of [ui.chart, ui.text]) part.replaceChildren();
       return;
     }
     const one = state.response;
     ui.title.textContent =
-      one.id + ", " + (one.split === "train" ? "training" : one.split) + " problem: " + (one.reward ? "right" : "wrong") +
+      one.id + ", " + (one.split === "train" ? "training" : one.split) + " problem: " + outcome(one) +
       ", V(s\u2080) " + plain(one.v[0][0]) + ", surprise " + signed(surprise(one));
     drawText();
     showNeuron();
@@ -97,8 +99,8 @@
   function showNeuron() {
     state.neuron = Number(ui.neuron.value);
     if (!state.response) return;
-    const own = activation();
-    state.tokens.forEach((token, index) => { token.className = shade(own[index]); });
+    const levels = activation();
+    state.tokens.forEach((token, index) => { token.className = shade(levels[index]); });
     drawChart();
     if (state.token >= 0) moveTo(state.token);
   }
@@ -130,8 +132,8 @@
 
   function drawChart() {
     const one = state.response;
-    const own = activation();
-    const total = Math.max(own.length, 1);
+    const levels = activation();
+    const total = Math.max(levels.length, 1);
     const [left, right] = [40, 8];
     const width = Math.min(Math.max(ui.chart.clientWidth, 300), 900); // as wide as it is shown, so that letters keep their size
     const x = (token) => left + ((width - left - right) * token) / total;
@@ -163,22 +165,22 @@
       whisker((start + end) / 2, delta, one.d[1][k] / 100, one.d[2][k] / 100);
     });
 
-    const reach = Math.max(2, Math.ceil(Math.max(...own.map(Math.abs), 0) / 10));
+    const reach = Math.max(2, Math.ceil(Math.max(...levels.map(Math.abs), 0) / 10));
     const line = band(188, 82, -reach, reach, "activation (SD), thick: paragraph means", [-reach, 0, reach]);
     one.ends.slice(1).forEach((end, k) => {
-      const part = own.slice(one.ends[k], end);
+      const part = levels.slice(one.ends[k], end);
       const mean = line(part.reduce((sum, each) => sum + each, 0) / part.length / 10);
       svg.append(shape("line", { x1: x(one.ends[k]) + 1, x2: x(end) - 1, y1: mean, y2: mean, class: "mean" }));
     });
-    if (own.length) svg.append(shape("path", { d: "M" + own.map((each, index) => x(index + 0.5) + " " + line(each / 10)).join("L"), class: "line" }));
-    svg.append(shape("text", { x: width - right, y: 287, "text-anchor": "end" }, own.length + " tokens"));
+    if (levels.length) svg.append(shape("path", { d: "M" + levels.map((each, index) => x(index + 0.5) + " " + line(each / 10)).join("L"), class: "line" }));
+    svg.append(shape("text", { x: width - right, y: 287, "text-anchor": "end" }, levels.length + " tokens"));
     state.cursor = shape("line", { x1: left, x2: left, y1: 18, y2: 270, class: "here hidden" });
     svg.append(state.cursor);
     state.x = x;
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
       const token = Math.floor(((((event.clientX - box.left) * width) / box.width - left) * total) / (width - left - right));
-      if (token >= 0 && token < own.length) moveTo(token);
+      if (token >= 0 && token < levels.length) moveTo(token);
     });
     ui.chart.replaceChildren(svg);
   }
@@ -189,15 +191,15 @@
   }
 
   function moveTo(index) {
-    const own = activation();
+    const levels = activation();
     if (state.token >= 0 && state.tokens[state.token]) state.tokens[state.token].classList.remove("traj-at");
     state.token = index;
     state.tokens[index].classList.add("traj-at");
     state.cursor.setAttribute("class", "here");
     for (const end of ["x1", "x2"]) state.cursor.setAttribute(end, state.x(index + 0.5));
     const paragraph = state.response.ends.findIndex((end) => end > index);
-    const level = (own[index] < 0 ? MINUS : "+") + (Math.abs(own[index]) / 10).toFixed(1);
-    ui.readout.textContent = "Token " + (index + 1) + " of " + own.length + " (paragraph " + paragraph + "): " + level + " SD, " + JSON.stringify(state.response.pieces[index]);
+    const level = (levels[index] < 0 ? MINUS : "+") + (Math.abs(levels[index]) / 10).toFixed(1);
+    ui.readout.textContent = "Token " + (index + 1) + " of " + levels.length + " (paragraph " + paragraph + "): " + level + " SD, " + JSON.stringify(state.response.pieces[index]);
   }
 
   function step(event) {
@@ -222,7 +224,7 @@
 
   function start() {
     if (!data.runs.some((run) => run.responses.length)) {
-      byId("trajectories-view").append(element("p", "", "No response was followed in this study: there is nothing to show."));
+      byId("trajectories-view").append(element("p", "", "No response was traced in this study: there is nothing to show."));
       return;
     }
     ui.run.replaceChildren(...data.runs.map((one, index) => option(String(index), one.run + ", layer " + one.layer)));

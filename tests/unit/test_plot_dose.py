@@ -10,8 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from workflow_scripts import plot_dose, plot_pruning, tabulate_interventions
+from workflow_scripts.lib.report.dose_figure import around_one, by_factor, curve_of, draw, panels_of
 from workflow_scripts.lib.storage.tables import write_parquet
-from workflow_scripts.plot_dose import around_one, by_factor, curve_of, draw, panels_of
 
 SECTION: dict[str, Any] = {"runs": ["grpo/ledger"], "layers": None}
 
@@ -66,7 +66,7 @@ def test_curves_stand_where_the_table_says(table: Path) -> None:
     plt.close(drawn)
 
 
-def test_the_unmasked_run_is_factor_one_and_held_at_zero_is_factor_zero(table: Path) -> None:
+def test_the_unmasked_run_is_factor_one_and_neurons_set_to_zero_are_factor_zero(table: Path) -> None:
     frame = pl.read_parquet(table)
     drawn = draw(frame, SECTION)
     ((x, y),) = curves(drawn, 1, "o")

@@ -14,7 +14,7 @@ from PIL import Image
 from workflow_scripts import plot_pruning, tabulate_results
 from workflow_scripts.lib.report import figure_style
 from workflow_scripts.lib.report.curves_page import FIGURE_PLACES
-from workflow_scripts.plot_pruning import KINDS, draw
+from workflow_scripts.lib.report.pruning_figure import KINDS, draw
 
 FIGURES: dict[str, Any] = {
     "fig1": {"runs": ["grpo/ledger", "grpo/codes", "ppo/easy"], "layers": [2, 3, 4]},

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from workflow_scripts import plot_reliability, tabulate_confidence
 from workflow_scripts.lib.confidence.methods import METHODS
-from workflow_scripts.plot_reliability import STYLES, draw, marker_areas
+from workflow_scripts.lib.report.reliability_figure import LARGEST, STYLES, draw, marker_areas
 
 SECTION: dict[str, Any] = {"runs": ["grpo/ledger", "grpo/locks"], "layers": None}
 
@@ -82,7 +82,7 @@ def test_every_bin_shows_its_number_and_missing_methods_their_reason(table: Path
 def test_markers_grow_with_what_a_bin_holds() -> None:
     small, large = marker_areas([1, 99])
     assert 0 < small < large / 4
-    assert marker_areas([5]) == [plot_reliability.LARGEST]
+    assert marker_areas([5]) == [LARGEST]
 
 
 def test_styles_can_be_told_apart_in_grey() -> None:

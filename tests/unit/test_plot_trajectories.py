@@ -11,8 +11,10 @@ import traced_runs as runs
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from workflow_scripts import plot_trajectories as plot
+from workflow_scripts import plot_trajectories
 from workflow_scripts.lib.report import figure_style
+from workflow_scripts.lib.report.ablation_figure import ablation_figure
+from workflow_scripts.lib.report.surprise_figure import surprise_figure
 from workflow_scripts.lib.report.trajectory_figure import listed_paragraphs, median_response, shortened
 from workflow_scripts.lib.trajectories.traces import Traced, surprising, write_trace
 
@@ -36,19 +38,19 @@ def words(figure: Figure) -> str:
 
 def test_both_surprises_are_drawn_with_value_neuron_and_text() -> None:
     traced = runs.planted()
-    text = words(plot.surprise_figure({"grpo/ledger": traced}, RUN))
-    for kind, outcome in (("positive", "right"), ("negative", "wrong")):
+    text = words(surprise_figure({"grpo/ledger": traced}, RUN))
+    for kind, outcome in (("positive", "correct"), ("negative", "incorrect")):
         found = surprising(traced, kind)
         assert found is not None
         first = f"{found.row['values'][0]:.2f}"
         assert f"{kind} surprise: {found.row['problem_id']}, V(s₀) = {first}, {outcome}" in text
         assert " ".join("".join(found.row["pieces"][:3]).split()) in text
-    assert "layer 3, neuron 7 (first by importance, sign turned)" in text
+    assert "layer 3, neuron 7 (first by importance, sign reversed)" in text
 
 
 def test_the_line_is_the_oriented_activation_of_the_first_neuron() -> None:
     traced = runs.planted()
-    figure = plot.surprise_figure({"grpo/ledger": traced}, RUN)
+    figure = surprise_figure({"grpo/ledger": traced}, RUN)
     found = surprising(traced, "positive")
     assert found is not None
     axes = next(one for one in figure.get_axes() if one.get_ylabel().startswith("activation"))
@@ -59,12 +61,12 @@ def test_the_line_is_the_oriented_activation_of_the_first_neuron() -> None:
 
 @pytest.mark.parametrize("traced", [{}, {"grpo/ledger": runs.planted().of("train")}])
 def test_a_figure_without_a_case_says_why(traced: dict[str, Traced]) -> None:
-    text = words(plot.surprise_figure(traced, RUN))
-    reason = "no validation response with at least 3 paragraphs is right" if traced else "were not followed"
+    text = words(surprise_figure(traced, RUN))
+    reason = "no validation response with at least 3 paragraphs is correct" if traced else "were not traced"
     assert reason in text and "nan" not in text
-    assert "nothing was asked" in words(plot.surprise_figure(traced, {}))
-    assert "nothing was asked" in words(plot.ablation_figure(traced, {}, {"runs": None}))
-    assert "nothing was ablated" in words(plot.ablation_figure(traced, {}, RUN))
+    assert "names no run for this figure" in words(surprise_figure(traced, {}))
+    assert "names no run for this figure" in words(ablation_figure(traced, {}, {"runs": None}))
+    assert "nothing was ablated" in words(ablation_figure(traced, {}, RUN))
 
 
 def test_the_response_of_figure_10_is_the_median_of_the_first_neuron() -> None:
@@ -75,7 +77,7 @@ def test_the_response_of_figure_10_is_the_median_of_the_first_neuron() -> None:
     chosen = median_response(traced, frame)
     assert chosen is not None and chosen["correlation"] == ordered[(len(ordered) - 1) // 2]
     assert median_response(traced, frame.filter(pl.col("condition") != "value")) is None
-    text = words(plot.ablation_figure({"grpo/ledger": traced}, {"grpo/ledger": frame}, RUN))
+    text = words(ablation_figure({"grpo/ledger": traced}, {"grpo/ledger": frame}, RUN))
     assert f"{chosen['problem_id']}" in text and "20 validation problems" in text
 
 
@@ -94,7 +96,7 @@ def test_odd_text_can_be_drawn() -> None:
     odd = pl.Series([["$x^{", "\\frac", "\x00<b>", "数学"] * 3] * len(traced.responses))
     changed = Traced(**(vars(traced) | {"responses": traced.responses.with_columns(pieces=odd)}))
     with pytest.warns(UserWarning, match="missing from font"):
-        text = words(plot.surprise_figure({"grpo/ledger": changed}, RUN))
+        text = words(surprise_figure({"grpo/ledger": changed}, RUN))
     assert "frac" in text
 
 
@@ -106,7 +108,7 @@ def test_files_are_the_same_each_time(tmp_path: Path) -> None:
     flags = ["--params", params, "--traced", str(tmp_path / "grpo/ledger.parquet")]
     flags += ["--ablated", str(tmp_path / "grpo/ledger/ablated.parquet"), "--output-dir"]
     for folder in ("a", "b"):
-        plot.main([*flags, str(tmp_path / folder)])
+        plot_trajectories.main([*flags, str(tmp_path / folder)])
     names = {f"{name}.{kind}" for name in ("fig3", "fig9", "fig10") for kind in ("pdf", "svg", "png")}
     assert {path.name for path in (tmp_path / "a").iterdir()} == names
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)

@@ -12,7 +12,7 @@ from synthetic_probes import noisy, write
 
 from workflow_scripts import compare_neurons, plot_transfer
 from workflow_scripts.lib.report import figure_style
-from workflow_scripts.plot_transfer import draw, groups_of, style_of
+from workflow_scripts.lib.report.transfer_figure import draw, groups_of, style_of
 
 D = 100
 RATIOS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99]

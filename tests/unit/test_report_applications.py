@@ -149,7 +149,7 @@ def test_a_study_without_applications_says_so(tmp_path: Path) -> None:
         "No two runs were compared",
         "Confidence was not measured",
         "No search was run",
-        "No neuron was followed",
+        "No neuron was traced",
     ):
         assert said in text
     assert "The claims were not judged in this study." in text

@@ -5,17 +5,18 @@ import subprocess
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from browser import chromium
+from table_layout import measured
 
-from workflow_scripts import write_provenance
 from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.plan import costs
 from workflow_scripts.lib.plan.jobs import Job
 from workflow_scripts.lib.problems.readers import Problem, content
+from workflow_scripts.lib.report.parts import render
+from workflow_scripts.lib.report.provenance_page import Inputs, provenance_values
 from workflow_scripts.lib.report.run_facts import commit, seeds, without_secrets
 from workflow_scripts.lib.storage.tables import write_parquet
 
@@ -99,11 +100,10 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shards = [tmp_path / "d" / f"{shard}.parquet" for shard in (0, 1)]
     for one, path in zip(PROBLEMS, shards, strict=True):
         write_parquet(pl.DataFrame([asdict(one)], schema_overrides={"spec": pl.String}), path)
-    arguments: dict[str, Any] = {"problems": shards, "probes": [], "tables": [], "report": samples}
     monkeypatch.setenv("HF_TOKEN", PASSWORD)
-    values = write_provenance.context(write_provenance.argparse.Namespace(**arguments), config, table, "NVIDIA H100")
+    values = provenance_values(Inputs(shards, [], [samples]), config, table, "NVIDIA H100", Path.cwd())
     path = tmp_path / "provenance.html"
-    path.write_text(write_provenance.render(Path("report/provenance.html"), values), encoding="utf-8")
+    path.write_text(render(Path("report/provenance.html"), values), encoding="utf-8")
     return path
 
 
@@ -129,3 +129,9 @@ def test_a_browser_shows_the_page_without_scrolling_it_sideways(page: Path, tmp_
     command = [*chromium(tmp_path), "--hide-scrollbars", f"--window-size={size}", "--dump-dom", page.as_uri()]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
     assert 'data-wide="0"' in shown
+
+
+@pytest.mark.parametrize("width", [1250, 390])
+def test_every_table_of_the_page_fits(page: Path, tmp_path: Path, width: int) -> None:
+    answer = measured(page.read_text(encoding="utf-8"), tmp_path, width)
+    assert answer["width"] == width and answer["faults"] == []

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,28 @@ import traced_runs as runs
 from browser import chromium
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.report.trajectories_page import BUDGET, data_text, page, part, script_hash, standalone
+from workflow_scripts.lib.report.trajectories_page import BUDGET, data_text, page, part, script_hash
 from workflow_scripts.lib.trajectories.traces import SCHEMA, Traced
 
 EVIL = '</script><img src="http://localhost:9/x" onerror="document.body.dataset.owned=1"><script>boom()</script><!--'
+
+
+PARTS = Path(__file__).resolve().parents[2] / "report"
+
+
+def standalone(payload: Mapping[str, Any], folder: Path = PARTS) -> str:
+    """The view alone, as one page that loads nothing."""
+    script = part("js", folder)
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash(script)}'"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<title>Dopamine neurons over responses</title>\n<link rel="icon" href="data:,">\n<style>{part("css", folder)}'
+        f"</style>\n</head>\n<body>\n<section>\n{part('html', folder)}</section>\n"
+        f'<script type="application/json" id="trajectories-data">{data_text(payload)}</script>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
 
 
 def config(n: int) -> dict[str, Any]:
@@ -98,13 +117,14 @@ def test_a_missing_part_is_a_one_line_error(tmp_path: Path) -> None:
 
 
 def test_every_control_has_a_label_and_the_parts_load_nothing() -> None:
-    html = part("html")
+    html = part("html", PARTS)
     controls = re.findall(r'<select id="([\w-]+)"', html)
     assert controls and set(controls) == set(re.findall(r'<label for="([\w-]+)"', html))
     assert "<noscript>" in html
     for kind in ("html", "css", "js"):
         assert not re.search(
-            r"url\(|@import|innerHTML|insertAdjacent|eval\(|fetch\(|https?://(?!www\.w3\.org/2000/svg)", part(kind)
+            r"url\(|@import|innerHTML|insertAdjacent|eval\(|fetch\(|https?://(?!www\.w3\.org/2000/svg)",
+            part(kind, PARTS),
         )
 
 
@@ -116,13 +136,17 @@ def brightness(colour: str) -> float:
 
 
 def test_text_is_dark_on_every_shade_and_signs_differ_without_colour() -> None:
-    shades = dict(re.findall(r"\.traj-([np]\d) \{ background: (#\w{6})", part("css")))
+    shades = dict(re.findall(r"\.traj-([np]\d) \{ background: (#\w{6})", part("css", PARTS)))
     assert len(shades) == 8
     for colour in shades.values():
         assert (brightness(colour) + 0.05) / (brightness("#1c1f24") + 0.05) > 7
     for level in (2, 3, 4):
-        assert f".traj-p{level} {{ background: {shades[f'p{level}']}; text-decoration: underline solid" in part("css")
-        assert f".traj-n{level} {{ background: {shades[f'n{level}']}; text-decoration: underline dotted" in part("css")
+        assert f".traj-p{level} {{ background: {shades[f'p{level}']}; text-decoration: underline solid" in part(
+            "css", PARTS
+        )
+        assert f".traj-n{level} {{ background: {shades[f'n{level}']}; text-decoration: underline dotted" in part(
+            "css", PARTS
+        )
 
 
 WATCH = """
@@ -175,7 +199,8 @@ def test_the_controls_change_what_is_shown(tmp_path: Path) -> None:
     pick("traj-response", list.options[5].value);
     put("response", title() !== first);
     pick("traj-outcome", "0");
-    put("wrong", [...list.options].every(o => o.textContent.includes("wrong")) && title().includes("wrong"));
+    const shown = [...list.options].map(o => o.textContent);
+    put("incorrect", shown.every(text => text.includes("incorrect")) && title().includes("incorrect"));
     pick("traj-outcome", "all"); pick("traj-sort", "up");
     const surprises = [...list.options].map(o => parseFloat(o.textContent.split("  ")[2].replace("\\u2212", "-")));
     put("sorted", surprises.every((s, i) => !i || s <= surprises[i - 1]));
@@ -189,7 +214,7 @@ def test_the_controls_change_what_is_shown(tmp_path: Path) -> None:
     assert told["token"].startswith("Token 3 of 12 (paragraph 1): ")
     counted = {"shown": "12", "shapes": "5", "listed": "30", "other": "20", "last": "11"}
     assert {name: told[name] for name in counted} == counted
-    assert {told[name] for name in ("neuron", "response", "wrong", "sorted")} == {"true"}
+    assert {told[name] for name in ("neuron", "response", "incorrect", "sorted")} == {"true"}
     assert not {"errors", "blocked"} & set(told) and told["requests"] == "0"
 
 

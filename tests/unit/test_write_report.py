@@ -141,25 +141,25 @@ def test_names_from_the_configuration_are_escaped(report: Path) -> None:
     assert "synthetic &lt;b&gt;" in report.read_text(encoding="utf-8")
 
 
-def test_findings_are_said_in_words(report: Path) -> None:
+def test_verdicts_are_given_in_words(report: Path) -> None:
     text = flat(page_of(report))
     assert "Supported in all 6 layers." in text
     assert "Undecided in all 6 layers." in text
     assert "0.80 [0.76, 0.84] with all inputs" in text
-    assert "the highest of 6 layers, chosen on the data shown" in text
+    assert "the highest of 6 layers, selected on the data shown" in text
     assert "ppo/easy: all answers of the validation problems are correct: no probe can be judged." in text
     assert "ppo/easy: no paragraph passes the threshold: no dopamine probe can be judged." in text
     assert "Not judged in all 6 layers (all responses are right)." in text
 
 
-def test_the_number_of_curves_held_against_chance_is_told(report: Path) -> None:
+def test_the_number_of_curves_compared_with_chance_is_given(report: Path) -> None:
     # Two runs at two positions and one of dopamine probes, six layers each; the run with right answers only is out.
     text = flat(page_of(report))
-    assert "30 curves were held against chance at 95 % confidence" in text
+    assert "30 curves were compared with chance at 95 % confidence" in text
     assert "about 0.8 of them would still be expected to come out as supported. 24 did." in text
 
 
-def test_what_was_run_is_told(report: Path) -> None:
+def test_what_was_run_is_listed(report: Path) -> None:
     text = flat(page_of(report))
     for word in ("1 200 responses", "51 200 continuations", "torch 2", "Python 3.11", "temperature 1.0"):
         assert word in text.replace("temperature1.0", "temperature 1.0"), word
@@ -179,7 +179,7 @@ def test_writing_twice_gives_the_same_bytes(report: Path) -> None:
     assert make_report(report.parent).read_bytes() == before
 
 
-def test_adaptive_continuations_are_told(report: Path, tmp_path: Path) -> None:
+def test_adaptive_continuations_are_described(report: Path, tmp_path: Path) -> None:
     assert "Continuations were drawn until" not in flat(page_of(report))
     folder = shutil.copytree(report.parent, tmp_path / "study")
     table = folder / "tables" / "values.parquet"
@@ -198,7 +198,7 @@ def test_a_study_without_a_single_number_says_so(tmp_path: Path) -> None:
     text = flat(page_of(make_report(tmp_path, config)))
     assert "all answers of the validation problems are correct: no probe can be judged" in text
     assert "Supported in" not in text and "Undecided in" not in text
-    assert "0 curves were held against chance" in text
+    assert "0 curves were compared with chance" in text
     assert not re.search(r"\bnan\b", text.lower())
 
 
@@ -218,28 +218,28 @@ def test_a_caption_without_a_title_is_refused(tmp_path: Path) -> None:
         read_caption(tmp_path / "fig1.md")
 
 
-HELD: dict[str, Any] = CONFIG | {
+MASKED: dict[str, Any] = CONFIG | {
     "interventions": synthetic.INTERVENTIONS,
     "figures": CONFIG["figures"] | {"dose": {"runs": ["grpo/ledger"], "layers": None}},
 }
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("held")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("masked")
     synthetic.study(folder)
     synthetic.write_masked(folder, "grpo", "ledger", {"value": 0.6, "magnitude": 0.6}, n_problems=300)
-    return make_report(folder, HELD)
+    return make_report(folder, MASKED)
 
 
-def test_a_study_that_held_no_neuron_says_so(report: Path) -> None:
+def test_a_study_that_masked_no_neuron_says_so(report: Path) -> None:
     text = flat(page_of(report))
-    assert "No neuron was held in this study" in text and "Nothing is intervened on here." in text
-    assert "Neurons held while the model answers" not in text
+    assert "No neuron was masked in this study" in text and "This study has no interventions." in text
+    assert "Neurons masked while the model answers" not in text
 
 
-def test_the_page_with_interventions_is_sound_too(held: Path) -> None:
-    page = page_of(held)
+def test_the_page_with_interventions_is_sound_too(masked: Path) -> None:
+    page = page_of(masked)
     assert page.open == [] and len(page.ids) == len(set(page.ids))
     assert all(leads_somewhere(link, page) for link in page.links)
     assert all(target.startswith("data:") for target in page.loaded)
@@ -247,61 +247,67 @@ def test_the_page_with_interventions_is_sound_too(held: Path) -> None:
     assert not re.search(r"\bnan\b", flat(page).lower()) and "None" not in page.text
 
 
-def test_each_layer_has_its_sentence_on_matched_neurons(held: Path) -> None:
-    text = flat(page_of(held))
+def test_each_layer_has_its_sentence_on_matched_neurons(masked: Path) -> None:
+    text = flat(page_of(masked))
     for layer in (2, 4):
-        assert f"grpo/ledger, layer {layer}: holding the value neurons lowered accuracy further than" in text
-    assert "as many matched random neurons. Measured: accuracy 0.2" in text
+        assert f"grpo/ledger, layer {layer}: masking the value neurons lowered accuracy more than" in text
+    assert "masking the same number of matched random neurons. Measured: accuracy 0.2" in text
     assert "mean of 3 draws; difference \N{MINUS SIGN}0.3" in text
-    assert "Nothing is intervened on here." not in text
+    assert "This study has no interventions." not in text
 
 
-def test_the_rule_the_chances_and_the_proofs_are_told(held: Path) -> None:
-    text = flat(page_of(held))
+def test_the_rule_the_chances_and_the_mask_checks_are_given(masked: Path) -> None:
+    text = flat(page_of(masked))
     assert "wherever there is no interval or random neurons were drawn only once" in text
-    assert "14 contrasts were judged at 95 % confidence, without correction for their number" in text
+    assert "14 contrasts were judged at 95 % confidence, without correction for multiple comparisons" in text
     assert "about 0.4 of them would still be expected to come out as supported. 12 did." in text
     # Two layers of 14 conditions, and of layer 2 also 4 doses of the value neurons and of 3 draws.
-    assert "44 conditions were run and each is proven: every position processed was held" in text
-    assert "the largest distance from the wanted value was 0." in text
+    assert "44 conditions were run and checked: the mask was applied at every position processed" in text
+    assert "the largest distance from the intended value was 0." in text
 
 
-def test_random_draws_are_folded_and_the_paper_stands_beside(held: Path) -> None:
-    text = flat(page_of(held))
+def test_random_draws_are_folded_and_the_paper_stands_beside(masked: Path) -> None:
+    text = flat(page_of(masked))
     # Cells stand close: three draws of two neurons, then accuracy and change.
-    assert re.search(r"Random neurons32 0\.\d\d \(0\.\d\d to 0\.\d\d\)", text)
-    assert re.search(r"Value neurons \(final state\)–2 0\.\d\d \[0\.\d\d, 0\.\d\d\]", text)
+    assert re.search(r"Random neurons320\.\d\d \(0\.\d\d to 0\.\d\d\)", text)
+    assert re.search(r"Value neurons \(final state\)–20\.\d\d \[0\.\d\d, 0\.\d\d\]", text)
     assert "Paper51.2 (\N{MINUS SIGN}74.0)74.4 (\N{MINUS SIGN}0.8)75.2 (+0.0)" in text
     assert re.search(r"grpo/ledger22\d\.\d \(\N{MINUS SIGN}3\d\.\d\)6\d\.\d", text)
     assert "prints 0.7 % for NTP neurons, chance 0.5 %" in text
-    assert re.search(r"NTP neurons1 of 250\.0 % 1\.0 %0\.0 %0\.021", text)
+    assert re.search(r"NTP neurons1 of 250\.0 %1\.0 %0\.0 %0\.021", text)
 
 
-def test_the_dose_response_is_told_in_words(held: Path) -> None:
-    text = flat(page_of(held))
-    assert "grpo/ledger, layer 2, value neurons held at zero: accuracy 0.2" in text
+def test_the_dose_response_is_given_in_words(masked: Path) -> None:
+    text = flat(page_of(masked))
+    assert "grpo/ledger, layer 2, value neurons set to zero: accuracy 0.2" in text
     assert re.search(
-        r"matched random neurons held at zero \(mean of 3 draws\): accuracy .* at share 0\.2; unmasked", text
+        r"matched random neurons set to zero \(mean of 3 draws\): accuracy .* at share 0\.2; unmasked", text
     )
 
 
-def test_harmless_and_undecided_neurons_are_told_as_such(tmp_path: Path) -> None:
+def test_harmless_and_undecided_neurons_are_called_so(tmp_path: Path) -> None:
     synthetic.study(tmp_path)
     synthetic.write_masked(tmp_path, "grpo", "ledger", {"random_matched": 0.6})
-    text = flat(page_of(make_report(tmp_path, HELD)))
-    assert "layer 2: holding the value neurons did no more harm than holding as many matched random neurons." in text
+    text = flat(page_of(make_report(tmp_path, MASKED)))
+    assert (
+        "layer 2: masking the value neurons did no more harm than masking the same number of matched random neurons."
+        in text
+    )
     synthetic.write_masked(tmp_path, "grpo", "ledger", {})
-    text = flat(page_of(make_report(tmp_path, HELD)))
-    assert "layer 2: undecided whether holding the value neurons did more harm than holding as many matched" in text
-    assert "lowered accuracy further" not in text
+    text = flat(page_of(make_report(tmp_path, MASKED)))
+    assert (
+        "layer 2: undecided whether masking the value neurons did more harm than masking the same number of matched"
+        in text
+    )
+    assert "lowered accuracy more" not in text
 
 
 def test_without_random_neurons_nothing_is_claimed(tmp_path: Path) -> None:
     synthetic.study(tmp_path)
     bare = synthetic.INTERVENTIONS | {"selections": ["value", "ntp"], "dose_layers": []}
     synthetic.write_masked(tmp_path, "grpo", "ledger", {"value": 0.6}, bare)
-    text = flat(page_of(make_report(tmp_path, HELD | {"interventions": bare})))
-    assert "grpo/ledger, layer 2: no random neurons were held beside the value neurons." in text
+    text = flat(page_of(make_report(tmp_path, MASKED | {"interventions": bare})))
+    assert "grpo/ledger, layer 2: no random neurons were masked for comparison." in text
 
 
 def browse(page: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -341,8 +347,8 @@ def watched(text: str, folder: Path) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r'data-(\w+)="(-?\d+)"', body.group())}
 
 
-def test_a_browser_asks_no_network_and_a_phone_need_not_scroll_sideways(held: Path, tmp_path: Path) -> None:
-    text = held.read_text(encoding="utf-8")
+def test_a_browser_asks_no_network_and_a_phone_need_not_scroll_sideways(masked: Path, tmp_path: Path) -> None:
+    text = masked.read_text(encoding="utf-8")
     assert watched(text, tmp_path) == {"blocked": 0, "loaded": 0, "wide": 0, "images": 5}
 
 

@@ -106,14 +106,14 @@ def mean_curve(curves: Sequence[Sequence[Point]]) -> list[Point]:
     if not whole:
         return [Point(0.0, None, None, None, reason=why_missing([p for curve in curves for p in curve]))]
     ratios = set.intersection(*({point.prune_ratio for point in curve} for curve in whole))
-    found = []
+    points = []
     for ratio in sorted(ratios):
         here = [next(point for point in curve if point.prune_ratio == ratio) for curve in whole]
         names = ("value", "ci_low", "ci_high", "random_mean", "random_high", "shuffled")
         mean = {name: mean_or_none([getattr(point, name) for point in here]) for name in names}
         value, low, high, at_random, band, shuffled = (mean[name] for name in names)
-        found.append(Point(ratio, value, low, high, at_random, band, shuffled))
-    return found
+        points.append(Point(ratio, value, low, high, at_random, band, shuffled))
+    return points
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
@@ -135,7 +135,7 @@ def wider_curve(points: Sequence[Point], by: float) -> list[Point]:
 
 
 def decided(finding: Finding) -> Finding:
-    """A verdict on a claim knows no `not judged`: what cannot be judged is undecided."""
+    """A claim is never `not judged`: what cannot be judged is undecided."""
     return Finding(UNDECIDED, finding.evidence) if finding.verdict == NOT_JUDGED else finding
 
 
@@ -151,8 +151,10 @@ def in_every_group(
     by = factor(len(means), confidence)
     wide = [decided(judge(wider_curve(points, by), chance)).verdict for points in means.values()]
     verdict = all_of([finding.verdict for finding in plain.values()], wide, fewest=2)
-    said = "; ".join(f"{name}: {finding.verdict}, {finding.evidence}" for name, finding in plain.items())
-    return Finding(verdict, said if len(means) > 1 else f"only one was run ({said})" if said else "not measured")
+    evidence = "; ".join(f"{name}: {finding.verdict}, {finding.evidence}" for name, finding in plain.items())
+    if len(means) == 1:
+        evidence = f"only one was run ({evidence})"
+    return Finding(verdict, evidence or "not measured")
 
 
 def overlap(rows: Sequence[Row]) -> Finding:

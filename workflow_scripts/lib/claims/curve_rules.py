@@ -1,6 +1,6 @@
 """What the tables show, do not show and cannot decide: pure functions from intervals to verdicts and sentences.
 
-Every rule is stated once, in `RULES`, and printed in the report. The words say what was measured. Four verdicts:
+Every rule is stated once, in `RULES`, and printed in the report. The words state what was measured. Four verdicts:
 `supported`, `contradicted`, `undecided` (the intervals allow both), `not judged` (with the reason).
 """
 
@@ -96,8 +96,8 @@ def judge_informative(points: Sequence[Point], chance: float) -> Finding:
     first = points[0]
     bar = bar_of(first, chance)
     assert first.ci_low is not None and first.ci_high is not None
-    beside = f"shuffled labels {number(first.shuffled)}" if first.shuffled is not None else "no shuffled-label probe"
-    evidence = f"{with_interval(first)} with all inputs; chance {number(chance)}, {beside}"
+    control = f"shuffled labels {number(first.shuffled)}" if first.shuffled is not None else "no shuffled-label probe"
+    evidence = f"{with_interval(first)} with all inputs; chance {number(chance)}, {control}"
     if first.ci_low > bar:
         return Finding(SUPPORTED, evidence)
     return Finding(CONTRADICTED if first.ci_high <= bar else UNDECIDED, evidence)

@@ -1,6 +1,6 @@
 """Every claim of the paper against the tables of a study: the evidence, the test, the verdict.
 
-A claim is a function from tables to a finding. Its test is said in words beside it (`TESTS`), its wording and its place
+A claim is a function from tables to a finding. Its test is also given in words (`TESTS`); its wording and its place
 in the paper are data (`resources/published/claims.yaml`).
 """
 
@@ -36,13 +36,13 @@ PRINTED_LEVEL = 0.8
 DISTINCT = 0.1
 """Sets that share less than this are called distinct; the paper prints 0.7 %."""
 EVERY = (
-    "Supported: against every one the whole interval lies on the claim's side of 0 (all must pass, so nothing is "
-    "corrected). Contradicted: against at least one it lies on the other side or ends at 0, intervals widened for "
+    "Supported: against every one the whole interval lies on the claim's side of 0 (all must pass, so no correction is "
+    "needed). Contradicted: against at least one it lies on the other side or ends at 0, intervals widened for "
     "their number (Bonferroni). Undecided: anything else. "
 )
 GROUPS = (
-    "The average curve of each must be supported by the rule “keeps its level when pruned”, and there must be two at "
-    "least. Contradicted: one of them is, intervals widened for their number (Bonferroni). Undecided: anything else. "
+    "The average curve of each must be supported by the rule “keeps its level when pruned”, and there must be at least "
+    "two. Contradicted: one of them is, intervals widened for their number (Bonferroni). Undecided: anything else. "
 )
 
 
@@ -56,7 +56,7 @@ class Test:
 
 
 def pruned(tables: Tables, place: str) -> list[Curve]:
-    """The curves of one place that enough problems stand behind."""
+    """The curves of one place that rest on enough problems."""
     name, metric = ("pruning_dopamine", "spearman") if place == "paragraph" else ("pruning_value", "auc")
     table = tables[name].filter(pl.col("n_validation") >= FEWEST)
     return [curve for curve in curves_of(table, metric) if curve.place == place]
@@ -106,14 +106,14 @@ def robust(by: str) -> Callable[[Tables, float], Finding]:
 
 
 def necessary(tables: Tables, _: float) -> Finding:
-    """Whether holding the value neurons lowers accuracy at all."""
+    """Whether masking the value neurons lowers accuracy at all."""
     rows = tables["table2"].filter(pl.col("selection") == "value").to_dicts()
     change = average(rows, "change", "change_low", "change_high")
     return Finding(below(change), f"change of accuracy {change}")
 
 
 def harm_against(*others: str) -> Callable[[Tables, float], Finding]:
-    """Whether holding the value neurons does more harm than holding each of the others."""
+    """Whether masking the value neurons does more harm than masking each of the others."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         contrasts = tables["intervention_contrasts"].filter(pl.col("reason").is_null())
@@ -127,7 +127,7 @@ def harm_against(*others: str) -> Callable[[Tables, float], Finding]:
 
 
 def distinct(tables: Tables, confidence: float) -> Finding:
-    """Whether value and next-token neurons are other neurons."""
+    """Whether value neurons differ from next-token neurons."""
     rows = tables["neuron_overlap"].filter(pl.col("second") == "ntp").to_dicts()
     if not rows or few_problems(tables, "interventions"):
         return Finding(UNDECIDED, TOO_FEW if rows else "not measured")
@@ -179,16 +179,16 @@ def confident(method: str) -> Callable[[Tables, float], Finding]:
         table = tables["confidence_contrasts"].filter(pl.col("method") == method, pl.col("model") == "all")
         baselines = table["against"].unique(maintain_order=True).to_list()
         measures = compared(table, baselines)
-        found = against_each(measures, above, confidence)
+        finding = against_each(measures, above, confidence)
         missing = [name for name in map(spaced, baselines) if name not in measures]
         left_out = f"; not defined here: {', '.join(missing)}" if missing and measures else ""
-        return Finding(found.verdict, f"{found.evidence}{left_out}")
+        return Finding(finding.verdict, f"{finding.evidence}{left_out}")
 
     return judge
 
 
 def searched(*others: str) -> Callable[[Tables, float], Finding]:
-    """Whether search by dopamine neurons answers more problems than each of the others."""
+    """Whether search by dopamine neurons solves more problems than each of the others."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         return against_each(compared(tables["search_contrasts"], others), above, confidence)
@@ -198,12 +198,12 @@ def searched(*others: str) -> Callable[[Tables, float], Finding]:
 
 def compared(table: pl.DataFrame, others: Sequence[str]) -> dict[str, Measure]:
     """The average difference against each opponent that was measured."""
-    found = {}
+    measures = {}
     for name in others:
         rows = table.filter(pl.col("against") == name, pl.col("difference").is_not_null()).to_dicts()
         if rows:
-            found[spaced(name)] = average(rows, "difference")
-    return found
+            measures[spaced(name)] = average(rows, "difference")
+    return measures
 
 
 def spaced(name: str) -> str:
@@ -212,7 +212,7 @@ def spaced(name: str) -> str:
 
 
 def coupled(measure: str) -> Callable[[Tables, float], Finding]:
-    """Whether holding value neurons changes the dopamine neurons of later layers more than holding random ones."""
+    """Whether ablating value neurons changes the dopamine neurons of later layers more than ablating random ones."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         table = tables["ablation_contrasts"].filter(pl.col("measure") == measure, pl.col("reason").is_null())
@@ -226,8 +226,8 @@ PARAGRAPH = "pruning_dopamine, every model, dataset and layer"
 CONTRASTS = "intervention_contrasts, every model, dataset and layer"
 TRACKING = (
     "Two intervals: that of the dopamine neurons' mean correlation with TD errors, and that of its difference from "
-    "as many random neurons'. Supported: both lie above 0. Contradicted: one lies at or below 0, widened for two "
-    "(Bonferroni). Undecided: anything else."
+    "the same number of random neurons'. Supported: both lie above 0. Contradicted: one lies at or below 0, widened "
+    "for two (Bonferroni). Undecided: anything else."
 )
 TRANSFER = (
     "Averages over pairs of runs, layers and pairs of different seeds. Supported: at every prune ratio from 0.90 on, "

@@ -1,7 +1,7 @@
 """The claims as the report lists them, and the paper's Table 1 with this study's numbers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -10,33 +10,75 @@ from workflow_scripts.lib.claims.curve_rules import SPARSE, TOLERANCE, Point, wi
 from workflow_scripts.lib.claims.paper_claims import pruned
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.formatting import number
-from workflow_scripts.lib.report.applications_page import Tables, rows_of
-from workflow_scripts.lib.report.tables import TableView
+from workflow_scripts.lib.report.application_section import Tables, rows_of
+from workflow_scripts.lib.report.paper_tables import comparison
+from workflow_scripts.lib.report.tables import Cell, Column, Row, TableView, verdict, view
 
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 
 
-def claims_view(tables: Tables) -> dict[str, Any] | None:
-    """Rows, the claims that share a test, and a count of verdicts; None where nothing was judged."""
-    rows = rows_of(tables, "claims")
+@dataclass(frozen=True)
+class Claims:
+    """A count of verdicts, the claims with their verdicts, and the claims that share a test."""
+
+    counted: str
+    table: TableView
+    tests: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class ClaimsSection:
+    """The claims, where they were judged, and Table 1."""
+
+    claims: Claims | None
+    table1: TableView
+
+
+def claims_section(tables: Tables, confidence: str) -> ClaimsSection:
+    """Every claim of the paper, and its Table 1 with this study's numbers."""
+    return ClaimsSection(judged_claims(rows_of(tables, "claims"), confidence), table1(tables))
+
+
+def judged_claims(rows: Sequence[Row], confidence: str) -> Claims | None:
+    """The rows of the table of claims; None where nothing was judged."""
     if not rows:
         return None
     tests: dict[str, list[str]] = {}
     for row in rows:
         tests.setdefault(row["test"], []).append(row["claim"].rstrip("."))
-    given = [row["verdict"] for row in rows]
-    counted = ", ".join(f"{given.count(verdict)} {verdict}" for verdict in VERDICTS)
-    return {"rows": rows, "tests": tests, "counted": f"Of {len(rows)} claims: {counted}."}
+    verdicts = [row["verdict"] for row in rows]
+    counted = ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS)
+    return Claims(f"Of {len(rows)} claims: {counted}.", claim_table(rows, confidence), tests)
+
+
+def claim_table(rows: Sequence[Row], confidence: str) -> TableView:
+    """One row for each claim, its evidence below it."""
+    caption = (
+        f"Intervals at {confidence}. The rows of `tables/claims.csv`; the last column names the rows of other tables "
+        "that the evidence is taken from."
+    )
+    columns = [
+        Column("The paper claims", lambda row: Cell(row["claim"], row["place"]), "head"),
+        verdict("Verdict here"),
+        Column("The paper prints", lambda row: row["printed"], "text"),
+        Column("Source", lambda row: row["source"], "text"),
+    ]
+    return view(caption, columns, rows, notes=evidence, key=lambda row: f"claim-{row['key']}")
+
+
+def evidence(row: Row) -> list[str]:
+    """What this study measured, as the note below a claim."""
+    return [f"Measured here: {row['evidence']}."]
 
 
 def table1(tables: Tables) -> TableView:
     """Value and dopamine neurons side by side, averages over all runs and layers."""
-    value, dopamine = curve(tables, "initial"), curve(tables, "paragraph")
-    final = curve(tables, "final")
+    dopamine = curve(tables, "paragraph")
+    both = curve(tables, "initial"), curve(tables, "final")
     lines = [
         [
             "Definition",
-            "predict the chance that the answer will be right",
+            "predict the chance that the answer will be correct",
             "follow how a paragraph changes that chance",
         ],
         [
@@ -45,17 +87,14 @@ def table1(tables: Tables) -> TableView:
             "the Monte-Carlo TD error of a paragraph, by squared error",
         ],
         ["Scored by", "AUC against the reward; chance 0.50", "Spearman correlation with the TD error; chance 0.00"],
-        ["All neurons", f"{at(value, first)}; at the last token {at(final, first)}", at(dopamine, first)],
-        [
-            "The 1 % with the largest weights",
-            f"{at(value, sparse)}; at the last token {at(final, sparse)}",
-            at(dopamine, sparse),
-        ],
-        ["1 % at random, mean", f"{by_chance(value)}; at the last token {by_chance(final)}", by_chance(dopamine)],
+        ["All neurons", before_and_after(both, at_full), at_full(dopamine)],
+        ["The 1 % with the largest weights", before_and_after(both, at_sparse), at_sparse(dopamine)],
+        ["1 % at random, mean", before_and_after(both, random_at_sparse), random_at_sparse(dopamine)],
         ["Application", confidence_words(tables), search_words(tables)],
     ]
     caption = "Averages over all runs and layers of this study, with the average of their limits as interval."
-    return TableView(caption, [("", False), ("Value neurons", False), ("Dopamine neurons", False)], lines)
+    titles = ("Property", "Value neurons", "Dopamine neurons")
+    return comparison(caption, [(title, "text") for title in titles], lines)
 
 
 def curve(tables: Tables, place: str) -> list[Point]:
@@ -64,24 +103,29 @@ def curve(tables: Tables, place: str) -> list[Point]:
     return [point for point in mean_curve([c.points for c in curves]) if point.value is not None] if curves else []
 
 
-def first(points: Sequence[Point]) -> Point | None:
-    """The point with all inputs."""
-    return points[0] if points and points[0].prune_ratio == 0 else None
-
-
 def sparse(points: Sequence[Point]) -> Point | None:
     """The point at a prune ratio of 0.99."""
     return next((point for point in points if abs(point.prune_ratio - SPARSE[1]) < TOLERANCE), None)
 
 
-def at(points: Sequence[Point], pick: Callable[[Sequence[Point]], Point | None]) -> str:
-    """The number at one point of a curve."""
-    point = pick(points)
+def before_and_after(curves: tuple[list[Point], list[Point]], write: Callable[[Sequence[Point]], str]) -> str:
+    """A number before the response and at its last token."""
+    return f"{write(curves[0])}; at the last token {write(curves[1])}"
+
+
+def at_full(points: Sequence[Point]) -> str:
+    """The number with all inputs."""
+    return with_interval(points[0]) if points and points[0].prune_ratio == 0 else "not measured"
+
+
+def at_sparse(points: Sequence[Point]) -> str:
+    """The number at a prune ratio of 0.99."""
+    point = sparse(points)
     return "not measured" if point is None else with_interval(point)
 
 
-def by_chance(points: Sequence[Point]) -> str:
-    """What inputs kept at random give at a prune ratio of 0.99."""
+def random_at_sparse(points: Sequence[Point]) -> str:
+    """The mean of random selections at a prune ratio of 0.99."""
     point = sparse(points)
     return "not measured" if point is None else number(point.random_mean)
 
@@ -95,20 +139,14 @@ def mean_of(tables: Tables, name: str, method: str, column: str) -> Measure | No
 
 def confidence_words(tables: Tables) -> str:
     """AUC of confidence from value neurons."""
-    found = mean_of(tables, "table3", "value_neurons_cv", "auc")
-    return "confidence: not measured" if found is None else f"confidence before the answer: AUC {found}"
+    auc = mean_of(tables, "table3", "value_neurons_cv", "auc")
+    return "confidence: not measured" if auc is None else f"confidence before the answer: AUC {auc}"
 
 
 def search_words(tables: Tables) -> str:
-    """Accuracy of search by dopamine neurons beside greedy decoding."""
-    ours, greedy = (mean_of(tables, "table4", name, "accuracy") for name in ("dopamine", "greedy"))
-    if ours is None:
+    """Accuracy of search by dopamine neurons and of greedy decoding."""
+    dopamine, greedy = (mean_of(tables, "table4", name, "accuracy") for name in ("dopamine", "greedy"))
+    if dopamine is None:
         return "guided search: not measured"
-    beside = "" if greedy is None else f"; greedy decoding {greedy}"
-    return f"guided search: accuracy {ours}{beside}"
-
-
-def beside_claims(entry: dict[str, Any], claims: pl.DataFrame) -> list[str]:
-    """What the claims behind a figure of the paper came to."""
-    rows = {row["key"]: row for row in claims.to_dicts()}
-    return [f"{rows[key]['verdict'].capitalize()}: {rows[key]['evidence']}." for key in entry["claims"] if key in rows]
+    baseline = "" if greedy is None else f"; greedy decoding {greedy}"
+    return f"guided search: accuracy {dopamine}{baseline}"

@@ -1,7 +1,7 @@
-"""What modules that draw figures from one table share: the command line, and the three files of each figure."""
+"""What the modules that draw figures share: the command line of one table, and the three files of each figure."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ from workflow_scripts.lib.report import figure_style
 from workflow_scripts.lib.storage.tables import read_parquet
 
 
+def save_figures(folder: Path, names: Iterable[str], draw: Callable[[str], Figure]) -> None:
+    """Draw every named figure in the style of the project, and write its files."""
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(figure_style.STYLE)
+    for name in names:
+        figure = draw(name)
+        figure_style.save(figure, folder, name)
+        plt.close(figure)
+
+
 def plot_table(
     argv: Sequence[str] | None, description: str | None, draw: Callable[[pl.DataFrame, Any], Figure]
 ) -> None:
@@ -24,10 +34,5 @@ def plot_table(
     parser.add_argument("--table", required=True, type=Path, help="parquet")
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    matplotlib.use("Agg")
-    matplotlib.rcParams.update(figure_style.STYLE)
-    table = read_parquet(arguments.table)
-    for name, section in load(arguments.params).figures.items():
-        figure = draw(table, section)
-        figure_style.save(figure, arguments.output_dir, name)
-        plt.close(figure)
+    table, sections = read_parquet(arguments.table), dict(load(arguments.params).figures.items())
+    save_figures(arguments.output_dir, sections, lambda name: draw(table, sections[name]))

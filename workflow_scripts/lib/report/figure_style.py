@@ -1,5 +1,5 @@
 """The look of the figures: files that depend on nothing but the data, an axis that opens up 0.9 to 0.99, lines that
-differ in lightness, dash and marker so that they can be told apart in grey.
+differ in lightness, dash and marker so that they can be distinguished in grey.
 """
 
 import textwrap

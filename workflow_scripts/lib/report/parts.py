@@ -1,14 +1,15 @@
-"""Small parts of the report: figures as data URIs, captions, and how numbers are written."""
+"""Parts that the sections of a page share: figures as data URIs, captions, the rendering of templates."""
 
 import base64
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.formatting import grouped, interval, number, percent
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def read_caption(path: Path) -> tuple[str, str]:
     """
     first, _, rest = path.read_text(encoding="utf-8").strip().partition("\n")
     if not first.startswith("# ") or not rest.strip():
-        raise UserError(f"{path}: line 1 must be `# title`, followed by the caption; mend the file")
+        raise UserError(f"{path}: line 1 must be `# title`, followed by the caption; fix the file")
     return first[2:].strip(), " ".join(rest.split())
 
 
@@ -59,6 +60,17 @@ def caption_of(figure: str, captions: dict[str, Path]) -> tuple[str, str]:
     return read_caption(captions[figure])
 
 
+def shown_figure(path: Path, captions: dict[str, Path]) -> FigureView:
+    """A figure with its caption."""
+    title, caption = caption_of(path.stem, captions)
+    return FigureView(path.stem, title, caption, f"{title}. {caption}", data_uri(path), [])
+
+
+def prose(text: str) -> Markup:
+    """The text escaped, with what stands between backticks set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def render(template: Path, values: dict[str, Any]) -> str:
     """The page; every value is escaped, and a name the template misspells is an error."""
     environment = jinja2.Environment(
@@ -68,6 +80,5 @@ def render(template: Path, values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number=number, grouped=grouped)
-    environment.globals["interval"] = interval
+    environment.filters["prose"] = prose
     return environment.get_template(template.name).render(values)

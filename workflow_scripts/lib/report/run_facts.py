@@ -1,4 +1,4 @@
-"""What a study was run with: versions, the project's own commit, models and data sets as the results name them."""
+"""The inputs of a study: the project's commit, models, data sets, seeds and hashes of results."""
 
 import subprocess
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from workflow_scripts.lib.storage.tensors import read_metadata
 
 
 def commit(folder: Path) -> str | None:
-    """The commit that a checkout is at, and whether files that it tracks were changed; None for what is no checkout."""
+    """The commit that a checkout is at, and whether files that it tracks were changed; None outside a checkout."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -23,14 +23,14 @@ def commit(folder: Path) -> str | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     root = git("rev-parse", "--show-toplevel")
-    if root is None or Path(root).resolve() != folder.resolve():  # a study's folder may lie in somebody else's checkout
+    if root is None or Path(root).resolve() != folder.resolve():  # a study's folder may be inside an unrelated checkout
         return None
     head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     return head and f"{head}, with changes" if changed else head
 
 
 def without_secrets(value: Any) -> Any:
-    """A configuration whose texts are without secrets, by `errors.redact`."""
+    """The configuration with secrets removed from its texts, by `errors.redact`."""
     if isinstance(value, dict):
         return {key: without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -39,11 +39,11 @@ def without_secrets(value: Any) -> Any:
 
 
 def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str, str]]:
-    """Path, revision and number format of the used `models`, with the fingerprint that their probes bear."""
+    """Path, revision and number format of the used `models`, with the fingerprint stored in their probes."""
     fingerprints: dict[str, str] = {}
     for path in probes:
-        told = read_metadata(path)
-        fingerprints.setdefault(str(told.get("model")), str(told.get("fingerprint")))
+        metadata = read_metadata(path)
+        fingerprints.setdefault(str(metadata.get("model")), str(metadata.get("fingerprint")))
     return [
         {
             "name": name,
@@ -58,14 +58,14 @@ def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str
 
 def dataset_facts(datasets: dict[str, Any], problems: Iterable[Path]) -> list[dict[str, Any]]:
     """Source and revision of the used data sets, with the SHA-256 of their problems, from all shards."""
-    found = []
+    facts = []
     shards: dict[str, list[Path]] = {}
     for path in problems:
         shards.setdefault(path.parent.name, []).append(path)
     for name, paths in shards.items():
         entry, table = datasets[name], read_parquet(paths)
         used = table.select("problem_id", "question", "gold", "spec", "place").iter_rows()
-        found.append(
+        facts.append(
             {
                 "name": name,
                 "source": entry["source"],
@@ -75,7 +75,7 @@ def dataset_facts(datasets: dict[str, Any], problems: Iterable[Path]) -> list[di
                 "content": content(Problem(*row) for row in used),
             }
         )
-    return found
+    return facts
 
 
 def seeds(config: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,46 +1,200 @@
-"""Tables as the report shows them: titles, cells in words, which columns hold numbers."""
+"""Describe the tables of a page: columns, cells, notes, and how wide a column must be for its texts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from workflow_scripts.lib.formatting import fine_interval, grouped, interval, number, p_value
 
 Row = dict[str, Any]
+Kind = Literal["head", "text", "number"]
+WRAPPED = 30
+"""Letters from which a text may break into lines."""
+FEW_LINES, LETTER_REM = 6, 0.43
+"""Lines that the longest text of a column should take at most, and the mean width of a letter."""
+NARROWEST, WIDEST, ROOM = 9.0, 34.0, 56.0
+"""Limits of the least width of a column whose texts break into lines, and of the sum of these widths, in rem."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: a text, set plainly, as code or as the badge of a verdict, and small print below it."""
+
+    text: str
+    below: str = ""
+    style: Literal["plain", "code", "verdict"] = "plain"
+
+    @property
+    def length(self) -> int:
+        """Letters of the text and the small print together; a badge does not break into lines, so it does not count."""
+        return len(self.below) if self.style == "verdict" else len(self.text) + len(self.below)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its title, how a row is written there, and whether that is a number (set flush right)."""
+    """One column: its title, how a row is written there, and its kind (numbers are set flush right)."""
 
     title: str
-    write: Callable[[Row], str]
-    number: bool = True
+    write: Callable[[Row], str | Cell]
+    kind: Kind = "number"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of cells, notes that span the table below it, and an anchor."""
+
+    cells: list[Cell]
+    notes: list[str] = field(default_factory=list)
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column: title, kind, CSS class, least width in rem (0: that of its longest text)."""
+
+    title: str
+    kind: Kind
+    look: str
+    least: float
 
 
 @dataclass(frozen=True)
 class TableView:
-    """One table of the page. A cell of the last column may be a verdict, shown as a badge."""
+    """One table of the page. In captions, `...` marks code."""
 
     caption: str
-    head: list[tuple[str, bool]]
-    rows: list[list[str]]
+    titles: list[tuple[str, Kind]]
+    rows: list[Line]
+
+    @property
+    def heads(self) -> list[Head]:
+        """The heads of the columns, as wide as their texts need."""
+        lengths = [max((line.cells[i].length for line in self.rows), default=0) for i in range(len(self.titles))]
+        widths = [least_width(kind, length) for (_, kind), length in zip(self.titles, lengths, strict=True)]
+        shrink = min(1.0, ROOM / max(sum(widths), 1.0))
+        return [
+            Head(title, kind, look(kind, width), round(width * shrink, 1))
+            for (title, kind), width in zip(self.titles, widths, strict=True)
+        ]
+
+
+def least_width(kind: Kind, longest: int) -> float:
+    """The least width in rem of a column whose longest text has `longest` letters; 0 where no text may break."""
+    if kind == "number" or longest <= WRAPPED:
+        return 0.0
+    return min(max(NARROWEST, longest / FEW_LINES * LETTER_REM), WIDEST)
+
+
+def look(kind: Kind, width: float) -> str:
+    """The CSS class of a column: numbers, words on one line, or texts."""
+    return "n" if kind == "number" else "text" if width else "w"
+
+
+def as_cell(written: str | Cell) -> Cell:
+    """A cell; a text alone is plain."""
+    return written if isinstance(written, Cell) else Cell(written)
+
+
+def no_notes(_: Row) -> list[str]:
+    """No note below a row."""
+    return []
+
+
+def no_key(_: Row) -> str:
+    """No anchor at a row."""
+    return ""
+
+
+def view(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    notes: Callable[[Row], list[str]] = no_notes,
+    key: Callable[[Row], str] = no_key,
+) -> TableView:
+    """The rows under the columns."""
+    titles = [(column.title, column.kind) for column in columns]
+    lines = [Line([as_cell(column.write(row)) for column in columns], notes(row), key(row)) for row in rows]
+    return TableView(caption, titles, lines)
+
+
+def pairs(caption: str, titles: tuple[str, str], rows: Sequence[tuple[str, str]]) -> TableView:
+    """A table of names and values."""
+    lines = [Line([Cell(name), Cell(value)]) for name, value in rows]
+    return TableView(caption, [(titles[0], "head"), (titles[1], "text")], lines)
 
 
 def plain(name: str) -> Callable[[Row], str]:
-    """A column's value as it is, with spaces for underscores; a dash for nothing."""
+    """A value as it is, with spaces for underscores; a dash for nothing."""
     return lambda row: "–" if row[name] is None else str(row[name]).replace("_", " ")
 
 
 def words(title: str, name: str) -> Column:
     """A column of words."""
-    return Column(title, plain(name), number=False)
+    return Column(title, plain(name), "text")
+
+
+def exact(title: str, name: str) -> Column:
+    """A column of names, exactly as they are; a dash for nothing."""
+    return Column(title, lambda row: str(row[name]) if row[name] else "–", "text")
 
 
 def run(title: str = "Run") -> Column:
     """Model and data set as the configuration writes them."""
-    return Column(title, lambda row: f"{row['model']}/{row['dataset']}", number=False)
+    return Column(title, run_name, "text")
 
 
-def view(caption: str, columns: Sequence[Column], rows: Sequence[Row]) -> TableView:
-    """The rows under the columns."""
-    head = [(column.title, column.number) for column in columns]
-    return TableView(caption, head, [[column.write(row) for column in columns] for row in rows])
+def run_name(row: Row) -> str:
+    """Model and data set as the configuration writes them."""
+    return f"{row['model']}/{row['dataset']}"
+
+
+def verdict(title: str = "Verdict", name: str = "verdict") -> Column:
+    """A column of verdicts, shown as badges."""
+    return Column(title, lambda row: Cell(row[name], style="verdict"), "text")
+
+
+def code(title: str, name: str) -> Column:
+    """A column of paths or hashes; a dash for nothing."""
+    return Column(title, lambda row: Cell(str(row[name]), style="code") if row[name] else "–", "text")
+
+
+def ranged(title: str, name: str, low: str = "ci_low", high: str = "ci_high") -> Column:
+    """A column of numbers with their intervals."""
+    return Column(title, lambda row: written(row, name, low, high))
+
+
+def written(row: Row, name: str, low: str, high: str) -> str:
+    """`0.71 [0.65, 0.77]`; a number without interval alone; a dash."""
+    value = row[name]
+    return number(value) if value is None or row[low] is None else interval(value, row[low], row[high])
+
+
+def two(title: str, name: str) -> Column:
+    """A column of numbers with two decimals."""
+    return Column(title, lambda row: number(row[name]))
+
+
+def whole(title: str, name: str) -> Column:
+    """A column of whole numbers."""
+    return Column(title, lambda row: grouped(row[name]))
+
+
+def difference() -> Column:
+    """A difference with its interval."""
+    return Column("Difference", lambda row: fine_interval(row["difference"], row["ci_low"], row["ci_high"]))
+
+
+def p_column() -> Column:
+    """A p-value."""
+    return Column("p", lambda row: p_value(row["p_value"]))
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def reason(row: Row) -> list[str]:
+    """Why a row has no number, no interval or no verdict, as its note."""
+    return [f"{capital(row['reason'])}."] if row["reason"] else []

@@ -1,7 +1,7 @@
-"""The data of the report's interactive page of trajectories, and the page alone.
+"""The data of the report's interactive view of trajectories.
 
-Numbers are rounded to what can be seen, activations to tenths of a standard deviation. The text of a model may hold
-anything: it travels inside JSON in which no `<` is left, and the script shows it as text only.
+Numbers are rounded to what can be seen, activations to tenths of a standard deviation. The text of a model may
+contain anything: it is stored as JSON in which no `<` is left, and the script shows it as text only.
 """
 
 import base64
@@ -17,7 +17,6 @@ import polars as pl
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.trajectories.traces import Traced, activations_of
 
-PARTS = Path("report")
 TENTHS, LIMIT = 10, 99
 """Activations are whole tenths, cut off at +-`LIMIT` tenths."""
 BUDGET = 4_000_000
@@ -31,7 +30,7 @@ def page(frames: Mapping[Any, Traced], config: Mapping[str, Any], table: pl.Data
     Args:
         frames: run -> its trajectories, as `trajectories.traces.read_trace` gives them; shown in this order.
         config: the configuration; `trajectories.page_responses` is shared out among the runs.
-        table: the table `trajectories`, for each neuron's correlation with the TD error, where it is at hand.
+        table: the table `trajectories`, for each neuron's correlation with the TD error, where it is available.
     """
     wanted = config["trajectories"]["page_responses"]
     runs, left = [], float(BUDGET)
@@ -39,14 +38,14 @@ def page(frames: Mapping[Any, Traced], config: Mapping[str, Any], table: pl.Data
         share = wanted // len(frames) + (place < wanted % len(frames))
         responses = []
         for row in ordered(traced.responses).head(share).iter_rows(named=True):
-            found = response_of(row, traced)
-            left -= len(json.dumps(found, separators=(",", ":")))
+            response = response_of(row, traced)
+            left -= len(json.dumps(response, separators=(",", ":")))
             if left < 0:
                 break
-            responses.append(found)
-        about = {"run": traced.run, "layer": traced.layer, "normalization": traced.normalization}
-        about |= {"neurons": neurons_of(traced, table), "total": len(traced.responses)}
-        runs.append(about | {"responses": responses})
+            responses.append(response)
+        description = {"run": traced.run, "layer": traced.layer, "normalization": traced.normalization}
+        description |= {"neurons": neurons_of(traced, table), "total": len(traced.responses)}
+        runs.append(description | {"responses": responses})
     return {"runs": runs}
 
 
@@ -81,19 +80,16 @@ def response_of(row: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
 
 def neurons_of(traced: Traced, table: pl.DataFrame | None) -> list[dict[str, Any]]:
     """The followed neurons; `rho` is the correlation on validation paragraphs and its interval, in hundredths."""
-    found = []
+    neurons = []
     for one in traced.neurons:
         rho = None
         if table is not None:
-            mine = table.filter(
-                (pl.col("model") == traced.model)
-                & (pl.col("dataset") == traced.dataset)
-                & (pl.col("neuron") == one.neuron)
-            )
-            numbers = mine.select("spearman", "ci_low", "ci_high").rows()
+            wanted = {"model": traced.model, "dataset": traced.dataset, "neuron": one.neuron}
+            rows = table.filter(*(pl.col(name) == value for name, value in wanted.items()))
+            numbers = rows.select("spearman", "ci_low", "ci_high").rows()
             rho = hundredths(numbers[0]) if numbers and None not in numbers[0] else None
-        found.append({"neuron": one.neuron, "kind": one.kind, "rank": one.rank, "sign": one.sign, "rho": rho})
-    return found
+        neurons.append({"neuron": one.neuron, "kind": one.kind, "rank": one.rank, "sign": one.sign, "rho": rho})
+    return neurons
 
 
 def data_text(payload: Mapping[str, Any]) -> str:
@@ -107,7 +103,7 @@ def script_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def part(kind: str, folder: Path = PARTS) -> str:
+def part(kind: str, folder: Path) -> str:
     """The text of `trajectories.{html,css,js}`.
 
     Raises:
@@ -118,18 +114,3 @@ def part(kind: str, folder: Path = PARTS) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); restore it") from error
-
-
-def standalone(payload: Mapping[str, Any], folder: Path = PARTS) -> str:
-    """The page alone, as one file that loads nothing."""
-    script = part("js", folder)
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src '{script_hash(script)}'"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f'<title>Dopamine neurons over responses</title>\n<link rel="icon" href="data:,">\n<style>{part("css", folder)}'
-        f"</style>\n</head>\n<body>\n<section>\n{part('html', folder)}</section>\n"
-        f'<script type="application/json" id="trajectories-data">{data_text(payload)}</script>\n'
-        f"<script>{script}</script>\n</body>\n</html>\n"
-    )

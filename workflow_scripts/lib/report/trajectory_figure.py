@@ -1,4 +1,4 @@
-"""What the figures of trajectories are drawn from: axes over the tokens of one response, its text, distributions."""
+"""Parts of the figures of trajectories: axes over the tokens of one response, its text, distributions."""
 
 import textwrap
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "random": {"color": "#12305e", "linestyle": (0, (1, 1.2)), "linewidth": 1.3},
     "random_matched": {"color": "#5fb3b3", "linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 1.2},
 }
-LABELS = {"none": "unablated", "value": "value neurons held", "random": "random", "random_matched": "matched random"}
+LABELS = {"none": "unablated", "value": "value neurons ablated", "random": "random", "random_matched": "matched random"}
 
 
 def shortened(text: str) -> list[str]:
@@ -46,10 +46,10 @@ def listed_paragraphs(row: Row) -> list[tuple[int, list[str]]]:
     """Number and lines of each paragraph, or of the `MOST_PARAGRAPHS` with the largest |delta| where there are more."""
     texts = ["".join(row["pieces"][start:end]) for start, end in pairwise(row["boundaries"])]
     largest = sorted(range(len(texts)), key=lambda k: (-abs(row["deltas"][k]), k))[:MOST_PARAGRAPHS]
-    found = [(k + 1, shortened(texts[k])) for k in sorted(largest)]
-    if len(texts) > len(found):
-        found.append((0, [f"… and {len(texts) - len(found)} paragraphs with smaller TD errors"]))
-    return found
+    listed = [(k + 1, shortened(texts[k])) for k in sorted(largest)]
+    if len(texts) > len(listed):
+        listed.append((0, [f"… and {len(texts) - len(listed)} paragraphs with smaller TD errors"]))
+    return listed
 
 
 def lines_of(texts: list[tuple[int, list[str]]]) -> float:
@@ -121,11 +121,11 @@ def first_neuron(traced: Traced) -> Followed:
 def draw_activation(axes: Axes, traced: Traced, row: Row) -> None:
     """The oriented activation of the first-ranked neuron at each token, and its mean over each paragraph."""
     place = traced.places("dopamine")[0]
-    own = traced.neurons[place].sign * activations_of(row, len(traced.neurons))[place]
+    activation = traced.neurons[place].sign * activations_of(row, len(traced.neurons))[place]
     axes.axhline(0, **ZERO)
     for start, end in pairwise(row["boundaries"]):
-        axes.plot([start + 0.7, end + 0.3], [own[start:end].mean()] * 2, solid_capstyle="butt", **MEAN)
-    axes.plot(np.arange(1, len(own) + 1), own, **ACTIVATION)
+        axes.plot([start + 0.7, end + 0.3], [activation[start:end].mean()] * 2, solid_capstyle="butt", **MEAN)
+    axes.plot(np.arange(1, len(activation) + 1), activation, **ACTIVATION)
     axes.set_ylabel("activation\n(SD, oriented)")
     axes.set_xlabel("token of the response")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -138,12 +138,12 @@ def median_response(traced: Traced, frame: pl.DataFrame) -> dict[str, Any] | Non
     """
     if frame.is_empty() or not traced.places("dopamine"):
         return None
-    mine = (
+    rows = (
         of_neuron(frame, first_neuron(traced).neuron).filter(pl.col("condition") == "value").drop_nulls("correlation")
     )
-    if mine.is_empty():
+    if rows.is_empty():
         return None
-    ordered = mine.sort("correlation", "problem_id", "sample")
+    ordered = rows.sort("correlation", "problem_id", "sample")
     return ordered.row((len(ordered) - 1) // 2, named=True)
 
 
@@ -153,12 +153,12 @@ def of_neuron(frame: pl.DataFrame, neuron: int) -> pl.DataFrame:
 
 
 def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -> None:
-    """The trajectories over the chosen response: unablated, value neurons held, and the first draw of random ones."""
+    """The trajectories over the chosen response: unablated, value neurons ablated, the first draw of random ones."""
     sign = first_neuron(traced).sign
-    mine = of_neuron(frame, first_neuron(traced).neuron).filter(
+    rows = of_neuron(frame, first_neuron(traced).neuron).filter(
         (pl.col("problem_id") == chosen["problem_id"]) & (pl.col("sample") == chosen["sample"]) & (pl.col("draw") == 0)
     )
-    drawn = {row["condition"]: row for row in mine.iter_rows(named=True)}
+    drawn = {row["condition"]: row for row in rows.iter_rows(named=True)}
     same = (pl.col("problem_id") == chosen["problem_id"]) & (pl.col("sample") == chosen["sample"])
     draw_boundaries(axes, traced.responses.filter(same)["boundaries"][0].to_list(), numbers=False)
     axes.axhline(0, **ZERO)
@@ -170,7 +170,7 @@ def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -
             if drawn[name]["correlation"] is not None:
                 star = "*" if drawn[name]["own_layers"] else ""
                 notes.append(f"{LABELS[name]} {drawn[name]['correlation']:.2f}{star}".replace("-", "\N{MINUS SIGN}"))
-    starred = "  (*: the neuron's own coordinate is held too)" if any(note.endswith("*") for note in notes) else ""
+    starred = "  (*: the neuron's own coordinate is ablated too)" if any(note.endswith("*") for note in notes) else ""
     axes.set_title(
         f"correlation with the unablated: {', '.join(notes)}\n{starred.strip()}".strip(), fontsize=8, loc="left"
     )
@@ -182,18 +182,18 @@ def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -
 
 def draw_correlations(axes: Axes, frame: pl.DataFrame, neuron: int) -> None:
     """For each condition, the share of validation responses (all draws) whose correlation is at most x; draws thin."""
-    mine = of_neuron(frame, neuron).drop_nulls("correlation")
+    rows = of_neuron(frame, neuron).drop_nulls("correlation")
     for name in ("value", "random", "random_matched"):
-        part = mine.filter(pl.col("condition") == name)
-        if part.is_empty():
+        drawn = rows.filter(pl.col("condition") == name)
+        if drawn.is_empty():
             continue
-        if part["draw"].n_unique() > 1:
-            for _, draw in part.group_by("draw", maintain_order=True):
+        if drawn["draw"].n_unique() > 1:
+            for _, draw in drawn.group_by("draw", maintain_order=True):
                 axes.ecdf(draw["correlation"].to_numpy(), **(CONDITIONS[name] | {"linewidth": 0.5, "alpha": 0.8}))
-        axes.ecdf(part["correlation"].to_numpy(), **CONDITIONS[name])
+        axes.ecdf(drawn["correlation"].to_numpy(), **CONDITIONS[name])
     axes.set_xlabel("correlation with the unablated")
     axes.set_ylabel("share of responses")
-    axes.set_title(f"{mine['problem_id'].n_unique()} validation problems", fontsize=8, loc="left")
+    axes.set_title(f"{rows['problem_id'].n_unique()} validation problems", fontsize=8, loc="left")
     axes.set_ylim(0, 1.02)
 
 

@@ -1,0 +1,84 @@
+"""The section on confidence: Table 3, the paper's Table 3, and paired differences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from workflow_scripts.lib.formatting import number
+from workflow_scripts.lib.report.application_section import Figures, Section, Tables, rows_of, section
+from workflow_scripts.lib.report.paper_tables import comparison, runs_in
+from workflow_scripts.lib.report.tables import (
+    Column,
+    Kind,
+    Row,
+    TableView,
+    difference,
+    p_column,
+    ranged,
+    reason,
+    run,
+    verdict,
+    view,
+    whole,
+    written,
+)
+
+METHODS = {
+    "value_neurons": "value neurons, ratio chosen on validation",
+    "value_neurons_cv": "value neurons, ratio chosen on training",
+    "lcd": "latent correctness direction",
+    "lcd_logistic": "logistic regression",
+    "verbal": "verbal confidence",
+    "token": "token confidence",
+    "question_length": "question length",
+}
+"""How the report calls the methods of Table 3."""
+LEAD = (
+    "Whether value neurons predict, before an answer is written, that it will be correct, and predict it better than "
+    "simpler methods."
+)
+TABLE3 = (
+    "Predicting from the question alone whether the answer will be correct (the paper’s Table 3), on "
+    "validation problems. Brier score and calibration error are those of probabilities calibrated on "
+    "training problems."
+)
+CONTRASTS = (
+    "AUC of value neurons less that of another method, with paired intervals over problems. “all/all”: the mean over "
+    "runs."
+)
+
+
+def confidence_section(tables: Tables, figures: Figures, published: dict[str, Any]) -> Section:
+    """Table 3, the paper's Table 3, and paired differences."""
+    measured = rows_of(tables, "table3")
+    columns = [run(), method("Method", "method"), ranged("AUC", "auc")]
+    columns += [ranged("Brier score", "brier", "brier_low", "brier_high")]
+    columns += [ranged("Calibration error", "ece", "ece_low", "ece_high")]
+    columns += [ranged("AUC within question length", "auc_within_length", "auc_within_low", "auc_within_high")]
+    columns += [whole("Responses", "n")]
+    contrasts = [run(), method("Method", "method"), method("Against", "against")]
+    contrasts += [difference(), p_column(), verdict()]
+    listed = [
+        view(TABLE3, columns, measured, notes=reason),
+        *([printed_table(measured, published["table3"])] if measured else []),
+        view(CONTRASTS, contrasts, rows_of(tables, "confidence_contrasts"), notes=reason),
+    ]
+    nothing = "Confidence was not measured in this study."
+    return section("confidence", "Confidence", LEAD, figures.named("reliability"), listed, nothing)
+
+
+def method(title: str, name: str) -> Column:
+    """A column that names a method."""
+    return Column(title, lambda row: METHODS.get(row[name], str(row[name])), "text")
+
+
+def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:
+    """The paper's Table 3 and this study's AUCs in the same columns."""
+    names = printed["columns"]
+    rows = [[f"Paper: {entry['run']}", *(number(value) for value in entry["auc"])] for entry in printed["rows"]]
+    for place in runs_in(measured):
+        by_method = {row["method"]: row for row in measured if (row["model"], row["dataset"]) == place}
+        aucs = [written(by_method[n], "auc", "ci_low", "ci_high") if n in by_method else "–" for n in names]
+        rows.append([f"Here: {place[0]}/{place[1]}", *aucs])
+    titles: list[tuple[str, Kind]] = [("Source", "text")]
+    titles += [(METHODS[name].partition(",")[0], "number") for name in names]
+    return comparison(f"{printed['where']}: {printed['setting']}.", titles, rows)

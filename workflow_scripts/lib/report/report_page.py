@@ -1,0 +1,79 @@
+"""Put the sections of the report together: one object for each part of its template."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from workflow_scripts.lib.claims.curve_rules import curves_of
+from workflow_scripts.lib.report.application_section import Figures, Section
+from workflow_scripts.lib.report.claims_page import claims_section
+from workflow_scripts.lib.report.confidence_page import confidence_section
+from workflow_scripts.lib.report.curves_page import judge, pruning_figures
+from workflow_scripts.lib.report.dopamine_page import dopamine_section, viewer
+from workflow_scripts.lib.report.interventions_page import intervention_section
+from workflow_scripts.lib.report.paper_page import paper_section
+from workflow_scripts.lib.report.runs_page import runs_section
+from workflow_scripts.lib.report.search_page import search_section
+from workflow_scripts.lib.report.settings_page import settings_section
+from workflow_scripts.lib.report.transfer_page import transfer_section
+from workflow_scripts.lib.report.verdicts_page import excerpt_section, summary, verdicts_section
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study left for its report.
+
+    Args:
+        tables: every table by its name.
+        figures: svg files, in the order shown.
+        captions: `{figure}.md` by figure.
+        published: what the paper prints, by file.
+        traces: trajectories of the followed neurons, one file per run.
+    """
+
+    tables: dict[str, pl.DataFrame]
+    figures: Sequence[Path]
+    captions: dict[str, Path]
+    published: dict[str, Any]
+    traces: Sequence[Path]
+
+
+def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict[str, Any]:
+    """Everything that the template reads, by section; `parts` is the folder of the template's parts."""
+    tables, published = results.tables, results.published
+    level = config["pruning"]["confidence"]
+    confidence = f"{100 * level:g} %"
+    curves = curves_of(tables["pruning_value"], "auc") + curves_of(tables["pruning_dopamine"], "spearman")
+    judged = judge(curves)
+    return {
+        "study": config.get("study", "default"),
+        "published": published["figures"]["source"],
+        "claims": claims_section(tables, confidence),
+        "summary": summary(judged, level),
+        "runs": runs_section(tables, confidence, config.get("left_out") or {}),
+        "figures": pruning_figures(results.figures, results.captions, config, curves),
+        "interventions": intervention_section(
+            tables, published["interventions"], config, results.figures, results.captions
+        ),
+        "applications": applications(results),
+        "trajectories": viewer(results.traces, parts, config, tables.get("trajectories")),
+        "paper": paper_section(published, tables, config, curves),
+        "verdicts": verdicts_section(judged),
+        "excerpt": excerpt_section(judged, list(tables), confidence),
+        "settings": settings_section(config),
+    }
+
+
+def applications(results: Results) -> list[Section]:
+    """The sections on transfer, confidence, search and trajectories."""
+    figures = Figures({path.stem: path for path in results.figures}, results.captions)
+    published = results.published["applications"]
+    return [
+        transfer_section(results.tables, figures),
+        confidence_section(results.tables, figures, published),
+        search_section(results.tables, published),
+        dopamine_section(results.tables, figures),
+    ]

@@ -1,0 +1,43 @@
+"""The section on transfer: overlaps of value neurons between runs, and correlations of importances."""
+
+from workflow_scripts.lib.report.application_section import Figures, Section, Tables, rows_of, section
+from workflow_scripts.lib.report.tables import Column, Row, ranged, two, view, whole, words
+
+LEAD = "Whether probes trained on other data sets, or on models derived from the same base, select the same neurons."
+OVERLAPS = (
+    "Value neurons that two probes share, as intersection over union, the mean over pairs of different "
+    "seeds and, in brackets, lowest and highest. Probes of one seed start from the same weights in every "
+    "run, which alone makes them similar: “same seed” shows by how much."
+)
+RANKS = "Rank correlation of the importances of all neurons, with its interval over neurons."
+SHOWN_RATIOS = (0.9, 0.96, 0.99)
+"""Prune ratios of the excerpt of the overlaps."""
+
+
+def transfer_section(tables: Tables, figures: Figures) -> Section:
+    """Overlaps at some ratios, and rank correlations of importances."""
+    shown = [row for row in rows_of(tables, "transfer") if row["kind"] == "value" and is_shown(row["prune_ratio"])]
+    both = [Column("Compared", pair_words, "text"), words("Layer", "layer")]
+    controls = [two("Other seeds, same run", "within"), two("Same seed", "same_seed")]
+    overlaps = [*both, words("Prune ratio", "prune_ratio"), whole("Neurons kept", "n_kept")]
+    overlaps += [ranged("IoU [seeds]", "iou", "iou_low", "iou_high"), two("Random", "random_mean")]
+    overlaps += [two("Random, upper limit", "random_high"), two("Shuffled labels", "shuffled"), *controls]
+    ranks = [*both, words("Probes", "kind"), ranged("Rank correlation", "spearman"), two("Shuffled labels", "shuffled")]
+    listed = [
+        view(OVERLAPS, overlaps, shown),
+        view(RANKS, [*ranks, *controls], rows_of(tables, "importance_correlation")),
+    ]
+    nothing = "No two runs were compared in this study."
+    return section("transfer", "Transfer", LEAD, figures.named("fig2", "fig8"), listed, nothing)
+
+
+def is_shown(ratio: float) -> bool:
+    """Whether the excerpt has this prune ratio."""
+    return any(abs(ratio - shown) < 1e-9 for shown in SHOWN_RATIOS)
+
+
+def pair_words(row: Row) -> str:
+    """Two runs of a comparison."""
+    if row["across"] == "models":
+        return f"{row['model_a']} and {row['model_b']} on {row['dataset_a']}"
+    return f"{row['model_a']} on {row['dataset_a']} and {row['dataset_b']}"
