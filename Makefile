@@ -37,7 +37,7 @@ dry-run: env $(if $(SUBMITS),slurm) ## List the jobs that `make run` would run, 
 	@$(LOOK) && $(RUN) --dry-run $(ARGS)
 
 plan: env ## Say what the study will cost and run nothing: jobs, tokens, hours, disk; GPU=h100 or another, or GPU=here
-	@$(FILES); .venv/bin/python -m workflow_scripts.plan_costs "$$@" $(if $(GPU),--gpu $(GPU)) $(ARGS)
+	@$(FILES); .venv/bin/python -m workflow_scripts.plan_costs $(if $(GPU),--gpu $(GPU)) "$$@" $(ARGS)
 
 check: env ## Check the configuration and nothing else
 	@$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@"

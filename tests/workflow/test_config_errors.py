@@ -177,6 +177,10 @@ def test_studies_and_targets_reach_snakemake_whatever_their_names(made: Path) ->
     assert one.stdout.count("\nrule ") == 2 and '"seed":5' in one.stdout, one.stderr
     two = make(made, "dry-run", "STUDY=seed.yaml shards.yaml", target)
     assert '"seed":6' in two.stdout and '"shard_size":24' in two.stdout, two.stderr
+    told = errors(
+        make(made, "plan", "STUDY=my own.yaml", "GPU=here", "ARGS=results/report.html")
+    )  # a plan has no targets
+    assert told == ["error: results/report.html: cannot be read (No such file or directory); check the path"]
     assert errors(make(made, "dry-run", "STUDY=my other.yaml", target)) == [
         "error: my: cannot be read (No such file or directory); check the path"
     ]

@@ -24,13 +24,14 @@ rollouts: { runs: [tiny/coins] }
 """
 SMALL = """
 study: mine
+datasets: { coins: { n_problems: 48 } }
 rollouts: { max_tokens: 24 } # the model reads 256 tokens in all
-values: { n_problems: 48, n_continuations: 4 }
+values: { n_continuations: 4 }
 activations: { dtype: float32 }
 value_probes: { epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
 dopamine_probes: { epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
 ntp_probes: { epochs: 1, hidden: 8 }
-interventions: { n_problems: 48, draws: 1 }
+interventions: { draws: 1 }
 confidence: { folds: 2, verbal_tries: 1, verbal_tokens: 4 }
 search: { seeds: [0], n_problems: 10, candidates: 2 }
 pruning: { random_draws: 2, bootstrap: 20 }
@@ -88,27 +89,20 @@ def test_a_study_runs_to_a_report_beside_that_of_the_default_study(project: Path
 
 def test_a_second_study_shares_records_and_overwrites_no_page_of_the_first(study: Path) -> None:
     (study / "second.yaml").write_text("study: second\npruning: { confidence: 0.9 }\n")
-    made = (
-        "report.html",
-        "provenance.html",
-        "tables",
-        "figures",
-        "provenance",
-        "neurons/tiny.parquet",
-        "logs",
-        "benchmarks",
-    )
-    before = {name: (study / "results" / name).stat().st_mtime_ns for name in made}
+    pages = ("report.html", "provenance.html", "tables", "figures", "provenance", "neurons/tiny.parquet")
+
+    def written() -> list[int]:
+        """When each of the first study's pages was written last."""
+        return [(study / "results" / name).stat().st_mtime_ns for name in pages]
+
+    before = written()
     page = (study / "results" / "report.html").read_bytes()
     done = make(with_make(study), "run", "STUDY=second.yaml", "ARGS=--cores 2")
     assert done.returncode == 0, done.stdout + done.stderr
     own = study / "results" / "studies" / "second"
-    assert sorted(path.name for path in own.iterdir()) == sorted({name.split("/")[0] for name in made})
+    assert {path.name for path in own.iterdir()} == {*(name.split("/")[0] for name in pages), "logs", "benchmarks"}
     assert done.stdout.splitlines()[-1] == "The report is results/studies/second/report.html"
-    # what `pruning.confidence` reruns among records is the curves of pruning
-    assert {
-        name: (study / "results" / name).stat().st_mtime_ns for name in made if name not in ("logs", "benchmarks")
-    } == {name: time for name, time in before.items() if name not in ("logs", "benchmarks")}
+    assert written() == before
     assert (study / "results" / "report.html").read_bytes() == page and (own / "report.html").read_bytes() != page
     assert rules(study, "--configfile", "second.yaml") == {}
     assert rules(study)["evaluate_value_pruning"] == 1  # of one setting at a time
