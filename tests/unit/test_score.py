@@ -303,7 +303,10 @@ def test_a_bad_line_is_refused_before_the_model_is_loaded(
         (["--run", "grpo"], "datasets has no entry ''"),
         (["--value", "none.safetensors"], "none.safetensors: no such file; train the probes"),
         (["--dopamine", "none.safetensors"], "none.safetensors: no such file"),
-        (["--value", "results/probes/grpo/ledger/dopamine.safetensors"], "holds dopamine probes; name a file of value"),
+        (
+            ["--value", "results/probes/grpo/ledger/dopamine.safetensors"],
+            "contains dopamine probes; name a file of value",
+        ),
         (["--config", "config.yaml", "none.yaml"], "none.yaml: cannot be read"),
     ],
 )

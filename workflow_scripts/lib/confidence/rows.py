@@ -95,7 +95,7 @@ def mean_row(
 
 
 def method_rows(
-    runs: Runs, chosen: dict[tuple[str, str], pl.DataFrame], how: tables.Measure
+    runs: Runs, chosen: dict[tuple[str, str], pl.DataFrame], how: tables.MeasureSettings
 ) -> list[dict[str, object]]:
     """Return Table 3: a row for each run and method, and one for their mean."""
     rows: list[dict[str, object]] = []
