@@ -8,12 +8,19 @@ ARGS ?=
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(IS_311)' 2>/dev/null && echo $$p && break; done)
 SUBMITS := $(if $(PROFILE),$(shell grep -l '^executor: *slurm' profiles/$(PROFILE)/profile.yaml 2>/dev/null))
-SNAKEMAKE := $(if $(SUBMITS),.venv-slurm,.venv)/bin/snakemake $(if $(PROFILE),--workflow-profile profiles/$(PROFILE)) $(if $(STUDY),--configfile config.yaml $(STUDY))
-# Snakemake evaluates expressions in a study that asks for it; the check reads studies as data and refuses that.
-LOOK := .venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY) > /dev/null
+# Which file or files STUDY names, as the shell's "$$@": a path that exists is one study, even with a space in it; else each word is one.
+FILES = if [ -z "$$STUDY" ]; then set --; elif [ -e "$$STUDY" ]; then set -- "$$STUDY"; else set -- $$STUDY; fi
+# The profile stands behind the studies because --configfile takes every word up to the next option, and would take targets in ARGS.
+SNAKEMAKE := $(if $(SUBMITS),.venv-slurm,.venv)/bin/snakemake
+RUN = $(SNAKEMAKE) $${1:+--configfile "$$@"} --workflow-profile "profiles/$${PROFILE:-default}"
+# Snakemake ignores a profile that is not there, and evaluates expressions in a study that asks for it; the check refuses both.
+LOOK = test -z "$$PROFILE" || test -f "profiles/$$PROFILE/profile.yaml" || { \
+	echo "error: PROFILE=$$PROFILE: no profiles/$$PROFILE/profile.yaml; name one of:" $$(ls profiles) >&2; exit 1; }; \
+	$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@" > /dev/null
 LINTED := workflow_scripts tests benchmarks envs
 RULES := Snakefile rules/*.smk
 
+export STUDY PROFILE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help run dry-run plan check test lint format lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
@@ -23,19 +30,17 @@ help: ## List these commands
 	@echo 'STUDY=studies/reference.yaml lays another study over config.yaml; ARGS="--cores 4" reaches snakemake or pytest.'
 	@echo 'PROFILE=slurm runs, or dry-runs, on a cluster.'
 
-run: env $(if $(SUBMITS),slurm) ## Run the study up to results/report.html
-	@$(LOOK)
-	@$(SNAKEMAKE) $(ARGS)
+run: env $(if $(SUBMITS),slurm) ## Run the study up to its report
+	@$(LOOK) && $(RUN) $(ARGS)
 
 dry-run: env $(if $(SUBMITS),slurm) ## List the jobs that `make run` would run, and why
-	@$(LOOK)
-	@$(SNAKEMAKE) --dry-run $(ARGS)
+	@$(LOOK) && $(RUN) --dry-run $(ARGS)
 
 plan: env ## Say what the study will cost and run nothing: jobs, tokens, hours, disk; GPU=h100 or another, or GPU=here
-	@.venv/bin/python -m workflow_scripts.plan_costs config.yaml $(STUDY) $(if $(GPU),--gpu $(GPU)) $(ARGS)
+	@$(FILES); .venv/bin/python -m workflow_scripts.plan_costs "$$@" $(if $(GPU),--gpu $(GPU)) $(ARGS)
 
 check: env ## Check the configuration and nothing else
-	@.venv/bin/python -m workflow_scripts.check_config config.yaml $(STUDY)
+	@$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@"
 
 test: dev-env vllm-for-tests slurm ## Run every test
 	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
@@ -80,7 +85,7 @@ ship-models: env ## Train the reference models anew (an hour) and put them under
 	cp -r results/reference_models/base results/reference_models/grpo results/reference_models/ppo resources/models/
 
 model-card: env ## Measure the shipped reference models (half an hour) and write their card
-	@.venv/bin/snakemake write_model_card --configfile config.yaml studies/model_card.yaml $(ARGS)
+	@.venv/bin/snakemake write_model_card $(ARGS) --configfile studies/model_card.yaml
 	cp results/reference_models/README.md resources/models/
 
 clean: ## Delete results and caches; models and environment stay

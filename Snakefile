@@ -2,23 +2,16 @@
 
 from snakemake.utils import min_version
 
-from workflow_scripts.lib.config.check import check
-from workflow_scripts.lib.config.study import read_yaml, with_defaults
+from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.errors import SIGNAL_TRAP, run_main
 from workflow_scripts.lib.runtime import job_environment, run_lock
 
 min_version("9.19")
 
-run_main(lambda: read_yaml("config.yaml"))
-
-
-configfile: "config.yaml"
-
-
-# Checked once, before any work: a job that Snakemake starts in a process of its own gets a configuration that passed.
-if workflow.is_main_process:
-    run_main(lambda: check(config, workflow.configfiles))
-config.update(with_defaults(config))
+# The study is read from its files by the project itself, config.yaml the lowest, and not by a `configfile:`, which would keep
+# the runs of config.yaml in every other study. It is checked once: a job's own process gets what has passed.
+settings = workflow.config_settings
+run_main(lambda: config.update(read_study(settings.configfiles, settings.config, workflow.is_main_process)))
 
 shell.prefix(SIGNAL_TRAP)
 
@@ -28,6 +21,11 @@ onstart:
         run_main(lambda: run_lock.acquire(slurm=workflow.executor_plugin.name == "slurm"))
 
 
+onsuccess:
+    if workflow.is_main_process and any(REPORT in job.output for job in workflow.dag.jobs):
+        print(f"The report is {REPORT}")
+
+
 wildcard_constraints:
     model="[a-z0-9][a-z0-9_.-]*",
     dataset="[a-z0-9][a-z0-9_.-]*",
@@ -35,6 +33,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/targets.smk"
 include: "rules/problems.smk"
 include: "rules/rollouts.smk"
 include: "rules/values.smk"

@@ -1,9 +1,12 @@
-"""What rules share: the parameters of a job, the shards of a run, the files of the study."""
+"""What jobs share: their parameters, their growing resources, and the engine of those that generate text."""
 
 import json
+from dataclasses import astuple
 
-from workflow_scripts.lib.config.study import pair
-from workflow_scripts.lib.runtime.dependencies import model_identity, modules, pins
+from workflow_scripts.lib.confidence import methods as confidence_methods
+from workflow_scripts.lib.neurons import catalogue as selections
+from workflow_scripts.lib.runtime.dependencies import catalogues_of, code_without_rows, model_identity, modules, pins
+from workflow_scripts.lib.search import methods as search_methods
 
 
 def canonical(data):
@@ -45,59 +48,39 @@ def section(keys):
     return parameters
 
 
+# The catalogues, each with the names of the rows that this study uses.
+USED_ROWS = {
+    "selections": (selections.CATALOGUE, {*config["interventions"]["selections"]}),
+    "search_methods": (search_methods.CATALOGUE, {*config["search"]["methods"]}),
+    "confidence_methods": (confidence_methods.CATALOGUE, {*confidence_methods.CATALOGUE}),
+}
+
+
+def rows(rule):
+    """The rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is added reruns only
+    what it adds."""
+    picked = {}
+    for name in catalogues_of(rule):
+        catalogue, used = USED_ROWS[name]
+        picked[name] = [
+            code_without_rows(name),
+            *([key, *astuple(row)] for key, row in catalogue.items() if key in used),
+        ]
+    return canonical(picked)
+
+
 def weights(wildcards):
     """The identity of the model's files. They are no inputs: large ones would be compared by modification time, and the rules
     that train the reference models would be drawn into every study."""
     return model_identity(config["models"][wildcards.model]["path"])
 
 
-def runs(stage):
-    """The (model, data set) pairs of a stage."""
-    return [pair(run) for run in config[stage]["runs"]]
-
-
-def of_runs(pattern, stage):
-    """One file for each run of a stage."""
-    return [pattern.format(model=model, dataset=dataset) for model, dataset in runs(stage)]
-
-
-def shards(pattern, numbers):
-    """An input function: the files of those shards of the job's run that `numbers(wildcards)` lists."""
-    return lambda w: expand(pattern, model=w.model, dataset=w.dataset, shard=numbers(w))
-
-
-def dataset_shards(dataset, start=0, stop=None):
-    """Numbers of the shards that hold a data set's problems from position `start` to before `stop`; by default, all."""
-    total, size = config["datasets"][dataset]["n_problems"], config["datasets"][dataset]["shard_size"]
-    return range(start // size, (min(total, stop or total) - 1) // size + 1)
-
-
-def n_problems(stage, dataset):
-    """How many problems of a data set there are (`dataset`), get values (`values`) or masked responses (`interventions`)."""
-    total = config["datasets"][dataset]["n_problems"]
-    return min(config.get(stage, {}).get("n_problems") or total, total)
-
-
-def value_shards(dataset):
-    """Numbers of the shards of the valued problems. They are cut finer, for a response has many continuations."""
-    return range((n_problems("values", dataset) - 1) // config["values"]["shard_size"] + 1)
-
-
-def source_shards(wildcards):
-    """Numbers of the data set's shards that one shard of the valued problems draws from."""
-    start = int(wildcards.shard) * config["values"]["shard_size"]
-    stop = min(start + config["values"]["shard_size"], n_problems("values", wildcards.dataset))
-    return dataset_shards(wildcards.dataset, start, stop)
-
-
-def every_shard(pattern, stage, numbers):
-    """The shards of all runs of a stage; `numbers(dataset)` lists those of one."""
-    found = [expand(pattern, model=m, dataset=d, shard=numbers(d), allow_missing=True) for m, d in runs(stage)]
-    return sum(found, [])
-
-
-# Records are targets beside the report: a deleted shard is then missed, and made again with all that is below it.
-ROLLOUTS = every_shard("results/rollouts/{model}/{dataset}/{shard}.parquet", "rollouts", dataset_shards)
-CONTINUATIONS = every_shard("results/continuations/{model}/{dataset}/{shard}.parquet", "values", value_shards)
-ACTIVATIONS = every_shard("results/activations/{model}/{dataset}/{shard}.safetensors", "value_probes", dataset_shards)
-REPORT = "results/report.html"
+# Where text is generated: the environment and the versions of the configured engine, and how it is started. The latter is a
+# resource, whose change reruns nothing.
+ENGINE = config["rollouts"]["engine"]
+ENGINE_ENV = {"transformers": "../envs/cpu.yaml", "vllm": "../envs/vllm.yaml"}[ENGINE]
+ENGINE_PINS = " ".join(
+    [pins("torch", "transformers", "tokenizers"), *([pins("vllm", lock="envs/vllm.txt")] * (ENGINE == "vllm"))]
+)
+GRADER_PINS = pins("math-verify", "if-verifiable")
+VLLM = canonical(config["vllm"])

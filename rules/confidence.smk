@@ -6,10 +6,9 @@ Gives `results/confidence/{model}/{dataset}/{shard}.parquet` (what the model say
 tables and the reliability diagram.
 """
 
-ASKED = every_shard("results/confidence/{model}/{dataset}/{shard}.parquet", "confidence", dataset_shards)
-CONFIDENCE_NAMES = ["table3", "confidence_contrasts", "reliability"]
-CONFIDENCE_TABLES = expand("results/tables/{name}.{kind}", name=CONFIDENCE_NAMES, kind=["csv", "parquet"])
-CONFIDENCE_FIGURES = expand("results/figures/reliability.{kind}", kind=["pdf", "svg", "png"])
+ASKED = every_shard(shard_file("confidence"), "confidence", dataset_shards)
+CONFIDENCE_TABLES = tables("table3", "confidence_contrasts", "reliability")
+CONFIDENCE_FIGURES = figures("reliability")
 
 
 rule ask_confidence:
@@ -52,20 +51,11 @@ rule ask_confidence:
 rule predict_confidence:
     """Score every response by every method, all choices and fits but one made on the training part."""
     input:
-        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset),
-        ),
-        activations=shards(
-            "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset),
-        ),
+        problems=all_shards("problems"),
+        rollouts=all_shards("rollouts"),
+        activations=all_shards("activations"),
         probes="results/probes/{model}/{dataset}/value.safetensors",
-        asked=shards(
-            "results/confidence/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset),
-        ),
+        asked=all_shards("confidence"),
         code=modules("predict_confidence"),
     output:
         predictions="results/confidence/{model}/{dataset}.parquet",
@@ -82,6 +72,7 @@ rule predict_confidence:
         runtime=more_each_attempt(120),
         gpu=1,
     params:
+        rows=rows("predict_confidence"),
         settings=section("confidence.layers,folds,seed pruning.ratios"),
         versions=pins("torch", "scikit-learn"),
     shell:
@@ -103,9 +94,9 @@ rule tabulate_confidence:
     output:
         tables=CONFIDENCE_TABLES,
     log:
-        "results/logs/tabulate_confidence.log",
+        f"{OUT}/logs/tabulate_confidence.log",
     benchmark:
-        "results/benchmarks/tabulate_confidence.jsonl"
+        f"{OUT}/benchmarks/tabulate_confidence.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -114,13 +105,15 @@ rule tabulate_confidence:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("tabulate_confidence"),
         settings=section("confidence.bins,strata pruning.confidence,bootstrap,seed"),
         versions=pins("scipy"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.tabulate_confidence --params {params.settings:q} \
             --predictions {input.predictions} --choices {input.choices} \
-            --output-dir results/tables \
+            --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """
 
@@ -128,14 +121,14 @@ rule tabulate_confidence:
 rule plot_reliability:
     """Share of right answers against the calibrated probability of one."""
     input:
-        table="results/tables/reliability.parquet",
+        table=f"{OUT}/tables/reliability.parquet",
         code=modules("plot_reliability"),
     output:
         figures=CONFIDENCE_FIGURES,
     log:
-        "results/logs/plot_reliability.log",
+        f"{OUT}/logs/plot_reliability.log",
     benchmark:
-        "results/benchmarks/plot_reliability.jsonl"
+        f"{OUT}/benchmarks/plot_reliability.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -144,11 +137,13 @@ rule plot_reliability:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("plot_reliability"),
         settings=section("figures.reliability"),
         versions=pins("matplotlib"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.plot_reliability --params {params.settings:q} \
-            --table {input.table} --output-dir results/figures \
+            --table {input.table} --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -1,9 +1,13 @@
-"""Generation with neurons held: probes to select them by, measures to match them by, the selections, the responses.
+"""Generation with neurons held: measures to select and match them by, the selections, the responses.
 
 Needs problems, rollouts, activations, value probes and the model's files.
 Gives `results/neurons/{model}/{dataset}.parquet`: the neurons of every layer, selection, draw and share, and
-`results/masked/{model}/{dataset}/{layer}/{shard}.parquet`: responses with them held, with the proofs beside.
+`results/masked/{model}/{dataset}/{layer}/{shard}.parquet`: responses with them held, with the proofs beside; tables and
+the figure of doses.
 """
+
+MASKED_TABLES = tables("table2", "table5", "intervention_contrasts", "neuron_overlap", "dose_response")
+DOSE_FIGURES = figures("dose")
 
 MASKED = expand(
     every_shard(
@@ -14,103 +18,20 @@ MASKED = expand(
     layer=config["interventions"]["layers"],
 )
 
-# What a selection is made from is needed only if the selection is configured.
-SELECTIONS = set(config["interventions"]["selections"])
-BY_VALUE = SELECTIONS & {"value", "random_matched"}
-BY_MEASURES = SELECTIONS & {"magnitude", "wanda", "random", "random_matched", "random_sink_free"}
-BY_WEIGHTS = SELECTIONS & {"magnitude", "wanda"}
+SELECTIONS = config["interventions"]["selections"]
+FROM_WEIGHTS = any(selections.CATALOGUE[name].from_weights for name in SELECTIONS)
 
 
-rule train_final_probes:
-    """Train value probes on the last state of each response alone (paper, Appendix A), with the module of `train_value_probes`."""
-    input:
-        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset),
-        ),
-        activations=shards(
-            "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset),
-        ),
-        code=modules("train_value_probes"),
-    output:
-        probes="results/probes/{model}/{dataset}/value_final.safetensors",
-    log:
-        "results/logs/train_final_probes/{model}/{dataset}.log",
-    benchmark:
-        "results/benchmarks/train_final_probes/{model}/{dataset}.jsonl"
-    conda:
-        "../envs/cpu.yaml"
-    threads: 2
-    resources:
-        mem_mb=more_each_attempt(4000),
-        runtime=more_each_attempt(120),
-        gpu=1,
-    params:
-        settings=section(
-            "value_probes.td_gradient,td_lambda,gamma,input_scaling,hidden,epochs,batch_size,learning_rate,weight_decay,seeds"
-        ),
-        layers=config["interventions"]["layers"],
-        versions=pins("torch"),
-    shell:
-        """
-        python -m workflow_scripts.train_value_probes --params {params.settings:q} \
-            --problems {input.problems} --rollouts {input.rollouts} \
-            --activations {input.activations} \
-            --target final --true-labels-only --layers {params.layers} \
-            --output {output.probes} \
-            2> >(tee {log} >&2)
-        """
-
-
-rule train_ntp_probes:
-    """Train the probes of next tokens, one a layer."""
-    input:
-        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset),
-        ),
-        activations=shards(
-            "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset),
-        ),
-        code=modules("train_ntp_probes"),
-    output:
-        probes="results/probes/{model}/{dataset}/ntp.safetensors",
-    log:
-        "results/logs/train_ntp_probes/{model}/{dataset}.log",
-    benchmark:
-        "results/benchmarks/train_ntp_probes/{model}/{dataset}.jsonl"
-    conda:
-        "../envs/cpu.yaml"
-    threads: 2
-    resources:
-        mem_mb=more_each_attempt(4000),
-        runtime=more_each_attempt(120),
-        gpu=1,
-    params:
-        settings=section("model.key,path,revision,trust_remote_code interventions.layers ntp_probes"),
-        versions=pins("torch"),
-    shell:
-        """
-        python -m workflow_scripts.train_ntp_probes --params {params.settings:q} \
-            --problems {input.problems} --rollouts {input.rollouts} \
-            --activations {input.activations} \
-            --output {output.probes} \
-            2> >(tee {log} >&2)
-        """
+def selected_from(need, path):
+    """What selections are made from (`needs` in lib/neurons/catalogue.py), if a configured one is."""
+    return path if selections.users_of(need, SELECTIONS) else []
 
 
 rule measure_neurons:
     """Measure what neurons are selected by besides probes, in one pass of the model over the training responses."""
     input:
-        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset),
-        ),
+        problems=all_shards("problems"),
+        rollouts=all_shards("rollouts"),
         code=modules("measure_neurons"),
     output:
         measures="results/neurons/{model}/{dataset}/measures.safetensors",
@@ -128,7 +49,7 @@ rule measure_neurons:
         batch_tokens=config["activations"]["batch_tokens"],
     params:
         settings=section("model interventions.layers"),
-        skip="" if BY_WEIGHTS else "--states-only",
+        skip="" if FROM_WEIGHTS else "--states-only",
         weights=weights,
         versions=pins("torch", "transformers"),
     shell:
@@ -145,10 +66,10 @@ rule measure_neurons:
 rule select_neurons:
     """Select the neurons of every layer, selection, draw and share."""
     input:
-        value="results/probes/{model}/{dataset}/value.safetensors" if BY_VALUE else [],
-        final="results/probes/{model}/{dataset}/value_final.safetensors" if "value_final" in SELECTIONS else [],
-        ntp="results/probes/{model}/{dataset}/ntp.safetensors" if "ntp" in SELECTIONS else [],
-        measures="results/neurons/{model}/{dataset}/measures.safetensors" if BY_MEASURES else [],
+        value=selected_from("value_probes", "results/probes/{model}/{dataset}/value.safetensors"),
+        final=selected_from("final_probes", "results/probes/{model}/{dataset}/value_final.safetensors"),
+        ntp=selected_from("ntp_probes", "results/probes/{model}/{dataset}/ntp.safetensors"),
+        measures=selected_from("measures", "results/neurons/{model}/{dataset}/measures.safetensors"),
         code=modules("select_neurons"),
     output:
         neurons="results/neurons/{model}/{dataset}.parquet",
@@ -164,6 +85,7 @@ rule select_neurons:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("select_neurons"),
         settings=section(
             "interventions.layers,share,selections,draws,dose_layers,dose_selections,dose_shares,dose_factor_share,seed"
         ),
@@ -206,6 +128,7 @@ rule mask_neurons:
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
     params:
+        rows=rows("mask_neurons"),
         settings=section(
             "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop,seed"
             " interventions.n_problems,share,selections,mode,dose_layers,dose_selections,dose_shares,dose_factors,dose_factor_share"
@@ -219,5 +142,75 @@ rule mask_neurons:
             --neurons {input.neurons} --measures {input.measures} --workers {threads} \
             --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
             --output {output.responses} --proofs {output.proofs} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule tabulate_interventions:
+    """What holding neurons did to accuracy, over all runs."""
+    input:
+        rollouts=every_shard(shard_file("rollouts"), "interventions", dataset_shards),
+        masked=MASKED,
+        proofs=[path.replace(".parquet", ".proofs.parquet") for path in MASKED],
+        neurons=of_runs("results/neurons/{model}/{dataset}.parquet", "interventions"),
+        code=modules("tabulate_interventions"),
+    output:
+        tables=MASKED_TABLES,
+    log:
+        f"{OUT}/logs/tabulate_interventions.log",
+    benchmark:
+        f"{OUT}/benchmarks/tabulate_interventions.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
+        gpu=0,
+    params:
+        rows=rows("tabulate_interventions"),
+        settings=section(
+            "pruning.confidence,bootstrap,seed interventions.layers,selections,share,mode,dose_layers,dose_selections,"
+            "dose_shares,dose_factors,dose_factor_share"
+        ),
+        versions=pins("scipy"),
+        folder=output_folder,
+    shell:
+        """
+        python -m workflow_scripts.tabulate_interventions --params {params.settings:q} \
+            --rollouts {input.rollouts} --masked {input.masked} --proofs {input.proofs} \
+            --neurons {input.neurons} \
+            --output-dir {params.folder} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule plot_dose:
+    """The dose-response of interventions."""
+    input:
+        table=f"{OUT}/tables/dose_response.parquet",
+        code=modules("plot_dose"),
+    output:
+        figures=DOSE_FIGURES,
+    log:
+        f"{OUT}/logs/plot_dose.log",
+    benchmark:
+        f"{OUT}/benchmarks/plot_dose.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(20),
+        gpu=0,
+    params:
+        rows=rows("plot_dose"),
+        settings=section("figures.dose"),
+        versions=pins("matplotlib"),
+        folder=output_folder,
+    shell:
+        """
+        python -m workflow_scripts.plot_dose --params {params.settings:q} \
+            --table {input.table} --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

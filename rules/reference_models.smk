@@ -101,9 +101,10 @@ rule write_model_card:
         gpu=0,
     params:
         settings=section("reference_models rollouts values activations value_probes dopamine_probes"),
+        folder=lambda w, input: os.path.dirname(input.tables[0]),
     shell:
         """
         python -m workflow_scripts.write_model_card --params {params.settings:q} \
-            --rollouts {input.rollouts} --values {input.values} --tables results/tables --output {output.card} \
+            --rollouts {input.rollouts} --values {input.values} --tables {params.folder} --output {output.card} \
             2> >(tee {log} >&2)
         """

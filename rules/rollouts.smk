@@ -4,16 +4,6 @@ Needs problems and the model's files.
 Gives `results/rollouts/{model}/{dataset}/{shard}.parquet`: token ids, log-probabilities, text, answer, reward.
 """
 
-# Every rule that generates text: the environment and the versions of the configured engine, and how it is started. The latter
-# is a resource, whose change reruns nothing.
-ENGINE = config["rollouts"]["engine"]
-ENGINE_ENV = {"transformers": "../envs/cpu.yaml", "vllm": "../envs/vllm.yaml"}[ENGINE]
-ENGINE_PINS = " ".join(
-    [pins("torch", "transformers", "tokenizers"), *([pins("vllm", lock="envs/vllm.txt")] * (ENGINE == "vllm"))]
-)
-GRADER_PINS = pins("math-verify", "if-verifiable")
-VLLM = canonical(config["vllm"])
-
 
 rule sample_rollouts:
     """Sample responses to the problems of one shard."""

@@ -1,107 +1,25 @@
 """Search guided by paragraph scores, beside other uses of as many tokens (paper, Section 5.2, Table 4).
 
-Needs problems, activations, paragraphs, values, value probes, the model's files and those of the reference model.
-Gives `results/probes/{model}/{dataset}/dopamine_causal.safetensors`: probes on features that do not see the future,
-`results/search/{model}/{dataset}/{seed}.parquet`: the responses, with all candidates beside, and their tables.
+Needs problems, value probes, causal dopamine probes, the model's files and those of the reference model.
+Gives `results/search/{model}/{dataset}/{seed}.parquet`: the responses, with all candidates beside, and their tables.
 """
 
 SEARCHED = expand(
     of_runs("results/search/{model}/{dataset}/{{seed}}.parquet", "search"), seed=config["search"]["seeds"]
 )
-SEARCH_NAMES = ["table4", "search_contrasts"]
-SEARCH_TABLES = expand("results/tables/{name}.{kind}", name=SEARCH_NAMES, kind=["csv", "parquet"])
+SEARCH_TABLES = tables("table4", "search_contrasts")
 
-# A step is scored before the rest of the response is there, so its probe must be trained on features of what was there.
-CAUSAL = {key: value for key, value in config["dopamine_probes"].items() if key != "runs"}
-CAUSAL |= {"normalization": "causal", "shuffled_seeds": []}
-
-# What a method needs is needed only if the method is configured.
-SEARCH_METHODS = set(config["search"]["methods"])
-REFERENCE = config["search"]["reference"] if "implicit_prm" in SEARCH_METHODS and config["search"]["runs"] else None
-
-
-rule average_causal_paragraphs:
-    """Average causally normalised states over each paragraph, with the module of `average_paragraphs`."""
-    input:
-        activations=shards(
-            "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
-        values="results/values/{model}/{dataset}.parquet",
-        problems=shards(
-            "results/problems/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        code=modules("average_paragraphs"),
-    output:
-        features="results/features/{model}/{dataset}/causal.safetensors",
-    log:
-        "results/logs/average_causal_paragraphs/{model}/{dataset}.log",
-    benchmark:
-        "results/benchmarks/average_causal_paragraphs/{model}/{dataset}.jsonl"
-    conda:
-        "../envs/cpu.yaml"
-    threads: 1
-    resources:
-        mem_mb=more_each_attempt(3000),
-        runtime=more_each_attempt(60),
-        gpu=0,
-    params:
-        settings=canonical({"dopamine_probes": {"normalization": "causal"}}),
-        versions=pins("torch"),
-    shell:
-        """
-        python -m workflow_scripts.average_paragraphs --params {params.settings:q} \
-            --activations {input.activations} --paragraphs {input.paragraphs} \
-            --values {input.values} --problems {input.problems} \
-            --output {output.features} \
-            2> >(tee {log} >&2)
-        """
-
-
-rule train_causal_probes:
-    """Train dopamine probes on causal features, true labels alone, with the module of `train_dopamine_probes`."""
-    input:
-        features="results/features/{model}/{dataset}/causal.safetensors",
-        problems=shards(
-            "results/problems/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        code=modules("train_dopamine_probes"),
-    output:
-        probes="results/probes/{model}/{dataset}/dopamine_causal.safetensors",
-    log:
-        "results/logs/train_causal_probes/{model}/{dataset}.log",
-    benchmark:
-        "results/benchmarks/train_causal_probes/{model}/{dataset}.jsonl"
-    conda:
-        "../envs/cpu.yaml"
-    threads: 2
-    resources:
-        mem_mb=more_each_attempt(2000),
-        runtime=more_each_attempt(120),
-        gpu=1,
-    params:
-        settings=canonical({"dopamine_probes": CAUSAL}),
-        versions=pins("torch"),
-    shell:
-        """
-        python -m workflow_scripts.train_dopamine_probes --params {params.settings:q} \
-            --features {input.features} --problems {input.problems} \
-            --output {output.probes} \
-            2> >(tee {log} >&2)
-        """
+# What a method scores with is needed only if the method is configured.
+NEEDS = search_methods.needs_of(config["search"]["methods"])
+REFERENCE = config["search"]["reference"] if "reference" in NEEDS and config["search"]["runs"] else None
 
 
 rule guide_search:
     """Answer the validation problems of a run by every method, for one seed."""
     input:
-        problems=shards("results/problems/{dataset}/{shard}.parquet", lambda w: dataset_shards(w.dataset)),
-        dopamine=(
-            "results/probes/{model}/{dataset}/dopamine_causal.safetensors" if "dopamine" in SEARCH_METHODS else []
-        ),
-        value="results/probes/{model}/{dataset}/value.safetensors" if "best_of_n" in SEARCH_METHODS else [],
+        problems=all_shards("problems"),
+        dopamine=("results/probes/{model}/{dataset}/dopamine_causal.safetensors" if "dopamine_probes" in NEEDS else []),
+        value="results/probes/{model}/{dataset}/value.safetensors" if "value_probes" in NEEDS else [],
         code=modules("guide_search"),
     output:
         responses="results/search/{model}/{dataset}/{seed}.parquet",
@@ -123,12 +41,13 @@ rule guide_search:
         batch_tokens=config["activations"]["batch_tokens"],
         vllm=VLLM,
     params:
+        rows=rows("guide_search"),
         settings=section(
             "model dataset.key,template,instruction,response_prefix,answer grading activations.dtype"
             " rollouts.engine,max_tokens,temperature,top_p,stop search.methods,n_problems,layer,candidates"
         ),
-        dopamine="--dopamine-probes" if "dopamine" in SEARCH_METHODS else "",
-        value="--value-probes" if "best_of_n" in SEARCH_METHODS else "",
+        dopamine="--dopamine-probes" if "dopamine_probes" in NEEDS else "",
+        value="--value-probes" if "value_probes" in NEEDS else "",
         reference=canonical(entry("model", REFERENCE)) if REFERENCE else "null",
         weights=weights,
         reference_weights=model_identity(config["models"][REFERENCE]["path"]) if REFERENCE else "",
@@ -153,9 +72,9 @@ rule tabulate_search:
     output:
         tables=SEARCH_TABLES,
     log:
-        "results/logs/tabulate_search.log",
+        f"{OUT}/logs/tabulate_search.log",
     benchmark:
-        "results/benchmarks/tabulate_search.jsonl"
+        f"{OUT}/benchmarks/tabulate_search.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -164,12 +83,14 @@ rule tabulate_search:
         runtime=more_each_attempt(20),
         gpu=0,
     params:
+        rows=rows("tabulate_search"),
         settings=section("search.methods,seeds pruning.confidence,bootstrap,seed"),
         versions=pins("scipy"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.tabulate_search --params {params.settings:q} \
             --search {input.responses} \
-            --output-dir results/tables \
+            --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

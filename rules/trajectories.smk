@@ -7,35 +7,18 @@ three tables and figures 3, 9 and 10.
 
 TRACED = of_runs("results/trajectories/{model}/{dataset}.parquet", "trajectories")
 ABLATED = of_runs("results/trajectories/{model}/{dataset}/ablated.parquet", "trajectories")
-TRAJECTORY_TABLES = expand(
-    "results/tables/{name}.{kind}",
-    name=["trajectories", "trajectory_ablation", "ablation_contrasts"],
-    kind=["csv", "parquet"],
-)
-TRAJECTORY_FIGURES = expand(
-    "results/figures/{name}.{kind}",
-    name=["fig3", "fig9", "fig10"],
-    kind=["pdf", "svg", "png"],
-)
+TRAJECTORY_TABLES = tables("trajectories", "trajectory_ablation", "ablation_contrasts")
+TRAJECTORY_FIGURES = figures("fig3", "fig9", "fig10")
 
 
 rule trace_neurons:
     """Follow dopamine neurons, and as many random ones, over the tokens of every valued response."""
     input:
-        problems=shards(
-            "results/problems/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
+        problems=valued_shards("problems"),
+        rollouts=valued_shards("rollouts"),
+        paragraphs=valued_shards("paragraphs"),
         values="results/values/{model}/{dataset}.parquet",
-        activations=shards(
-            "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
+        activations=valued_shards("activations"),
         probes="results/probes/{model}/{dataset}/dopamine.safetensors",
         code=modules("trace_neurons"),
     output:
@@ -52,6 +35,7 @@ rule trace_neurons:
         runtime=more_each_attempt(30),
         gpu=0,
     params:
+        rows=rows("trace_neurons"),
         settings=section("model trajectories.layer,n_neurons,seed dopamine_probes.normalization"),
         weights=weights,
         versions=pins("torch", "scipy", "transformers", "tokenizers"),
@@ -70,14 +54,8 @@ rule ablate_value_neurons:
     """Follow the dopamine neurons again while value neurons, or random ones, of earlier layers are held at zero."""
     input:
         traced="results/trajectories/{model}/{dataset}.parquet",
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        activations=shards(
-            "results/activations/{model}/{dataset}/{shard}.safetensors",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
+        rollouts=valued_shards("rollouts"),
+        activations=valued_shards("activations"),
         probes="results/probes/{model}/{dataset}/value.safetensors",
         code=modules("ablate_value_neurons"),
     output:
@@ -95,6 +73,7 @@ rule ablate_value_neurons:
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
     params:
+        rows=rows("ablate_value_neurons"),
         settings=section("model activations.dtype trajectories.ablated_layers,ablated_share,draws,seed"),
         weights=weights,
         versions=pins("torch", "transformers"),
@@ -117,9 +96,9 @@ rule tabulate_trajectories:
     output:
         tables=TRAJECTORY_TABLES,
     log:
-        "results/logs/tabulate_trajectories.log",
+        f"{OUT}/logs/tabulate_trajectories.log",
     benchmark:
-        "results/benchmarks/tabulate_trajectories.jsonl"
+        f"{OUT}/benchmarks/tabulate_trajectories.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -130,11 +109,12 @@ rule tabulate_trajectories:
     params:
         settings=section("pruning.confidence,bootstrap,seed"),
         versions=pins("scipy", "numpy"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.tabulate_trajectories --params {params.settings:q} \
             --traced {input.traced} --ablated {input.ablated} \
-            --output-dir results/tables \
+            --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """
 
@@ -148,9 +128,9 @@ rule plot_trajectories:
     output:
         figures=TRAJECTORY_FIGURES,
     log:
-        "results/logs/plot_trajectories.log",
+        f"{OUT}/logs/plot_trajectories.log",
     benchmark:
-        "results/benchmarks/plot_trajectories.jsonl"
+        f"{OUT}/benchmarks/plot_trajectories.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -161,10 +141,11 @@ rule plot_trajectories:
     params:
         settings=section("figures.fig3,fig9,fig10"),
         versions=pins("matplotlib"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.plot_trajectories --params {params.settings:q} \
             --traced {input.traced} --ablated {input.ablated} \
-            --output-dir results/figures \
+            --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

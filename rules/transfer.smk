@@ -1,16 +1,14 @@
 """Which neurons probes find, and whether other data sets and related models have the same.
 
 Needs value probes, and dopamine probes where there are any.
-Gives `results/neurons/{model}.parquet`: every neuron with its importance and rank in every probe of the model,
-`results/tables/{transfer,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and 8.
+Gives, in the study's folder, `neurons/{model}.parquet`: every neuron with its importance and rank in every probe of the model,
+`tables/{transfer,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and 8.
 """
 
 PROBED = list(dict.fromkeys([*runs("value_probes"), *runs("dopamine_probes")]))
-NEURON_LISTS = expand("results/neurons/{model}.parquet", model=dict.fromkeys(model for model, _ in PROBED))
-TRANSFER_TABLES = expand(
-    "results/tables/{name}.{kind}", name=["transfer", "importance_correlation"], kind=["csv", "parquet"]
-)
-TRANSFER_FIGURES = expand("results/figures/{name}.{kind}", name=["fig2", "fig8"], kind=["pdf", "svg", "png"])
+NEURON_LISTS = expand(f"{OUT}/neurons/{{model}}.parquet", model=dict.fromkeys(model for model, _ in PROBED))
+TRANSFER_TABLES = tables("transfer", "importance_correlation")
+TRANSFER_FIGURES = figures("fig2", "fig8")
 
 
 rule list_neurons:
@@ -28,11 +26,11 @@ rule list_neurons:
         ),
         code=modules("list_neurons"),
     output:
-        neurons="results/neurons/{model}.parquet",
+        neurons=f"{OUT}/neurons/{{model}}.parquet",
     log:
-        "results/logs/list_neurons/{model}.log",
+        f"{OUT}/logs/list_neurons/{{model}}.log",
     benchmark:
-        "results/benchmarks/list_neurons/{model}.jsonl"
+        f"{OUT}/benchmarks/list_neurons/{{model}}.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -65,9 +63,9 @@ rule compare_neurons:
     output:
         tables=TRANSFER_TABLES,
     log:
-        "results/logs/compare_neurons.log",
+        f"{OUT}/logs/compare_neurons.log",
     benchmark:
-        "results/benchmarks/compare_neurons.jsonl"
+        f"{OUT}/benchmarks/compare_neurons.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -78,11 +76,12 @@ rule compare_neurons:
     params:
         settings=section("transfer.families pruning.ratios,confidence,bootstrap,seed"),
         versions=pins("torch", "numpy", "scipy"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.compare_neurons --params {params.settings:q} \
             --value {input.value} --dopamine {input.dopamine} \
-            --output-dir results/tables \
+            --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """
 
@@ -90,14 +89,14 @@ rule compare_neurons:
 rule plot_transfer:
     """Figures 2 and 8."""
     input:
-        table="results/tables/transfer.parquet",
+        table=f"{OUT}/tables/transfer.parquet",
         code=modules("plot_transfer"),
     output:
         figures=TRANSFER_FIGURES,
     log:
-        "results/logs/plot_transfer.log",
+        f"{OUT}/logs/plot_transfer.log",
     benchmark:
-        "results/benchmarks/plot_transfer.jsonl"
+        f"{OUT}/benchmarks/plot_transfer.jsonl"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -108,9 +107,10 @@ rule plot_transfer:
     params:
         settings=section("figures.fig2,fig8"),
         versions=pins("matplotlib"),
+        folder=output_folder,
     shell:
         """
         python -m workflow_scripts.plot_transfer --params {params.settings:q} \
-            --table {input.table} --output-dir results/figures \
+            --table {input.table} --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

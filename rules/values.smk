@@ -8,8 +8,8 @@ Gives `results/values/{model}/{dataset}.parquet`: values and TD errors with inte
 rule segment_paragraphs:
     """Find the paragraphs of the responses of one shard as spans of tokens."""
     input:
-        rollouts=shards("results/rollouts/{model}/{dataset}/{shard}.parquet", source_shards),
-        problems=shards("results/problems/{dataset}/{shard}.parquet", source_shards),
+        rollouts=shards("rollouts", source_shards),
+        problems=shards("problems", source_shards),
         code=modules("segment_paragraphs"),
     output:
         paragraphs="results/paragraphs/{model}/{dataset}/{shard}.parquet",
@@ -40,8 +40,8 @@ rule segment_paragraphs:
 rule continue_paragraphs:
     """Sample continuations from every paragraph boundary of one shard and grade them."""
     input:
-        problems=shards("results/problems/{dataset}/{shard}.parquet", source_shards),
-        rollouts=shards("results/rollouts/{model}/{dataset}/{shard}.parquet", source_shards),
+        problems=shards("problems", source_shards),
+        rollouts=shards("rollouts", source_shards),
         paragraphs="results/paragraphs/{model}/{dataset}/{shard}.parquet",
         code=modules("continue_paragraphs"),
     output:
@@ -80,14 +80,9 @@ rule continue_paragraphs:
 rule estimate_values:
     """Estimate the value of every boundary and the TD error of every paragraph."""
     input:
-        rollouts=shards(
-            "results/rollouts/{model}/{dataset}/{shard}.parquet",
-            lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)),
-        ),
-        paragraphs=shards("results/paragraphs/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)),
-        continuations=shards(
-            "results/continuations/{model}/{dataset}/{shard}.parquet", lambda w: value_shards(w.dataset)
-        ),
+        rollouts=valued_shards("rollouts"),
+        paragraphs=valued_shards("paragraphs"),
+        continuations=valued_shards("continuations"),
         code=modules("estimate_values"),
     output:
         values="results/values/{model}/{dataset}.parquet",

@@ -1,1 +1,1 @@
-"""The workflow's modules: one per rule, named like the rule, each run as `python -m workflow_scripts.<rule>`."""
+"""The workflow's modules: one per rule, with the rule's name, each run as `python -m workflow_scripts.<rule>`."""

@@ -1,9 +1,10 @@
-"""Rule `ablate_value_neurons`: dopamine neurons while value neurons of earlier layers are held at zero.
+"""Rule `ablate_value_neurons`: trace dopamine neurons while value neurons of earlier layers are ablated.
 
-The model reads its responses to validation problems again, once under each condition: nothing held, the top value
-neurons of all ablated layers at zero, as many random ones, and as many random ones matched to them in root-mean-square
-activation. Each row compares the normalised trajectory of one neuron over one response with that of the unablated pass
-(method, section 10; paper, Appendix H). With `calibration` the moments are those of the stored, unablated states.
+The model reads its responses to validation problems again, once under each condition: no ablation; the top value
+neurons of all ablated layers set to zero; the same number of random ones; and the same number of random ones with
+similar root-mean-square activation. Each row compares the normalised trajectory of one neuron over one response with
+that of the unablated pass (method, section 10; paper, Appendix H). With `calibration` the moments are those of the
+stored, unablated states.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from workflow_scripts.lib.trajectories.traces import ABLATED_FORMAT, Traced, rea
 
 
 def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> AblationRun:
-    """Everything that the passes need besides the model."""
+    """Read everything that the passes need besides the model."""
     source = open_activations(arguments.activations, [traced.layer])
     same_run(source.identity, any=arguments.traced, rollouts=arguments.rollouts)
     split = dict(traced.responses.select("problem_id", "split").iter_rows())
@@ -43,40 +44,40 @@ def prepare(arguments: argparse.Namespace, traced: Traced, dtype: str) -> Ablati
 
 
 def all_conditions(arguments: argparse.Namespace, run: AblationRun, section: Trajectories) -> list[Ablation]:
-    """The configured conditions, made from the value probes and from the activations of training responses."""
+    """Build the configured conditions from the value probes and the activations of training responses."""
     layers = section.ablated_layers
     split = dict(run.traced.responses.select("problem_id", "split").iter_rows())
     source = open_activations(arguments.activations, layers)
     importance = mean_importances(arguments.probes, "value", layers, **source.identity)
     measured = {layer: training_rms(source, layer, split) for layer in layers}
-    rms = {layer: found for layer, found in measured.items() if found is not None}
+    rms = {layer: values for layer, values in measured.items() if values is not None}
     return conditions(importance, rms, section.ablated_share, section.draws, section.seed)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, activations (dtype), trajectories")
     parser.add_argument("--traced", required=True, type=Path, help="the trajectories of this run")
     parser.add_argument("--probes", required=True, type=Path, help="the value probes")
     for name in ("rollouts", "activations"):
-        parser.add_argument(f"--{name}", required=True, nargs="+", type=Path, help="shards that hold valued problems")
+        parser.add_argument(f"--{name}", required=True, nargs="+", type=Path, help="shards with valued problems")
     parser.add_argument("--batch-tokens", required=True, type=int, help="tokens at a time; changes no result")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params, traced = load(arguments.params), read_trace(arguments.traced)
     section = params.trajectories
     frame = pl.DataFrame(schema=SCHEMA)
-    about: dict[str, Any] = {"proofs": [], "largest_gap": None}
+    metadata: dict[str, Any] = {"proofs": [], "largest_gap": None}
     if section.ablated_layers:
         run = prepare(arguments, traced, params.activations.dtype)
-        every = all_conditions(arguments, run, section)
+        configured = all_conditions(arguments, run, section)
         config = ModelConfig.from_entry(params.model)
         require(run.source.paths[0], run.source.metadata, identity_of(config))
-        frame, about = ablate(run, load_model(config), every)
-    about |= {"format": ABLATED_FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
-    about |= {"ablated_layers": section.ablated_layers}
-    write_parquet(frame, arguments.output, {name: json.dumps(value) for name, value in about.items()})
+        frame, metadata = ablate(run, load_model(config), configured)
+    metadata |= {"format": ABLATED_FORMAT, "model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    metadata |= {"ablated_layers": section.ablated_layers}
+    write_parquet(frame, arguments.output, {name: json.dumps(value) for name, value in metadata.items()})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Rule `ask_confidence`: how sure a model says it is before it answers (method, section 8; paper, Appendix J).
+"""Rule `ask_confidence`: ask a model for its confidence before it answers (method, section 8; paper, Appendix J).
 
-`verbal`: the model is asked how sure it is, in its own prompt template but without the answer instruction, until its
-answer names a number from 0 to 1. `token`: the log-probability of the most likely first token of the response, at the
-rollouts' own prompt. Random streams are named by problem and try, never by shard or batch.
+`verbal`: the model is asked for its confidence, in its own prompt template without the answer instruction, until its
+answer contains a number from 0 to 1. `token`: the log-probability of the most likely first token of the response, at
+the rollouts' own prompt. Random streams are named by problem and try, never by shard or batch.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset (template), rollouts, confidence")
     parser.add_argument("--problems", required=True)
-    parser.add_argument("--rollouts", required=True, help="the shard that holds the prompts")
+    parser.add_argument("--rollouts", required=True, help="the shard with the prompts")
     parser.add_argument("--shard", type=int, help="number of the shard that the rollouts must be")
     add_options(parser)
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model, settings, how = ModelConfig.from_entry(params.model), params.rollouts, params.confidence
-    told = {} if arguments.shard is None else {"shard": arguments.shard}
-    identity = same_run(identity_of(model) | told, problems=arguments.problems, rollouts=arguments.rollouts)
+    shard_key = {} if arguments.shard is None else {"shard": arguments.shard}
+    identity = same_run(identity_of(model) | shard_key, problems=arguments.problems, rollouts=arguments.rollouts)
     shard = shard_prompts(read_parquet(arguments.problems), read_parquet(arguments.rollouts))
     problem_ids = shard["problem_id"].to_list()
     tokenizer = load_tokenizer(model)
@@ -40,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     engine = start(settings, model, arguments)
     tokens = first_token_logprobs(shard["prompt_ids"].to_list(), engine, end_tokens(model, tokenizer))
     sampling = sampling_of(settings, max_tokens=how.verbal_tokens)
-    tries = how.verbal_tries if settings.temperature > 0 else 1  # without chance every try says the same
+    tries = how.verbal_tries if settings.temperature > 0 else 1  # without sampling, every try gives the same answer
     verbalized = ask(problem_ids, prompts, engine, sampling, tries, how.seed, tokenizer)
     rows = [
         (name, token, one.verbal, one.tries, one.text)
         for name, token, one in zip(problem_ids, tokens, verbalized, strict=True)
     ]
     table = pl.DataFrame(rows, schema=SCHEMA, orient="row")
-    write_parquet(table, arguments.output, table_metadata("asked", identity, **told))
+    write_parquet(table, arguments.output, table_metadata("asked", identity, **shard_key))
 
 
 if __name__ == "__main__":

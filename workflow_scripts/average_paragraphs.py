@@ -1,9 +1,9 @@
-"""Rule `average_paragraphs`: normalised hidden states averaged over each paragraph (method, section 5).
+"""Rule `average_paragraphs`: average normalised hidden states over each paragraph (method, section 5).
 
-`normalization` says which statistics a neuron is normalised with (paper, equations 12 and 13): `response`, those of all
-tokens of the response, which sees the future; `causal`, those of s_0 and the tokens up to each one; `calibration`,
-those of all states of the training responses, which needs `--problems` for the split. The paragraphs are those of the
-values table, kept or not.
+`normalization` selects the statistics by which a neuron is normalised (paper, equations 12 and 13): `response`, those
+of all tokens of the response, which include the future; `causal`, those of s_0 and the tokens up to each one;
+`calibration`, those of all states of the training responses, which requires `--problems` for the split. The paragraphs
+are those of the values table, kept or not.
 """
 
 import argparse
@@ -30,12 +30,10 @@ FORMAT = "features-1"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: dopamine_probes (normalization)")
-    parser.add_argument(
-        "--activations", required=True, nargs="+", type=Path, help="all shards that hold valued problems"
-    )
+    parser.add_argument("--activations", required=True, nargs="+", type=Path, help="all shards with valued problems")
     parser.add_argument("--paragraphs", required=True, nargs="+", help="all shards")
     parser.add_argument("--values", required=True)
     parser.add_argument("--problems", nargs="+", type=Path, help="for the split, with normalization: calibration")
@@ -56,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         offsets = states.offsets.tolist()
         tensors[f"layer_{layer}"] = average(states.layers[layer], offsets, rows, boundaries, normalize)
         progress.advance()
-    own = {"format": FORMAT, "dtype": "float32", "normalization": name}
+    content = {"format": FORMAT, "dtype": "float32", "normalization": name}
     kept = {key: value for key, value in source.metadata.items() if key not in ("shard", "origins")}
-    write_safetensors(tensors, kept | own, arguments.output)
+    write_safetensors(tensors, kept | content, arguments.output)
 
 
 if __name__ == "__main__":

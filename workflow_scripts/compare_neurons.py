@@ -1,8 +1,8 @@
-"""Rule `compare_neurons`: do probes of other data sets and related models find the same neurons (method, section 7).
+"""Rule `compare_neurons`: compare neurons found by probes across data sets and related models (method, section 7).
 
 Neurons are compared by number. Models trained independently, from different bases, have no common neurons by number,
-for nothing ties the coordinates of one to those of the other. So models are compared within families only: those made
-from one base.
+because nothing relates the coordinates of one to those of the other. So models are compared only within families:
+models made from one base.
 """
 
 import argparse
@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with transfer.families and section pruning")
     parser.add_argument("--value", nargs="*", default=[], type=Path, help="value probes of the runs, in their order")
-    parser.add_argument("--dopamine", nargs="*", default=[], type=Path, help="dopamine probes of those that have them")
+    parser.add_argument(
+        "--dopamine", nargs="*", default=[], type=Path, help="dopamine probes of the runs that have them"
+    )
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)

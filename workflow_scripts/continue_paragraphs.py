@@ -1,11 +1,10 @@
-"""Rule `continue_paragraphs`: completions sampled from every paragraph boundary, and whether they end right (method,
-section 5).
+"""Rule `continue_paragraphs`: sample completions from every paragraph boundary and grade them (method, section 5).
 
 From the state at boundary k < K of a response (its prompt and first c_k tokens, as token ids) `n_continuations`
 completions are sampled with the rollouts' settings, each with the tokens that the response had left. A completion that
-reaches its limit is wrong. A response without tokens (K = 0) is continued from its prompt, so that it has a value too.
-With `values.adaptive` they are sampled and graded in rounds, each for the boundaries that are still uncertain
-(`values.adaptive`); the continuations are those that a fixed number would have begun with.
+reaches its limit is incorrect. A response without tokens (K = 0) is continued from its prompt, so that it has a value
+too. With `values.adaptive` they are sampled and graded in rounds, each for the boundaries that are still uncertain
+(module `values.adaptive`); a fixed number would give the same continuations first, then others.
 
 The random stream of a continuation is named by its problem, its prefix and its number. So neither shards nor batches
 nor the order of the responses change it, and responses of one problem that share a prefix (s_0 above all) share its
@@ -28,12 +27,12 @@ from workflow_scripts.lib.values.responses import valued_rollouts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, values, grading")
     parser.add_argument("--shard", required=True, type=int, help="number of the shard of valued problems")
     parser.add_argument("--problems", required=True, nargs="+")
-    parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
+    parser.add_argument("--rollouts", required=True, nargs="+", help="the shards with the problems of this one")
     parser.add_argument("--paragraphs", required=True)
     add_options(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")

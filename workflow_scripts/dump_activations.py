@@ -1,6 +1,6 @@
-"""Rule `dump_activations`: hidden states of the responses of one shard, by teacher forcing (method, section 1).
+"""Rule `dump_activations`: compute hidden states of the responses of one shard by teacher forcing (method, section 1).
 
-The pass is made for those layers that an earlier run has not stored already.
+The pass computes the layers that no earlier run has stored already.
 """
 
 import argparse
@@ -27,23 +27,23 @@ from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 def origins_of(
     model: dict[str, Any], weights: str, dtype: str, responses: Sequence[Response], layers: Sequence[int]
 ) -> dict[int, str]:
-    """Layer -> hash of all that its states come from: code and versions, model, number format, responses."""
-    texts = [[one.problem_id, one.sample, list(one.prompt_ids), list(one.response_ids)] for one in responses]
+    """Map each layer to a hash of all that its states depend on: code, versions, model, number format, responses."""
+    texts = [[r.problem_id, r.sample, list(r.prompt_ids), list(r.response_ids)] for r in responses]
     common = digest(environment("dump_activations", "transformers"), model, weights, dtype, texts)
     return {layer: digest(common, layer) for layer in layers}
 
 
-def stored(path: Path, wanted: Collection[str]) -> dict[str, Tensor]:
-    """Read the layers of an earlier run's file whose origins are wanted, by origin."""
+def stored(path: Path, needed: Collection[str]) -> dict[str, Tensor]:
+    """Read the layers of an earlier run's file that have one of the needed origins, by origin."""
     metadata = read_metadata(path)
     origins = dict(zip(metadata["layers"], metadata["origins"], strict=True))
-    names = {origin: f"layer_{layer}" for layer, origin in origins.items() if origin in wanted}
+    names = {origin: f"layer_{layer}" for layer, origin in origins.items() if origin in needed}
     tensors, _ = read_safetensors(path, list(names.values()))
     return {origin: tensors[name] for origin, name in names.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, activations (layers, dtype)")
     parser.add_argument("--rollouts", required=True)

@@ -1,8 +1,8 @@
-"""Rule `estimate_values`: Monte-Carlo values V(s_k) and TD errors delta_k, each with its interval (method, section 5).
+"""Rule `estimate_values`: estimate values V(s_k) and TD errors delta_k by Monte Carlo (method, section 5).
 
-V(s_k) for k < K is the share of right answers among the continuations from boundary k, with Wilson's interval; V(s_K) =
-r is exact. delta_k = gamma V(s_k) - V(s_{k-1}) has Newcombe's interval. Even and odd continuations give two half
-estimates whose errors are independent, for the noise ceiling. A response without tokens has s_0 only: a value and no TD
+V(s_k) for k < K is the share of correct answers among the continuations from boundary k, with Wilson's interval; V(s_K)
+= r is exact. delta_k = gamma V(s_k) - V(s_{k-1}) has Newcombe's interval. Even and odd continuations give two half
+estimates with independent errors, for the noise ceiling. A response without tokens has s_0 only: a value and no TD
 error.
 
 Where the number of continuations was decided while they were drawn (`values.adaptive`), V is the unbiased estimate of
@@ -22,15 +22,15 @@ from workflow_scripts.lib.values.estimation import estimate_values
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: values (what was drawn, gamma, min_abs_delta)")
     for name in ("rollouts", "paragraphs", "continuations"):
         parser.add_argument(f"--{name}", required=True, nargs="+", help="all shards")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
-    found = {name: getattr(arguments, name) for name in ("rollouts", "paragraphs", "continuations")}
-    identity = same_run({}, **found)
+    tables = {name: getattr(arguments, name) for name in ("rollouts", "paragraphs", "continuations")}
+    identity = same_run({}, **tables)
     rollouts, paragraphs = read_parquet(arguments.rollouts), read_parquet(arguments.paragraphs)
     continuations = read_parquet(arguments.continuations)
     values = estimate_values(rollouts, paragraphs, continuations, load(arguments.params).values)

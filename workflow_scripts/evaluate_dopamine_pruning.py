@@ -1,4 +1,4 @@
-"""Rule `evaluate_dopamine_pruning`: Spearman correlation of pruned dopamine probes with TD errors.
+"""Rule `evaluate_dopamine_pruning`: compute the Spearman correlation of pruned dopamine probes with TD errors.
 
 Method, sections 4 and 5. Scored on the validation part's kept paragraphs, against the Monte-Carlo estimate of their TD
 error.
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     pruning = load(arguments.params).pruning
     part_of, identity = read_features(arguments.features, arguments.problems)
-    same = {key: identity[key] for key in KEYS if key in identity}
-    probes, metadata = load_probes(arguments.probes, kind="dopamine", **same)
+    run = {key: identity[key] for key in KEYS if key in identity}
+    probes, metadata = load_probes(arguments.probes, kind="dopamine", **run)
     parts = part_of("train"), part_of("validation")
     untrained = None if metadata["n_training"] else "no training paragraph passes the threshold"
     metric = Metric("spearman", parts[1].delta, parts[1].problem_ids, untrained)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         progress.advance()
     if pruning.retrain_pruned:
         rows += retrained_dopamine_rows(parts, probes, metric, metadata["config"], pruning)
-    write_parquet(table(rows, "spearman"), arguments.output, table_metadata("dopamine_pruning", same))
+    write_parquet(table(rows, "spearman"), arguments.output, table_metadata("dopamine_pruning", run))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule `evaluate_value_pruning`: AUC of pruned value probes on the validation part (method, sections 3 and 4).
+"""Rule `evaluate_value_pruning`: compute the AUC of pruned value probes on the validation part (method, sections 3, 4).
 
 Scored at `initial` (s_0, before anything is generated) and `final` (s_T). Scores are f(h): V(h) = sigmoid(f(h)) has the
 same ranks, but may round distinct states to one number.
@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: list[PruningRow] = []
     for layer in layers:
         for position, states in zip(POSITIONS, end_states(source, held_out, layer), strict=True):
-            found = kept_rows(metric, probes.of(layer=layer), states, pruning)
-            rows += [{**row, "position": position} for row in found]
+            pruned = kept_rows(metric, probes.of(layer=layer), states, pruning)
+            rows += [{**row, "position": position} for row in pruned]
         progress.advance()
     if pruning.retrain_pruned:
         parts = (training, held_out)
         rows += retrained_value_rows(source, parts, probes, metric, metadata["config"], pruning, arguments.memory_gb)
-    written = table(rows, "auc", ["position"])
-    write_parquet(written, arguments.output, table_metadata("value_pruning", source.identity))
+    metadata_of_table = table_metadata("value_pruning", source.identity)
+    write_parquet(table(rows, "auc", ["position"]), arguments.output, metadata_of_table)
 
 
 if __name__ == "__main__":

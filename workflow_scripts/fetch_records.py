@@ -1,4 +1,4 @@
-"""Rule `fetch_records`: the file of a data set from its address, refused if it has another content than promised."""
+"""Rule `fetch_records`: fetch the file of a data set from its address; refuse it if its SHA-256 differs."""
 
 import argparse
 import shutil
@@ -16,10 +16,10 @@ SECONDS = 60
 
 
 def fetch(url: str, sha256: str | None, output: str | Path) -> None:
-    """Copy what stands at `url` to `output`, whole or not at all.
+    """Copy the file at `url` to `output`, whole or not at all.
 
     Raises:
-        UserError: it cannot be had, or its content (unpacked, if it is a .gz) has another SHA-256 than given.
+        UserError: it cannot be fetched, or its content (unpacked, if it is a .gz) has another SHA-256 than given.
     """
     with atomic_path(output) as temporary:
         try:
@@ -28,14 +28,14 @@ def fetch(url: str, sha256: str | None, output: str | Path) -> None:
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"{url}: cannot be fetched ({reason}); check the address and the network") from error
-        if sha256 is not None and (found := content_sha256(temporary)) != sha256:
+        if sha256 is not None and (actual := content_sha256(temporary)) != sha256:
             raise UserError(
-                f"{url}: its content has SHA-256 {found}, not {sha256}; it has changed: look at it before use"
+                f"{url}: its content has SHA-256 {actual}, not {sha256}; it has changed: check it before use"
             )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: dataset (url, sha256)")
     parser.add_argument("--output", required=True)

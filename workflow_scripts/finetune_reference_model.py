@@ -1,10 +1,10 @@
-"""Fine-tune a reference model from `base` by reinforcement learning with verifiable rewards.
+"""Rule `finetune_reference_model`: fine-tune `base` by reinforcement learning with verifiable rewards.
 
-The reward is 1 for a right final answer within the tries that the question allows, and 0 otherwise. (Without the limit
-the models learn to ignore it and try everything, which leaves little to chance.) Two recipes share everything but the
-advantage:
+The reward is 1 for a correct final answer within the tries that the question allows, and 0 otherwise. (Without this
+limit the models learn to ignore the number of tries and try everything, which leaves little to chance.) Two recipes
+share everything except the advantage:
 
-- `grpo`: several samples of each question; a response's advantage is its reward against its group's, on every token.
+- `grpo`: several samples of each question; a response's advantage is its reward relative to its group, on every token.
 - `ppo`: a critic, one linear read-out of the model's last hidden state; generalised advantage estimation per token.
 
 Questions come from the training split only; everything random comes from the seed in the configuration.
@@ -19,7 +19,7 @@ from workflow_scripts.lib.reference.reinforcement import Recipe, finetune
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the rule of the same name."""
+    """Parse the command line and fine-tune the model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: one recipe under `reference_models`")
     parser.add_argument("--base", type=Path, required=True, help="folder of the base model")

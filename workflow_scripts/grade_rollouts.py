@@ -1,6 +1,6 @@
-"""Rule `grade_rollouts`: which responses of one shard are right (method, sections 1 and 2).
+"""Rule `grade_rollouts`: grade the responses of one shard as correct or incorrect (method, sections 1 and 2).
 
-By hand, for a table of responses with the columns problem_id, text and finish_reason ("stop" or "length"):
+To run it by hand on a table of responses with the columns problem_id, text and finish_reason ("stop" or "length"):
 
     python -m workflow_scripts.grade_rollouts --problems results/problems/gsm8k/*.parquet --samples mine.parquet \\
         --params '{"dataset": {"answer": "math", "response_prefix": ""}, "grading": {"allow_unsandboxed": false}}' \\
@@ -22,22 +22,22 @@ from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 
 def add_grades(samples: pl.DataFrame, grades: Sequence[Grade]) -> pl.DataFrame:
-    """The samples with columns reward, truncated, answer, reason and loose (null but for instructions)."""
+    """Add the columns reward, truncated, answer, reason and loose (null except for instructions)."""
     return samples.with_columns(
-        pl.Series("reward", [one.reward for one in grades], dtype=pl.Int8),
+        pl.Series("reward", [grade.reward for grade in grades], dtype=pl.Int8),
         (pl.col("finish_reason") == "length").alias("truncated"),
-        pl.Series("answer", [one.answer for one in grades], dtype=pl.String),
-        pl.Series("reason", [one.reason for one in grades], dtype=pl.String),
-        pl.Series("loose", [one.loose for one in grades], dtype=pl.Int8),
+        pl.Series("answer", [grade.answer for grade in grades], dtype=pl.String),
+        pl.Series("reason", [grade.reason for grade in grades], dtype=pl.String),
+        pl.Series("loose", [grade.loose for grade in grades], dtype=pl.Int8),
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", required=True, help="JSON: dataset (answer, response_prefix), grading")
     parser.add_argument(
-        "--samples", required=True, help="Parquet: problem_id, text, finish_reason, and what else it has"
+        "--samples", required=True, help="Parquet: problem_id, text, finish_reason, and any other columns"
     )
     parser.add_argument("--problems", required=True, help="Parquet, as prepare_problems writes it")
     parser.add_argument(

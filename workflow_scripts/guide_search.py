@@ -1,9 +1,9 @@
-"""Rule `guide_search`: validation problems answered by search, for one seed (method, section 9; paper, Table 4).
+"""Rule `guide_search`: answer validation problems by search, for one seed (method, section 9; paper, Table 4).
 
 `dopamine`, `implicit_prm` and `random` choose among candidate paragraphs, `best_of_n` and `majority` among whole
-responses that cost as many tokens as `dopamine` spent on the same problem (without it: as many responses as there are
-candidates), `greedy` takes the most likely tokens. What else was drawn for a problem beyond that budget is not kept.
-A search that an earlier run made of the same things is reused.
+responses that cost the same number of tokens as `dopamine` spent on the same problem (without it: the same number of
+responses as there are candidates), `greedy` takes the most likely tokens. Draws beyond that budget are not kept. A
+search that an earlier run made from the same inputs is reused.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 
 def origin_of(arguments: argparse.Namespace, params: Params, identity: dict[str, Any], problems: pl.DataFrame) -> str:
-    """Hash all that the search comes from: code, versions, settings, models, problems, what methods score with."""
+    """Hash all that the search depends on: code, versions, settings, models, problems, inputs of scoring."""
     versions = environment("guide_search", *LIBRARIES[params.rollouts.engine])
     questions = problems.select("problem_id", "question", "gold", "spec").rows()
     scored_with = input_digests(arguments, params.search.methods, params.search.layer)
@@ -40,30 +40,31 @@ def origin_of(arguments: argparse.Namespace, params: Params, identity: dict[str,
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, search, activations, grading")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--problems", required=True, nargs="+")
     for name in PROBES:
-        users = ", ".join(method for method, one in CATALOGUE.items() if name in one.needs)
+        users = ", ".join(key for key, method in CATALOGUE.items() if name in method.needs)
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, help=f"for {users}")
     parser.add_argument("--reference", type=json.loads, help="JSON: the entry of the model that methods score against")
     parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens read at a time; changes no result")
     add_options(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--candidates", required=True, type=Path, help="where all candidates and their scores go")
+    parser.add_argument("--candidates", required=True, type=Path, help="table of all candidates and their scores")
     return parser.parse_args(argv)
 
 
 def search_all(arguments: argparse.Namespace, params: Params, model: ModelConfig, problems: pl.DataFrame) -> Tables:
-    """Load what is needed and search by all methods."""
+    """Load what the methods need and search by all of them."""
     settings, dataset = params.rollouts, params.dataset
     tokenizer = load_tokenizer(model)
     wording = Wording(dataset.template, dataset.instruction, dataset.response_prefix)
-    asked = build_requests(problems, model, tokenizer, 1, settings.max_tokens, wording)
-    prompts = [Prompt(name, one.token_ids) for name, one in zip(problems["problem_id"].to_list(), asked, strict=True)]
+    requests = build_requests(problems, model, tokenizer, 1, settings.max_tokens, wording)
+    problem_ids = problems["problem_id"].to_list()
+    prompts = [Prompt(name, request.token_ids) for name, request in zip(problem_ids, requests, strict=True)]
     engine = start(settings, model, arguments)
     scoring = prepare(arguments, params, engine, model)
     grade = whole_grader(ResponseGrader.of(problems, dataset, params.grading, arguments.workers), tokenizer)
@@ -74,7 +75,7 @@ def search_all(arguments: argparse.Namespace, params: Params, model: ModelConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     arguments = read_arguments(argv)
     params = load(arguments.params)
     model = ModelConfig.from_entry(params.model)

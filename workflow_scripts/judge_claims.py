@@ -1,6 +1,6 @@
-"""Rule `judge_claims`: every claim of the paper with what was measured, the test and the verdict, as csv and parquet.
+"""Rule `judge_claims`: judge every claim of the paper by its test; write evidence and verdict as csv and parquet.
 
-No verdict is written by hand: each follows from the tables by the test that stands beside it (`claims.paper_claims`).
+No verdict is written by hand: each follows from the tables by the test next to it (`claims.paper_claims`).
 """
 
 import argparse
@@ -21,22 +21,21 @@ COLUMNS = ["key", "claim", "verdict", "evidence", "test", "source", "printed", "
 
 
 def judge(entries: Sequence[dict[str, Any]], tables: Tables, confidence: float) -> pl.DataFrame:
-    """One row per claim, in the order of the list.
+    """Judge each claim: one row per claim, in the order of the list.
 
     Raises:
         UserError: a claim without a test, or a test without a claim.
     """
     listed = [entry["key"] for entry in entries]
     if set(listed) != set(TESTS):
-        odd = sorted(set(listed) ^ set(TESTS))
-        raise UserError(f"resources/published/claims.yaml: {odd[0]}: has no test or no claim; name it in both")
+        unmatched = sorted(set(listed) ^ set(TESTS))
+        raise UserError(f"resources/published/claims.yaml: {unmatched[0]}: has no test or no claim; name it in both")
     rows = []
     for entry in entries:
         test = TESTS[entry["key"]]
-        found = test.judge(tables, confidence)
-        said = {"verdict": found.verdict, "evidence": found.evidence, "test": test.words, "source": test.source}
-        rows.append({"key": entry["key"], "claim": entry["claim"], **said} | {"printed": entry["printed"]})
-        rows[-1]["place"] = entry["place"]
+        finding = test.judge(tables, confidence)
+        judged = {"verdict": finding.verdict, "evidence": finding.evidence, "test": test.words, "source": test.source}
+        rows.append({key: entry[key] for key in ("key", "claim", "printed", "place")} | judged)
     return with_columns(rows, COLUMNS)
 
 

@@ -1,4 +1,4 @@
-"""Rule `list_neurons`: every neuron of one model with its importance and rank in every probe (method, section 4)."""
+"""Rule `list_neurons`: list all neurons of one model with importance and rank in every probe (method, section 4)."""
 
 import argparse
 from collections.abc import Sequence

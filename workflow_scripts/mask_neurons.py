@@ -1,8 +1,8 @@
-"""Rule `mask_neurons`: responses of one shard, sampled again with neurons of one layer held (method, section 6).
+"""Rule `mask_neurons`: sample the responses of one shard again with interventions on one layer (method, section 6).
 
-Every condition answers the same problems from the same random streams as the unmasked rollouts, so that responses pair
-up; one start of the engine serves all conditions that no earlier run has generated already. A condition whose mask is
-not proven to have held ends the job.
+Every condition answers the same problems from the same random streams as the unmasked rollouts, so that responses are
+paired. One start of the engine serves all conditions that no earlier run has generated already. The job fails if a mask
+was not applied at every position.
 """
 
 import argparse
@@ -34,15 +34,15 @@ from workflow_scripts.lib.storage.tensors import read_safetensors
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset, rollouts, interventions, grading")
     parser.add_argument("--layer", required=True, type=int)
     parser.add_argument("--shard", type=int, help="number of the shard that the rollouts must be")
     parser.add_argument("--problems", required=True)
-    parser.add_argument("--rollouts", required=True, help="the shard whose responses are sampled again")
+    parser.add_argument("--rollouts", required=True, help="the shard of responses to sample again")
     parser.add_argument("--neurons", required=True)
-    parser.add_argument("--measures", required=True, help="what `mean` holds neurons at")
+    parser.add_argument("--measures", required=True, help="the means that mode `mean` sets neurons to")
     parser.add_argument("--workers", type=int, default=1, help="processes that grade")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--proofs", required=True, type=Path)
@@ -51,17 +51,17 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     arguments = read_arguments(argv)
     params = load(arguments.params)
-    model, settings, wanted = ModelConfig.from_entry(params.model), params.rollouts, params.interventions
-    told = {} if arguments.shard is None else {"shard": arguments.shard}
+    model, settings, section = ModelConfig.from_entry(params.model), params.rollouts, params.interventions
+    shard = {} if arguments.shard is None else {"shard": arguments.shard}
     tables = {name: getattr(arguments, name) for name in ("problems", "rollouts", "neurons")}
-    identity = same_run(identity_of(model) | told, **tables)
-    problems = read_parquet(arguments.problems).filter(pl.col("position") < wanted.n_problems)
+    identity = same_run(identity_of(model) | shard, **tables)
+    problems = read_parquet(arguments.problems).filter(pl.col("position") < section.n_problems)
     rollouts = read_parquet(arguments.rollouts).join(problems, on="problem_id", how="semi", maintain_order="left")
     requests, names = build_requests(rollouts, settings.max_tokens)
-    sets = conditions(read_parquet(arguments.neurons), arguments.layer, wanted)
+    sets = conditions(read_parquet(arguments.neurons), arguments.layer, section)
     measures, metadata = read_safetensors(arguments.measures, [f"layer_{arguments.layer}.mean"])
     require(arguments.measures, metadata, identity)
     means = measures[f"layer_{arguments.layer}.mean"]
@@ -79,14 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for condition in new:
             generated[condition] = generator.run(condition, sets[condition], origins[condition])
             progress.advance()
-    rows = [row for one in generated.values() if one for row in one[0]]
-    proofs = [one[1] for one in generated.values() if one]
+    rows = [row for made in generated.values() if made for row in made[0]]
+    checks = pl.DataFrame([made[1] for made in generated.values() if made], schema=MASK_CHECKS, orient="row")
     grader = ResponseGrader.of(problems, params.dataset, params.grading, arguments.workers)
     table = graded_table(rows, grader, load_tokenizer(model))
-    held = told | {"layer": arguments.layer}
-    proven = pl.DataFrame(proofs, schema=MASK_CHECKS, orient="row")
-    write_parquet(proven, arguments.proofs, table_metadata("proofs", identity, **held))
-    write_parquet(table, arguments.output, table_metadata("masked", identity, **held))
+    part = shard | {"layer": arguments.layer}
+    write_parquet(checks, arguments.proofs, table_metadata("proofs", identity, **part))
+    write_parquet(table, arguments.output, table_metadata("masked", identity, **part))
     reuse.keep()
 
 

@@ -1,4 +1,4 @@
-"""Rule `measure_neurons`: what neurons are selected by, besides probes (method, section 6).
+"""Rule `measure_neurons`: measure the quantities that select neurons besides probes (method, section 6).
 
 One teacher-forced pass over prompt and response of the training part's responses gives, for each layer of
 `interventions.layers` and each of its d neurons:
@@ -7,9 +7,9 @@ One teacher-forced pass over prompt and response of the training part's response
 - `wanda`: sum_j |W_down[i, j]| ||x_j||, x what enters that projection, the norm over all positions;
 - `rms`: root mean square of the residual stream over the states s_0..s_T;
 - `mean`: its mean over all positions;
-- `first`: its mean absolute value at the first position of the prompt, where massive activations sit.
+- `first`: its mean absolute value at the first position of the prompt, where massive activations occur.
 
-Sums are float64, and padding enters none of them.
+Sums are float64 and exclude padding.
 """
 
 import argparse
@@ -27,13 +27,15 @@ from workflow_scripts.lib.storage.tensors import write_safetensors
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", required=True, help="canonical JSON: model, interventions (layers)")
     parser.add_argument("--problems", required=True, nargs="+", type=Path)
     parser.add_argument("--rollouts", required=True, nargs="+", type=Path)
     parser.add_argument("--dataset", required=True, help="name of the data set, for the metadata")
-    parser.add_argument("--states-only", action="store_true", help="no magnitude, no wanda: any kind of block will do")
+    parser.add_argument(
+        "--states-only", action="store_true", help="no magnitude, no wanda: works with any kind of block"
+    )
     parser.add_argument("--batch-tokens", required=True, type=int, help="tokens at a time; changes no result")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "layers": sorted(layers),
         "projections": {str(layer): name for layer, (name, _) in projections.items()},
         "n_responses": len(responses),
-        "n_positions": sum(one.length for one in responses),
+        "n_positions": sum(response.length for response in responses),
     }
     write_safetensors(measures, metadata, arguments.output)
 

@@ -8,10 +8,9 @@ from data sheets and reached shares of their peaks (`resources/plan/assumptions.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from workflow_scripts.lib.config.check import check
-from workflow_scripts.lib.config.study import merge, read_yaml, with_defaults
+from workflow_scripts.lib.config.read import read_study
+from workflow_scripts.lib.config.study import read_yaml
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.plan.jobs import dry_run
 from workflow_scripts.lib.plan.printed import sources, table, write
@@ -37,15 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: the configuration is refused, or the device is not described.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="*", default=["config.yaml"], help="configuration files, later ones on top")
+    parser.add_argument("files", nargs="*", help="studies to lay over config.yaml, later ones on top")
     parser.add_argument("--gpu", default=DEFAULT, help="a device of resources/plan/assumptions.yaml, or `here`")
     parser.add_argument("--output", type=Path, help="a .csv, .json or .parquet file for the plan by rule and run")
     arguments = parser.parse_args(argv)
-    config: dict[str, Any] = {}
-    for path in arguments.files:
-        config = merge(config, read_yaml(path) or {})
-    check(config, arguments.files)
-    config = with_defaults(config)
+    config = read_study(arguments.files)
     here = arguments.gpu == "here"
     key = device_key(gpus(), list(read_yaml(ASSUMPTIONS)["devices"])) if here else arguments.gpu
     ends = [basis(config, key, RESULTS, end) for end in (0, 1)]

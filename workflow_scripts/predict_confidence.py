@@ -1,18 +1,20 @@
-"""Rule `predict_confidence`: will the answer be right, told from the question alone (method, section 8; Table 3).
+"""Rule `predict_confidence`: predict from the question whether the answer will be correct (method, section 8).
 
-Every method but the two that ask the model reads the state s_0, the last prompt token, or the prompt's length.
+The methods are those of Table 3 of the paper, and others. Every method except the two that ask the model reads the
+state s_0, the last prompt token, or the prompt's length.
 
 - `value_neurons`: the value probes of the configured layers, pruned to the inputs of the largest weights. The prune
   ratio of each layer is the one with the best AUC on validation, the split that the method is scored on, as in the
   paper: its AUC is optimistic.
 - `value_neurons_cv`: the same probes at the ratio that is best on average over folds of the training problems, with
-  probes trained anew on the other folds (with the first seed). Its AUC is not optimistic.
+  probes trained again on the other folds (with the first seed). Its AUC is not optimistic.
 - `lcd`: projection on the difference of the class means, centred between them; `lcd_logistic`: logistic regression.
   Layer (and regularisation) are those with the best AUC over the folds; both are then fitted to all training data.
-- `verbal`, `token`: what `ask_confidence` got. `question_length`: prompt tokens, the sign chosen on the training part.
+- `verbal`, `token`: the results of `ask_confidence`. `question_length`: prompt tokens, the sign chosen on the
+  training part.
 
-Probabilities are isotonic fits to training data: to out-of-fold scores where a method was fitted to training data, on
-which its own scores are too good. Those come from the folds' fits, which saw less data, and from the first seed.
+Probabilities are isotonic fits to training data. If a method was fitted to training data, its scores there are too
+good, so the fit uses out-of-fold scores. These come from the folds' fits, which saw less data, and from the first seed.
 """
 
 import argparse

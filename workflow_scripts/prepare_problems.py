@@ -1,7 +1,7 @@
-"""Rule `prepare_problems`: the problems of one shard, numbered, and divided into training and validation part.
+"""Rule `prepare_problems`: number the problems of one shard and divide them into training and validation part.
 
-The part depends on the problem's id alone, so that a data set can grow without moving a problem (method, section 1).
-The source is read whole, whichever the shard: a malformed record or an id that occurs twice is an error wherever it is.
+The part depends only on the problem's id, so that a data set can grow without moving a problem (method, section 1). The
+whole source is read for every shard: a malformed record or a repeated id is an error wherever it is.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from workflow_scripts.lib.storage.tables import write_parquet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: dataset (its n_problems ends with the shard), split")
     parser.add_argument("--records", help="the file of a data set with `source: file`")
@@ -27,14 +27,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     dataset, entry = params.dataset, params.raw["dataset"]
     problems = reference_problems(entry) if dataset.source == "reference" else read_problems(entry, arguments.records)
-    found = check_content(problems, entry)
-    print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {found}", file=sys.stderr)
+    content_hash = check_content(problems, entry)
+    print(f"prepare_problems: {len(problems)} problems in {dataset.key}, content {content_hash}", file=sys.stderr)
     if dataset.answer == "instructions":
         check_instructions(problems)
     start = arguments.shard * dataset.shard_size
-    about = table_metadata("problems", {"dataset": dataset.key}, shard=arguments.shard)
-    recorded = about | {"content": content(problems[start : dataset.n_problems])}
-    write_parquet(tabulate(problems[: dataset.n_problems], params.split)[start:], arguments.output, recorded)
+    metadata = table_metadata("problems", {"dataset": dataset.key}, shard=arguments.shard)
+    metadata |= {"content": content(problems[start : dataset.n_problems])}
+    write_parquet(tabulate(problems[: dataset.n_problems], params.split)[start:], arguments.output, metadata)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rule `sample_rollouts`: responses of a model to the problems of one shard (method, section 2).
+"""Rule `sample_rollouts`: sample responses of a model to the problems of one shard (method, section 2).
 
 The random stream of a response is named by its problem and its number, never by the shard.
 """
@@ -34,7 +34,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 def tabulate(
     problem_ids: Sequence[str], requests: Sequence[Request], responses: Sequence[Sequence[Completion]], tokenizer: Any
 ) -> pl.DataFrame:
-    """One row per response, by problem and sample."""
+    """Build a table with one row per response, by problem and sample."""
     rows = [
         (
             problem_id,
@@ -52,7 +52,7 @@ def tabulate(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, dataset (shard_size), rollouts")
     parser.add_argument("--problems", required=True)

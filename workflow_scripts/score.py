@@ -32,15 +32,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.config.schema import did_you_mean
-from workflow_scripts.lib.config.study import merge, pair, read_yaml, with_defaults
+from workflow_scripts.lib.config.study import pair
 from workflow_scripts.lib.errors import UserError, run_main
 from workflow_scripts.lib.models.load import (
     ModelConfig,
@@ -57,15 +56,13 @@ from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.storage.files import atomic_path
 
 
-def read_study(files: Sequence[str], run: str) -> tuple[dict[str, Any], ModelConfig, Wording]:
+def open_study(files: Sequence[str], run: str) -> tuple[dict[str, Any], ModelConfig, Wording]:
     """The configuration (later files on top), and the run's model and words around questions.
 
     Raises:
         UserError: a fault of the configuration, or a run that names what it does not have.
     """
-    laid: dict[str, Any] = reduce(merge, [read_yaml(path) or {} for path in files], {})
-    check(laid, files)
-    config, names = with_defaults(laid), pair(run)
+    config, names = read_study(files), pair(run)
     for kind, name in zip(("models", "datasets"), names, strict=True):
         if name not in config[kind]:
             raise UserError(f"--run {run}: {kind} has no entry {name!r}; {did_you_mean(name, list(config[kind]))}")
@@ -130,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: the first thing that is wrong.
     """
     arguments = read_arguments(argv)
-    config, model, wording = read_study(arguments.config, arguments.run)
+    config, model, wording = open_study(arguments.config, arguments.run)
     reader = LineReader(model, wording, arguments.questions_only)
     lines = [reader.line(place, record) for place, record in file_records(arguments.input)]
     readers = open_readers(arguments, model, any(line.response_ids is not None for line in lines))

@@ -1,4 +1,4 @@
-"""Rule `segment_paragraphs`: where the paragraphs of the valued responses begin and end (method, section 5).
+"""Rule `segment_paragraphs`: find the beginning and end of every paragraph of the valued responses (method, section 5).
 
 A shard covers the problems at positions [shard * shard_size, (shard + 1) * shard_size) of the first `n_problems`. A
 response without tokens has no paragraphs, and so no row.
@@ -29,7 +29,7 @@ SCHEMA = {
 
 
 def segment(rollouts: pl.DataFrame, tokenizer: Any) -> pl.DataFrame:
-    """One row a paragraph: problem_id, sample, paragraph (1..K), start (c_{k-1}), end (c_k), text."""
+    """Build one row per paragraph: problem_id, sample, paragraph (1..K), start (c_{k-1}), end (c_k), text."""
     rows: list[tuple[str, int, int, int, int, str]] = []
     for problem_id, sample, token_ids in rollouts.select("problem_id", "sample", "response_ids").iter_rows():
         boundaries = paragraph_boundaries(token_ids, tokenizer)
@@ -40,18 +40,18 @@ def segment(rollouts: pl.DataFrame, tokenizer: Any) -> pl.DataFrame:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: model, values (n_problems, shard_size)")
     parser.add_argument("--shard", required=True, type=int, help="number of the shard of valued problems")
     parser.add_argument("--problems", required=True, nargs="+")
-    parser.add_argument("--rollouts", required=True, nargs="+", help="the shards that hold the problems of this one")
+    parser.add_argument("--rollouts", required=True, nargs="+", help="the shards with the problems of this one")
     parser.add_argument("--output", required=True)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     model = ModelConfig.from_entry(params.model)
-    told = {"model": model.key, "revision": model.revision}
-    identity = same_run(told, problems=arguments.problems, rollouts=arguments.rollouts)
+    expected = {"model": model.key, "revision": model.revision}
+    identity = same_run(expected, problems=arguments.problems, rollouts=arguments.rollouts)
     rollouts = valued_rollouts(
         read_parquet(arguments.problems), read_parquet(arguments.rollouts), params.values, arguments.shard
     )

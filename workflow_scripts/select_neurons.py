@@ -1,4 +1,4 @@
-"""Rule `select_neurons`: which neurons interventions hold, by layer, selection, draw and share (method, section 6)."""
+"""Rule `select_neurons`: select neurons for interventions, by layer, selection, draw and share (method, section 6)."""
 
 import argparse
 import json
@@ -14,11 +14,11 @@ from workflow_scripts.lib.storage.tables import write_parquet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read what the configured selections are made from, select, write one table."""
+    """Read the inputs of the configured selections, select, write one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section interventions")
-    parser.add_argument("--model", required=True, help="name of the model that the files must be of")
-    parser.add_argument("--dataset", required=True, help="name of the data set that the files must be of")
+    parser.add_argument("--model", required=True, help="name of the model that the files must belong to")
+    parser.add_argument("--dataset", required=True, help="name of the data set that the files must belong to")
     for name in FILES:
         needed = ", ".join(users_of(name))
         parser.add_argument(f"--{name.replace('_', '-')}", nargs="*", type=Path, default=[], help=f"file; for {needed}")
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = needed_files(arguments, section.selections)
     identity = check_identity(list(files.values()), arguments.model, arguments.dataset)
     measures = read_measures(files, section)
-    excluded = {str(one.layer): int(sinks(one.first).sum()) for one in measures if len(one.first)}
+    excluded = {str(layer.layer): int(sinks(layer.first).sum()) for layer in measures if len(layer.first)}
     metadata = {key: json.dumps(value) for key, value in identity.items()}
     metadata |= {"sinks_excluded": json.dumps(excluded), "width": str(measures[0].d)}
     write_parquet(select_all(measures, section), arguments.output, metadata)

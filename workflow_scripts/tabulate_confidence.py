@@ -1,8 +1,8 @@
-"""Rule `tabulate_confidence`: how well each method tells right answers from wrong ones, as csv and parquet.
+"""Rule `tabulate_confidence`: tabulate how well each method separates correct from incorrect answers (csv, parquet).
 
 Table 3 of the paper with intervals, Brier scores and calibration errors, and AUC within strata of question length; the
-value neurons against every baseline, paired; the points of the reliability diagram. AUC of value neurons is the mean
-over layers and probe seeds of the AUC of each. Everything is measured on validation responses; the prune ratios of
+value neurons and every baseline, paired; the points of the reliability diagram. AUC of value neurons is the mean over
+layers and probe seeds of the AUC of each. Everything is measured on validation responses; the prune ratios of
 `value_neurons` are chosen on the same ones (`chosen_on`), which makes its numbers optimistic. Strata of length are
 quantiles of the validation problems' and stay as they are in all bootstrap samples.
 """

@@ -1,6 +1,6 @@
-"""Rule `tabulate_interventions`: what holding neurons did to accuracy, as csv and parquet.
+"""Rule `tabulate_interventions`: tabulate the effect of interventions on accuracy, as csv and parquet.
 
-Tables 2 and 5 of the paper, contrasts of the value neurons with every other selection, the overlap of the selections
+Tables 2 and 5 of the paper, contrasts between value neurons and every other selection, the overlap of the selections
 and the dose-response. A number that cannot be computed stays empty, and the column `reason` says why.
 """
 

@@ -1,4 +1,4 @@
-"""Rule `tabulate_results`: the four tables behind the figures and the report, as csv and parquet.
+"""Rule `tabulate_results`: write the four tables behind the figures and the report, as csv and parquet.
 
 A number that cannot be computed stays empty, and the column `reason` says why.
 """
@@ -33,7 +33,7 @@ from workflow_scripts.lib.values.tables import (
 
 
 def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:
-    """All four tables."""
+    """Build all four tables."""
     paths_of: dict[str, list[Path]] = {}
     for path in arguments.problems:
         paths_of.setdefault(path.parent.name, []).append(path)

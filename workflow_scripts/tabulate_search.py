@@ -1,7 +1,7 @@
-"""Rule `tabulate_search`: how well searches answer and what they cost, as csv and parquet (method, section 9).
+"""Rule `tabulate_search`: tabulate accuracy and cost of searches, as csv and parquet (method, section 9).
 
-`table4`: every method and seed. `search_contrasts`: the search by dopamine neurons against every other method, paired
-by problem, seeds together. A number that cannot be computed stays empty, and the column `reason` says why.
+`table4`: every method and seed. `search_contrasts`: the search by dopamine neurons minus every other method, paired by
+problem, seeds together. A number that cannot be computed stays empty, and the column `reason` says why.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the searches of all runs and seeds and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: search (methods, seeds), pruning (bootstrap, ...)")
-    parser.add_argument("--search", nargs="*", type=Path, default=[], help="the responses, one file a run and seed")
+    parser.add_argument("--search", nargs="*", type=Path, default=[], help="the responses, one file per run and seed")
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)

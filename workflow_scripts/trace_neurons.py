@@ -1,6 +1,6 @@
-"""Rule `trace_neurons`: activations of dopamine neurons, and of random others, over the tokens of valued responses.
+"""Rule `trace_neurons`: trace activations of dopamine neurons and random others over the tokens of valued responses.
 
-Neurons are chosen and oriented by training problems alone. Activations are normalised as the dopamine probes saw them
+Neurons are selected and oriented by training problems only. Activations are normalised as the dopamine probes saw them
 (method, section 10; paper, Section 4.4).
 """
 
@@ -21,7 +21,7 @@ from workflow_scripts.lib.trajectories.tracing import followed_neurons, nested_v
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Parse the command line and run the rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--params", required=True, help="JSON: model, trajectories (layer, n_neurons, seed), dopamine_probes"
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--probes", required=True, type=Path, help="the dopamine probes")
     parser.add_argument("--values", required=True, type=Path)
     for name in ("rollouts", "paragraphs", "activations"):
-        parser.add_argument(f"--{name}", required=True, nargs="+", type=Path, help="shards that hold valued problems")
+        parser.add_argument(f"--{name}", required=True, nargs="+", type=Path, help="shards with valued problems")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = read_parquet(arguments.values)
     boundaries = boundaries_of(values, read_parquet(arguments.paragraphs))
     neurons = followed_neurons(arguments.probes, section, source)
-    indices = [one.neuron for one in neurons]
-    found = trajectories(source, section.layer, indices, normalization, boundaries, split)
+    indices = [neuron.neuron for neuron in neurons]
+    activations = trajectories(source, section.layer, indices, normalization, boundaries, split)
     tokenizer = load_tokenizer(ModelConfig.from_entry(params.model))
     rollouts = read_parquet(arguments.rollouts)
-    rows = response_rows(nested_values(values), found, rollouts, split, tokenizer, len(neurons))
+    rows = response_rows(nested_values(values), activations, rollouts, split, tokenizer, len(neurons))
     model, dataset = source.metadata["model"], source.metadata["dataset"]
     traced = Traced(model, dataset, section.layer, normalization, neurons, rows)
     write_trace(Traced(**(vars(traced) | {"neurons": orient(traced)})), arguments.output, **source.identity)

@@ -1,6 +1,6 @@
-"""Train the `base` reference model: supervised imitation of the demonstrators of all tasks.
+"""Rule `train_base_model`: train the `base` reference model to imitate the demonstrators of all tasks.
 
-The loss is the cross-entropy of the solution's tokens, the end token included; questions are given, not learnt.
+The loss is the cross-entropy of the solution's tokens, with the end token; questions are given, not learnt.
 Everything random comes from the seed in the configuration. The problems are those of the training split, which no
 evaluation problem can belong to.
 """
@@ -14,7 +14,7 @@ from workflow_scripts.lib.reference.imitation import Recipe, train
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the rule of the same name."""
+    """Parse the command line and train the model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: the `reference_models.base` section")
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")

@@ -1,7 +1,7 @@
-"""Rule `train_dopamine_probes`: probes that predict a paragraph's TD error from its mean activation.
+"""Rule `train_dopamine_probes`: train probes that predict a paragraph's TD error from its mean activation.
 
 Method, section 5. All layers and seeds of one run, on true and on shuffled TD errors, are trained together on the
-training part's kept paragraphs, but for those that an earlier run has trained already.
+training part's kept paragraphs, except those that an earlier run has trained already.
 """
 
 import argparse
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     label = f"dopamine probes of {len(paragraphs.layers)} layers, {len(paragraphs.delta)} paragraphs"
     trainer = Trainer("train_dopamine_probes", params.raw["dopamine_probes"], squared_error, training, arguments.output)
     probes = trainer.train(paragraphs.units, specs, Progress(steps, "steps", label))
-    own = {"kind": "dopamine", "config": params.raw["dopamine_probes"], "n_training": len(paragraphs.delta)}
-    trainer.save(probes, own | {key: metadata[key] for key in KEYS if key in metadata})
+    content = {"kind": "dopamine", "config": params.raw["dopamine_probes"], "n_training": len(paragraphs.delta)}
+    trainer.save(probes, content | {key: metadata[key] for key in KEYS if key in metadata})
 
 
 if __name__ == "__main__":

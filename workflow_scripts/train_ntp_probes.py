@@ -1,7 +1,7 @@
-"""Rule `train_ntp_probes`: probes that predict the next token from a hidden state (method, section 6).
+"""Rule `train_ntp_probes`: train probes that predict the next token from a hidden state (method, section 6).
 
 One probe for each layer of `interventions.layers`, trained on the training part's responses and measured on the
-validation part, beside the best guess that ignores the state.
+validation part, together with the best guess that ignores the state.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Rules `train_value_probes` and `train_final_probes`: probes that predict the final reward (method, sections 3 and 6).
+"""Rules `train_value_probes`, `train_final_probes`: train probes that predict the final reward (method, sections 3, 6).
 
 All layers and seeds of one run, on true and on shuffled rewards, are trained together on the training part's responses,
-but for those that an earlier run has trained already. The probes trained on the last state alone are made by the same
-module, with another target and fewer layers.
+except those that an earlier run has trained already. The same module trains the probes on the last state only, with
+another target and fewer layers.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from workflow_scripts.lib.storage.identity import same_run
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with section value_probes")
     parser.add_argument("--problems", required=True, nargs="+", type=Path)

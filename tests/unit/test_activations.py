@@ -149,7 +149,7 @@ def test_what_belongs_to_something_else_is_refused(tmp_path: Path, key: str, val
 
 def test_missing_layer_foreign_format_and_damage_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "good", responses(2))
-    with pytest.raises(UserError, match=r"holds layers \[0, 3\], not 2; add it to activations\.layers"):
+    with pytest.raises(UserError, match=r"contains layers \[0, 3\], not 2; add it to activations\.layers"):
         read_layer([path], 2)
     write_safetensors({"x": torch.zeros(1)}, {"format": "probes"}, tmp_path / "foreign")
     with pytest.raises(UserError, match="not a file of activations"):

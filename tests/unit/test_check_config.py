@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import yaml
 
 from workflow_scripts import check_config as command
 from workflow_scripts.lib.config.check import check
-from workflow_scripts.lib.config.study import SCHEMA, with_defaults
+from workflow_scripts.lib.config.read import read_study
+from workflow_scripts.lib.config.study import SCHEMA, left_out, with_defaults
 from workflow_scripts.lib.errors import UserError, run_main
 
 CONFIG: dict[str, Any] = {
@@ -106,7 +108,17 @@ FAULTS = [
     ),
     ("search.reference", "n", "search.reference: models has no entry n; known are m"),
     ("search.reference", "m", "search.reference: m would be scored against itself; name the model it was made from"),
-    ("search.reference", ..., "search.reference: implicit_prm wants the model to score against; name it, or drop"),
+    (
+        "search.methods",
+        ["implicit_prm"],
+        "search.reference: implicit_prm wants the model to score against; name it, or drop",
+    ),
+    ("rollouts.temperature", math.nan, "rollouts.temperature: nan is not a finite number; write one, or leave"),
+    ("pruning.ratios", [0.1, math.inf], "pruning.ratios[1]: inf is not a finite number"),
+    ("models.m.size", {"parameters": -math.inf}, "models.m.size.parameters: -inf is not a finite number"),
+    ("values.7", 1, "values.7: unknown key"),
+    ("study", "../up", "study: '../up' is not written as it must be; schemas/config.schema.yaml describes it"),
+    ("interventions.runs", ["m/e"], "interventions.runs[0]: m/e is not in value_probes.runs; add it there or take"),
     ("trajectories.layer", 3, "trajectories.layer: layer 3 is not in activations.layers; add it there"),
     ("trajectories.ablated_layers", [2], "trajectories.ablated_layers[0]: layer 2 is not before trajectories.layer, 2"),
     ("trajectories.runs", ["m/e"], "trajectories.runs[0]: m/e is not in dopamine_probes.runs; add it there"),
@@ -122,7 +134,7 @@ def test_a_fault_names_key_and_remedy(project: Path, path: str, value: Any, expe
         config["search"] = {"runs": ["m/d"]} | config.get("search", {})
     Path("config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError) as caught:
-        check(config, ["config.yaml"])
+        read_study(["config.yaml"])
     assert str(caught.value).startswith("config.yaml: ")
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -198,8 +210,10 @@ def test_defaults_are_filled_in_at_every_depth() -> None:
 def test_null_runs_are_those_of_the_stage_before() -> None:
     filled = with_defaults(CONFIG)
     assert filled["confidence"]["runs"] == filled["trajectories"]["runs"] == ["m/d"]
-    assert filled["search"]["runs"] == filled["interventions"]["runs"] == filled["figures"]["dose"]["runs"] == []
-    assert (filled["confidence"]["layers"], filled["search"]["layer"]) == ([0, 1, 2], 2)
+    assert filled["search"]["runs"] == filled["interventions"]["runs"] == filled["figures"]["dose"]["runs"] == ["m/d"]
+    assert "implicit_prm" not in filled["search"]["methods"] and "dopamine" in filled["search"]["methods"]
+    assert (filled["confidence"]["layers"], filled["search"]["layer"]) == ([2], 2)
+    assert (filled["interventions"]["layers"], filled["trajectories"]["ablated_layers"]) == ([2], [1])
     only_values = with_defaults(changed("dopamine_probes.runs", []))
     assert only_values["trajectories"]["runs"] == [] and only_values["figures"]["fig1"]["runs"] == ["m/d"]
     assert with_defaults(filled) == filled
@@ -210,3 +224,145 @@ def test_a_missing_folder_of_the_model_that_search_scores_against_is_named(proje
     config["models"]["other"] = {"path": "models/absent"}
     with pytest.raises(UserError, match=r"models\.other\.path: models/absent: no such folder"):
         check(config)
+
+
+LEAST: dict[str, Any] = {key: CONFIG[key] for key in ("models", "datasets", "rollouts")}
+
+
+def with_depth(layers: int | None) -> dict[str, Any]:
+    size = None if layers is None else {"n_layers": layers}
+    return {**LEAST, "models": {"m": {"path": "owner/name", "size": size}}}
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (None, [2, 3, 4, 5]),
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 3]),
+        (6, [2, 3, 4, 5, 6]),
+        (28, [2, 3, 4, 5, 7, 14, 21, 28]),
+    ],
+)
+def test_layers_are_the_papers_and_some_over_the_depth(layers: int | None, expected: list[int]) -> None:
+    filled = with_defaults(with_depth(layers))
+    assert filled["activations"]["layers"] == expected
+    assert set(filled["interventions"]["layers"]) <= {2, 3, 4, 5} or layers == 1
+    assert filled["trajectories"]["layer"] == filled["search"]["layer"] == min(5, layers or 5)
+    assert filled["trajectories"]["ablated_layers"] == {1: [], 2: [1], 3: [2]}.get(layers or 5, [2, 3, 4])
+
+
+def test_the_shallowest_model_says_how_deep_layers_go_and_an_unknown_one_forbids_to_spread() -> None:
+    models = {name: {"path": f"owner/{name}", "size": {"n_layers": n}} for name, n in (("m", 4), ("n", 40))}
+    config = {**LEAST, "models": models, "rollouts": {"runs": ["m/d", "n/d"]}}
+    assert with_defaults(config)["activations"]["layers"] == [1, 2, 3, 4]
+    del models["n"]["size"]
+    assert with_defaults(config)["activations"]["layers"] == [2, 3, 4]
+
+
+def test_a_local_model_says_itself_how_deep_it_is(project: Path) -> None:
+    assert with_defaults(LEAST)["activations"]["layers"] == [1, 2]
+    check(LEAST)
+
+
+def test_what_is_left_out_has_a_reason(project: Path) -> None:
+    assert left_out(with_defaults(LEAST)) == {
+        "interventions: dose-response": "interventions.dose_layers names no layer",
+        "transfer: pairs": "no two runs are of one model, or of one family of transfer.families",
+        "search: implicit_prm": "search.reference names no model",
+    }
+    without = left_out(with_defaults({**LEAST, "values": {"runs": []}, "activations": {"layers": [0]}}))
+    assert without["values"] == "values.runs names none"
+    assert without["dopamine_probes"] == "there are no runs of values"
+    assert without["search"] == "there are no runs of dopamine_probes"
+    assert without["interventions"] == "activations.layers has no layer whose neurons can be held"
+    alone = left_out(with_defaults({**LEAST, "search": {"reference": "m"}}))
+    assert alone["search"] == "implicit_prm would score m against itself"
+    assert left_out(with_defaults({**CONFIG, "search": {"reference": "n"}})).keys() == {
+        "interventions: dose-response",
+        "transfer: pairs",
+    }
+
+
+def study(text: str, *files: str) -> dict[str, Any]:
+    Path("mine.yaml").write_text(text)
+    return read_study([*files, "mine.yaml"])
+
+
+@pytest.mark.parametrize("named", [[], ["config.yaml"]])
+def test_a_study_that_names_its_runs_keeps_no_choice_of_those_below(project: Path, named: list[str]) -> None:
+    lower = changed("figures.fig5", {"runs": ["m/d"], "layers": [1]}) | {
+        "interventions": {"runs": ["m/d"], "layers": [1], "dose_layers": [1], "draws": 2},
+        "transfer": {"families": [["m", "n"]]},
+        "confidence": {"layers": [1], "folds": 3},
+        "search": {"runs": ["m/d"], "reference": "n", "layer": 1, "candidates": 2},
+        "trajectories": {"layer": 1, "ablated_layers": []},
+        "pruning": {"bootstrap": 7},
+    }
+    lower["models"] = {**lower["models"], "n": lower["models"]["m"]}
+    Path("config.yaml").write_text(yaml.safe_dump(lower))
+    text = "datasets: {e: {source: file, path: data/d.jsonl, n_problems: 2}}\nrollouts: {runs: [m/e]}\n"
+    found = study(text, *named)
+    assert found == with_defaults(
+        {**LEAST, "models": lower["models"], "datasets": {**CONFIG["datasets"], **yaml.safe_load(text)["datasets"]}}
+        | {"rollouts": {"runs": ["m/e"]}, "interventions": {"draws": 2}, "confidence": {"folds": 3}}
+        | {"search": {"candidates": 2}, "pruning": {"bootstrap": 7}}
+    )
+    stages = ("values", "value_probes", "dopamine_probes", "interventions", "search", "trajectories", "confidence")
+    assert all(found[stage]["runs"] == ["m/e"] for stage in stages)
+    assert study("values: {n_continuations: 4}", *named)["figures"]["fig5"] == {"runs": ["m/d"], "layers": [1]}
+
+
+def test_an_override_that_names_runs_is_a_study_too(project: Path) -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(changed("models.n", CONFIG["models"]["m"])))
+    found = read_study((), {"rollouts": {"runs": ["n/d"]}})
+    assert found["values"]["runs"] == found["figures"]["fig1"]["runs"] == ["n/d"]
+    with pytest.raises(UserError, match=r"^--config: rollouts\.runs\[0\]: x/d: models has no entry x"):
+        read_study((), {"rollouts": {"runs": ["x/d"]}})
+
+
+UNREADABLE = {
+    "- a\n": "mine.yaml: is a list, not a mapping; write `key: value`, as in config.yaml",
+    "text\n": "mine.yaml: is a single value, not a mapping; write `key: value`",
+    "": "mine.yaml: is empty; write the keys of the study into it, or leave the file out",
+    "# a note\n": "mine.yaml: is empty",
+    "study: a\nstudy: b\n": "mine.yaml: line 2: key study is given twice in one mapping; remove one of the two",
+    "values:\n  seed: 1\n  gamma: 1\n  seed: 2\n": "mine.yaml: line 4: key seed is given twice in one mapping",
+    "pruning: {seed: 1, seed: 1}\n": "mine.yaml: line 1: key seed is given twice in one mapping",
+    '{"study": "a",\n "study": "b"}': "mine.yaml: line 2: key study is given twice in one mapping",
+    '{"values": {"gamma": NaN}}': "mine.yaml: values.gamma: nan is not a finite number",
+    "values: {gamma: .nan}\n": "mine.yaml: values.gamma: nan is not a finite number",
+    "values: &v\n  adaptive: *v\n": "mine.yaml: an anchor holds itself; write its values out where they are used",
+    "study: a\n---\nstudy: b\n": "mine.yaml: line 2: not YAML (but found another document); fix the line",
+    "1: a\n": "mine.yaml: 1: unknown key",
+    "rollouts: [m/d]\n": "mine.yaml: rollouts: ['m/d'] is not a mapping",
+    "study: 2020-01-01\n": "mine.yaml: study: datetime.date(2020, 1, 1) is not text",
+    "study: a\0b\n": "mine.yaml: not YAML (special characters are not allowed); fix the line",
+    "study: " + 5000 * "[": "mine.yaml: is nested too deeply",
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=[text[:20] for text in UNREADABLE])
+def test_a_file_that_is_no_study_is_one_line(project: Path, text: str) -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    with pytest.raises(UserError) as caught:
+        study(text)
+    assert str(caught.value).startswith(UNREADABLE[text]) and "\n" not in str(caught.value)
+
+
+def test_a_folder_and_a_binary_file_are_no_studies(project: Path) -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    Path("mine.yaml").write_bytes(b"study: \xff\xfe")
+    with pytest.raises(UserError, match=r"^mine\.yaml: is not text in UTF-8; check the path, or save"):
+        read_study(["mine.yaml"])
+    with pytest.raises(UserError, match=r"^data: cannot be read \(Is a directory\); check the path"):
+        read_study(["data"])
+
+
+def test_anchors_and_merged_keys_work(project: Path) -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    text = "value_probes: &probes {hidden: 3, epochs: 2, runs: &runs [m/d]}\n"
+    text += "dopamine_probes: {<<: *probes, epochs: 4, runs: *runs}\nvalues: {runs: *runs}\n"
+    found = study(text)
+    assert (found["dopamine_probes"]["hidden"], found["dopamine_probes"]["epochs"]) == (3, 4)

@@ -88,8 +88,8 @@ def test_names_are_kept_as_they_were_inherited(start: Start) -> None:
 def test_without_devices_one_means_the_cpu_and_more_is_refused(start: Start) -> None:
     assert got(start(1, "")) == got(start(0, "0,1")) == ""
     refused = start(2, "")
-    assert said(refused) == "error: 2 GPUs wanted, but this machine has 0; ask for fewer (--set-resources)"
-    assert said(start(3)) == "error: 3 GPUs wanted, but this machine has 2; ask for fewer (--set-resources)"
+    assert said(refused) == "error: 2 GPUs requested, but this machine has 0; ask for fewer (--set-resources)"
+    assert said(start(3)) == "error: 3 GPUs requested, but this machine has 2; ask for fewer (--set-resources)"
     assert refused.wait() == 1
 
 

@@ -268,4 +268,6 @@ def test_what_several_methods_draw_is_drawn_once_and_charged_to_each(engine: Tra
 
 
 def test_the_configuration_of_a_search_has_these_methods() -> None:
-    assert with_defaults({"search": {}})["search"]["methods"] == list(METHODS)
+    assert with_defaults({"search": {"reference": "m"}})["search"]["methods"] == list(METHODS)
+    without = with_defaults({})["search"]["methods"]
+    assert without == [name for name in METHODS if name != "implicit_prm"]

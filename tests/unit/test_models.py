@@ -129,7 +129,7 @@ def test_fingerprint_follows_content_not_time_or_notes(folder: Path) -> None:
 
 
 def test_an_empty_folder_has_no_fingerprint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no model files"):
+    with pytest.raises(UserError, match="contains no model files"):
         fingerprint(str(tmp_path))
 
 

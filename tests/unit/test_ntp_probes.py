@@ -283,7 +283,7 @@ def test_tokens_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None
     change_rollouts(tmp_path, pl.col("response_ids").list.eval(pl.element() + 190))
     with pytest.raises(UserError, match="but the model's vocabulary ends at 199"):
         study.train([PLANTED], model)
-    with pytest.raises(UserError, match=r"holds layers \[2, 5\], not 4; add it to activations.layers"):
+    with pytest.raises(UserError, match=r"contains layers \[2, 5\], not 4; add it to activations.layers"):
         study.train([4], model)
 
 
@@ -329,5 +329,5 @@ def test_final_probes_are_value_probes_of_another_target(study: Study, monkeypat
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-6)
     lambda_target, _ = load(train_value(study, "td.safetensors", configured | {"target": "td_lambda"}))
     assert not torch.allclose(lambda_target.of(layer=NOISE, labels="true").w1, found.w1, atol=1e-3)
-    with pytest.raises(UserError, match=r"holds layers \[2, 5\], not 3"):
+    with pytest.raises(UserError, match=r"contains layers \[2, 5\], not 3"):
         train_value(study, "none.safetensors", VALUE, "--target", "final", "--true-labels-only", "--layers", "3")

@@ -1,6 +1,7 @@
 """What a study is planned to cost: tokens counted by hand, rates by arithmetic, lengths from files that are there."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,30 @@ def test_every_rule_has_a_stage_in_the_order_of_the_data() -> None:
     found = stages()
     assert found["sample_rollouts"] == "rollouts" and found["write_provenance"] == "report"
     assert list(found).index("prepare_problems") < list(found).index("judge_claims")
+    assert found["train_causal_probes"] == found["train_value_probes"] == "probes"  # one is made from another rule
+
+
+def test_the_order_of_the_stages_stands_in_the_snakefile_alone() -> None:
+    """Every file of rules is included once, and names nothing that a file behind it defines."""
+    included = re.findall(r'^include: "rules/(.+)[.]smk"', Path("Snakefile").read_text(), flags=re.MULTILINE)
+    assert sorted(included) == sorted(path.stem for path in Path("rules").glob("*.smk"))
+    assert included[:2] == ["common", "targets"]
+    made: dict[str, str] = {}
+    for stage in included:
+        text = Path(f"rules/{stage}.smk").read_text()
+        for name in re.findall(r"^([A-Z_]+) \|?= ", text, flags=re.MULTILINE):
+            made.setdefault(name, stage)
+    for stage in included:
+        text = Path(f"rules/{stage}.smk").read_text()
+        used = {name for name in made if re.search(rf"\b{name}\b", text)}
+        late = [name for name in used if included.index(made[name]) > included.index(stage)]
+        assert late == [], stage
+    rules = [
+        name
+        for path in Path("rules").glob("*.smk")
+        for name in re.findall(r"^(?:use )?rule .+:$", path.read_text(), flags=re.MULTILINE)
+    ]
+    assert len(rules) == len(stages())
 
 
 def test_a_plan_counts_jobs_and_scales_by_those_that_are_left_or_measured() -> None:

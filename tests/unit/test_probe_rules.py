@@ -298,11 +298,11 @@ def test_responses_given_twice_or_without_states_are_refused(rewards, tmp_path):
     study.write(rewards)
     states = tmp_path / "activations-0.safetensors"
     shutil.copy(states, tmp_path / "activations-9.safetensors")
-    with pytest.raises(UserError, match="problem_id p-000, sample 0 stands twice; delete the shards that hold it"):
+    with pytest.raises(UserError, match="problem_id p-000, sample 0 occurs twice; delete the shards that contain it"):
         study.train_value()
     (tmp_path / "activations-9.safetensors").unlink()
     shutil.copy(tmp_path / "rollouts-0.parquet", tmp_path / "rollouts-9.parquet")
-    with pytest.raises(UserError, match="problem_id p-000, sample 0 stands twice"):
+    with pytest.raises(UserError, match="problem_id p-000, sample 0 occurs twice"):
         study.train_value()
     (tmp_path / "rollouts-9.parquet").unlink()
     states.unlink()

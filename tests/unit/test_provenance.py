@@ -1,5 +1,6 @@
 """What jobs depend on: code found by imports, pinned libraries, models by content."""
 
+import ast
 import json
 import re
 import subprocess
@@ -8,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from workflow_scripts.lib.runtime.dependencies import BLOCK, BLOCKS, model_identity, modules, pins
+from workflow_scripts.lib.runtime.dependencies import (
+    BLOCK,
+    BLOCKS,
+    CATALOGUES,
+    catalogues_of,
+    model_identity,
+    modules,
+    pins,
+)
 
 RULES = sorted(
     rule
@@ -29,7 +38,20 @@ def test_every_module_that_python_loads_for_a_rule_is_found(rule: str) -> None:
     )
     loaded = {str(Path(path).relative_to(Path.cwd())) for path in json.loads(done.stdout)}
     assert f"workflow_scripts/{rule}.py" in loaded
-    assert loaded <= set(modules(rule))
+    assert loaded <= {*modules(rule), *CATALOGUES.values()}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if catalogues_of(rule)])
+def test_rules_that_read_a_catalogue_have_its_rows_as_a_parameter(rule: str) -> None:
+    rules = "".join(file.read_text() for file in Path("rules").glob("*.smk"))
+    assert rules.count(f'rows=rows("{rule}")') == 1
+
+
+def test_catalogues_import_nothing_of_the_project_and_nothing_heavy() -> None:
+    light = {"collections.abc", "dataclasses", "typing"}
+    for path in CATALOGUES.values():
+        tree = ast.walk(ast.parse(Path(path).read_text()))
+        assert {node.module for node in tree if isinstance(node, ast.ImportFrom)} <= light, path
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -38,10 +60,25 @@ def test_each_rule_declares_its_own_code_log_and_benchmark(rule: str) -> None:
     body = next(text.split(f"rule {rule}:")[1].split("\nrule ")[0] for text in files if f"rule {rule}:" in text)
     assert f'code=modules("{rule}")' in body
     assert f"python -m workflow_scripts.{rule} " in body
-    assert f'"results/logs/{rule}' in body
-    assert f'"results/benchmarks/{rule}' in body
+    assert re.search(rf'^ +f?"(results|{{OUT}})/logs/{rule}', body, flags=re.MULTILINE)
+    assert re.search(rf'^ +f?"(results|{{OUT}})/benchmarks/{rule}', body, flags=re.MULTILINE)
     for directive in ("threads:", "mem_mb=", "runtime=", "gpu=", "conda:", '"""'):
         assert directive in body
+
+
+def test_a_rule_made_from_another_writes_where_no_other_does() -> None:
+    """What it does not state it takes over: its code, and therefore the versions, but no file of its own."""
+    made = [
+        part
+        for file in sorted(Path("rules").glob("*.smk"))
+        for part in re.findall(r"^use rule (?:.+\n(?:(?: .*)?\n)*)", file.read_text(), flags=re.MULTILINE)
+    ]
+    assert len(made) == 3
+    for text in made:
+        original, name = re.findall(r"^use rule (\w+) as (\w+) with:", text)[0]
+        assert f'"results/logs/{name}/' in text and f'"results/benchmarks/{name}/' in text
+        assert "    output:\n" in text and "settings=" in text and "versions=" not in text
+        assert "code=" not in text or f'code=modules("{original}")' in text
 
 
 def test_imports_are_followed_through_other_modules_and_into_functions(

@@ -1,16 +1,13 @@
 """What the README shows works: configurations validate, files and commands exist."""
 
-import copy
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from snakemake.utils import update_config
 
-from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.config.study import SCHEMA
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading.grade import ANSWER_TYPES
@@ -18,12 +15,7 @@ from workflow_scripts.lib.grading.grade import ANSWER_TYPES
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
-
-
-def laid_over(snippet: str) -> dict[str, Any]:
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    update_config(config, yaml.safe_load(snippet))
-    return config
+CATALOGUE = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["models"]
 
 
 @pytest.fixture
@@ -32,7 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "schemas").mkdir()
     (tmp_path / SCHEMA).write_text((ROOT / SCHEMA).read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "config.yaml").write_text((ROOT / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    for entry in laid_over(SNIPPETS[0])["models"].values():
+    for entry in {**CATALOGUE, **yaml.safe_load(SNIPPETS[0])["models"]}.values():
         folder = tmp_path / entry["path"]
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 192}')
@@ -48,12 +40,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_configurations_in_the_readme_are_in_order(project: Path, snippet: str) -> None:
     (project / "mine.yaml").write_text(snippet, encoding="utf-8")
-    config = laid_over(snippet)
-    check(config, ["config.yaml", "mine.yaml"])
-    spoilt = copy.deepcopy(config)
-    spoilt["value_probes"]["targets"] = "td"
-    with pytest.raises(UserError, match="targets"):
-        check(spoilt, ["config.yaml", "mine.yaml"])
+    read_study(["mine.yaml"])
+    (project / "over.yaml").write_text("value_probes: { targets: td }", encoding="utf-8")
+    with pytest.raises(UserError, match=r"^over\.yaml: value_probes\.targets: "):
+        read_study(["mine.yaml", "over.yaml"])
 
 
 def test_there_are_configurations_to_try() -> None:

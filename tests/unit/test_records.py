@@ -59,7 +59,7 @@ def test_field_mapping_and_blank_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ("{bad\n", r"line 2: not valid JSON .*column 2\); mend or remove the line"),
+        ("{bad\n", r"line 2: not valid JSON .*column 2\); fix or remove the line"),
         ("[1]\n", "line 2: not a JSON object"),
         ({"answer": 3}, r"line 2: no field 'question' .*fields\.question to one of answer"),
         ({"question": "3+3?"}, r"line 2: no field 'answer' \(the gold\)"),
@@ -89,9 +89,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match=r"unknown kind of file; use one of \.jsonl"):
         read(write(tmp_path / "p.csv", GOOD))
-    with pytest.raises(UserError, match="holds no records"):
+    with pytest.raises(UserError, match="contains no records"):
         read(write(tmp_path / "empty.jsonl", []))
-    with pytest.raises(UserError, match=r"holds 2 records, but datasets\.p\.n_problems asks for 3"):
+    with pytest.raises(UserError, match=r"contains 2 records, but datasets\.p\.n_problems asks for 3"):
         read(write(tmp_path / "short.jsonl", GOOD), n_problems=3)
     whole = write(tmp_path / "p.jsonl.gz", GOOD * 1).read_bytes()
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-12])
@@ -121,12 +121,12 @@ def test_nested_fields_and_marked_answers(tmp_path: Path) -> None:
     fields = {"question": "q.text", "gold": "s"}
     assert [one.gold for one in read(path, fields, gold_in="after_hashes")] == ["7", "8"]
     with pytest.raises(
-        UserError, match=r"line 1: no box in the right answer; mend the record, or set gold_in to whole"
+        UserError, match=r"line 1: no box in the correct answer; fix the record, or set gold_in to whole"
     ):
         read(path, fields, gold_in="last_box")
     boxed = write(tmp_path / "b.jsonl", [{"question": "Q", "answer": r"\boxed{1} or \boxed{\frac{1}{2}}"}])
     assert read(boxed, gold_in="last_box")[0].gold == r"\frac{1}{2}"
-    with pytest.raises(UserError, match="line 1: right answer 'x' is not an integer"):
+    with pytest.raises(UserError, match="line 1: correct answer 'x' is not an integer"):
         read(write(tmp_path / "i.jsonl", [{"question": "Q", "answer": "x"}]), answer="boxed_integer")
 
 
@@ -144,7 +144,7 @@ def test_choices_of_both_forms(tmp_path: Path, choices: Any) -> None:
 @pytest.mark.parametrize(
     ("choices", "answer", "message"),
     [
-        (CHOICES, "C", "right answer 'C' is none of the labels A, B"),
+        (CHOICES, "C", "correct answer 'C' is none of the labels A, B"),
         (CHOICES[:1], "A", "not two or more distinct labels"),
         ([*CHOICES, CHOICES[0]], "A", "not two or more distinct labels"),
         ({"label": ["A", "B"], "text": ["tin"]}, "A", "not two or more distinct labels"),

@@ -166,10 +166,10 @@ def test_code_and_versions_are_part_of_the_origin(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(reuse, "PROJECT", tmp_path)
     shutil.copytree("workflow_scripts", tmp_path / "workflow_scripts")
     assert environment("train_value_probes") == before
-    with (tmp_path / "workflow_scripts" / "lib" / "plotting.py").open("a") as file:
+    with (tmp_path / "workflow_scripts" / "lib" / "report" / "figure_style.py").open("a") as file:
         file.write("# a thought\n")
     assert environment("train_value_probes") == before
-    with (tmp_path / "workflow_scripts" / "lib" / "td.py").open("a") as file:
+    with (tmp_path / "workflow_scripts" / "lib" / "probes" / "targets.py").open("a") as file:
         file.write("# another\n")
     assert environment("train_value_probes") != before
 

@@ -82,7 +82,7 @@ def test_a_shard_holds_its_part_of_the_problems_however_many_there_are(tmp_path:
 
 def test_too_few_records(tmp_path: Path) -> None:
     problem_file(tmp_path, 3)
-    with pytest.raises(UserError, match=r"holds 3 records, but datasets\.mine\.n_problems asks for 4"):
+    with pytest.raises(UserError, match=r"contains 3 records, but datasets\.mine\.n_problems asks for 4"):
         prepare(tmp_path, 4)
 
 
@@ -118,7 +118,7 @@ def test_prompt_longer_than_the_context(folder: Path) -> None:
     prepare(folder, 1)
     with pytest.raises(UserError, match=r"p\.jsonl: line 1: the prompt has 202 tokens, but model m reads 128"):
         sample(folder, 0, 10)
-    with pytest.raises(UserError, match="shard 7: the data set's 1 problems do not reach it"):
+    with pytest.raises(UserError, match="shard 7 does not exist: the data set has only 1 problems"):
         sample(folder, 7, 10)
 
 
@@ -168,6 +168,6 @@ def test_a_response_without_a_problem_and_a_wrong_kind_of_answer(folder: Path) -
     problems.write_parquet(folder / "some.parquet")
     samples = read_parquet(folder / "samples-0.parquet").with_columns(pl.lit("stop").alias("finish_reason"))
     samples.write_parquet(folder / "samples-0.parquet")
-    with pytest.raises(UserError, match="right answer 'x' is not an integer"):
+    with pytest.raises(UserError, match="correct answer 'x' is not an integer"):
         grade_rollouts.main([*arguments, "--problems", str(folder / "some.parquet"), "--output", str(folder / "o")])
     assert not (folder / "o").exists()

@@ -153,7 +153,7 @@ def test_values_cross_the_wall_unchanged() -> None:
 def test_without_bubblewrap_the_run_stops_unless_the_user_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.require_isolation.cache_clear()
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"wants bubblewrap .* not installed: install it, or set grading.allow_unsand"):
+    with pytest.raises(UserError, match=r"requires bubblewrap .* not installed: install it, or set grading.allow_"):
         grade_code(DOUBLE, DOUBLE, SPEC)
     assert grade_code(DOUBLE, DOUBLE, SPEC, allow_unsandboxed=True).reward == 1
     assert grade_code(HOSTILE["endless loop"], DOUBLE, SPEC, allow_unsandboxed=True) == Grade(

@@ -43,7 +43,7 @@ def test_a_run_that_may_be_alive_on_another_machine_is_not_disturbed(slurm: bool
     refused = acquire(tmp_path, slurm, held)
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
-    assert "a run that began on elsewhere (process 7) may still be at work" in line and "delete this file" in line
+    assert "a run that began on elsewhere (process 7) may still be active" in line and "delete this file" in line
     assert (tmp_path / ".snakemake" / "run.lock").read_text() == held
 
 
@@ -80,4 +80,4 @@ def test_a_job_that_was_begun_anew_is_told_of_once(
     print_notices()
     print_notices()
     said = capsys.readouterr().err
-    assert said.count("SLURM job 12 (grade_rollouts:shard=0) was preempted or lost its node; it began anew") == 1
+    assert said.count("SLURM job 12 (grade_rollouts:shard=0) was preempted or lost its node; it restarted") == 1

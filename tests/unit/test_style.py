@@ -27,7 +27,7 @@ def test_tool_is_content(name: str) -> None:
 
 
 def test_files_are_as_short_as_agreed() -> None:
-    limits = {"Snakefile": 60, "rules/common.smk": 100}
+    limits = {"Snakefile": 60, "rules/common.smk": 100, "rules/targets.smk": 100}
     limits.update({str(path): 300 for path in Path("workflow_scripts").rglob("*.py")})
     lengths = {path: len(Path(path).read_text().splitlines()) for path in limits}
     assert {path: length for path, length in lengths.items() if length >= limits[path]} == {}

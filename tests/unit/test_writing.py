@@ -47,7 +47,7 @@ def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_on_a_full_disk_one_line_says_so_and_nothing_stays(small: Path, name: str) -> None:
-    said = rf"^{small / name}: not written: No space left on device; \d+\.\d MB are free there: make room"
+    said = rf"^{small / name}: not written: No space left on device; \d+\.\d MB are free there: free disk space"
     with pytest.raises(UserError, match=said):
         WRITERS[name](small)
     assert list(small.iterdir()) == []
@@ -66,7 +66,9 @@ def test_beyond_the_allowed_size_a_figure_is_not_written_either(tmp_path: Path) 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with pytest.raises(SystemExit, match=r"error: .*: not written: File too large; .*: make room and run again"):
+        with pytest.raises(
+            SystemExit, match=r"error: .*: not written: File too large; .*: free disk space and run again"
+        ):
             run_main(lambda: save(figure, tmp_path, "fig1"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -106,7 +106,6 @@ def configuration() -> dict[str, Any]:
     masks = {"layers": [1], "n_problems": N_MASKED, "share": 0.1, "draws": 2}
     doses = {"dose_layers": [1], "dose_shares": [0.1, 0.25], "dose_factors": [2.0], "dose_factor_share": 0.25}
     return {
-        "study": "tiny",
         "models": {
             "tiny": {"path": "resources/models/tiny", "revision": "1"},
             "other": {"path": "resources/models/other"},
@@ -167,6 +166,22 @@ def make_study(folder: Path, model: Path | None = None) -> Path:
     write_problems(folder / "data" / "coins.jsonl", N_PROBLEMS)
     write_config(folder, configuration())
     return folder
+
+
+def with_make(folder: Path) -> Path:
+    """Give a study the Makefile and the environment in `.venv` that it looks for, so that `make` installs nothing."""
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    shutil.copy(folder / "envs" / "run.txt", folder / ".venv" / "run.txt")
+    return folder
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real `make` in `folder`."""
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1800)
 
 
 def inject(folder: Path, **shell: str) -> None:

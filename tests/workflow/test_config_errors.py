@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workflow.study import configuration, environment, make_study, snakemake, write_config
+from tests.workflow.study import configuration, environment, make, make_study, snakemake, with_make, write_config
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -113,3 +113,70 @@ def test_a_folder_that_is_no_model_is_named(unrun: Path) -> None:
     write_config(unrun, config)
     done = snakemake(unrun, "--dry-run", check=False)
     assert complaints(done)[0].startswith("error: config.yaml: models.tiny.path: data holds no config.json")
+
+
+STUDIES: dict[str, tuple[bytes, str]] = {
+    "a list": (b"- study\n", "error: mine.yaml: is a list, not a mapping; write `key: value`, as in config.yaml"),
+    "a text": (b"study\n", "error: mine.yaml: is a single value, not a mapping; write `key: value`, as in config.yaml"),
+    "nothing": (b"", "error: mine.yaml: is empty; write the keys of the study into it, or leave the file out"),
+    "binary": (b"\x93\xff", "error: mine.yaml: is not text in UTF-8; check the path, or save the file as UTF-8"),
+    "a key twice": (
+        b"values: {seed: 1}\npruning: {}\nvalues: {seed: 2}\n",
+        "error: mine.yaml: line 3: key values is given twice in one mapping; remove one of the two",
+    ),
+    "no number": (
+        b"rollouts: {temperature: .nan}\n",
+        "error: mine.yaml: rollouts.temperature: nan is not a finite number; write one, or leave the key out",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny study that nobody has run, with its Makefile."""
+    return with_make(make_study(tmp_path_factory.mktemp("made") / "study"))
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What `make` printed, without the line in which it says that a command failed."""
+    assert done.returncode != 0
+    return [line for line in complaints(done) if not line.startswith("make: ***")]
+
+
+@pytest.mark.parametrize("kind", STUDIES)
+def test_a_file_that_is_no_study_is_one_line_and_no_work(made: Path, kind: str) -> None:
+    content, expected = STUDIES[kind]
+    (made / "mine.yaml").write_bytes(content)
+    for target in ("check", "plan") if kind == "a list" else ("run",):
+        assert errors(make(made, target, "STUDY=mine.yaml")) == [expected]
+    if kind in ("a key twice", "no number"):  # what Snakemake itself lets pass
+        assert complaints(snakemake(made, "-n", "--configfile", "mine.yaml", check=False)) == [expected]
+    assert not (made / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["STUDY=absent.yaml"], "error: absent.yaml: cannot be read (No such file or directory); check the path"),
+        (["STUDY=studies"], "error: studies: cannot be read (Is a directory); check the path"),
+        (["PROFILE=absent"], "error: PROFILE=absent: no profiles/absent/profile.yaml; name one of: default slurm"),
+    ],
+)
+def test_what_make_is_asked_for_and_is_not_there_is_one_line(made: Path, arguments: list[str], expected: str) -> None:
+    for target in ("run", "dry-run"):
+        assert errors(make(made, target, *arguments)) == [expected]
+
+
+def test_studies_and_targets_reach_snakemake_whatever_their_names(made: Path) -> None:
+    """One study with spaces in its name; two studies; a target, which Snakemake's --configfile would swallow."""
+    (made / "my own.yaml").write_text("rollouts: {seed: 5}\n")
+    (made / "seed.yaml").write_text("rollouts: {seed: 6}\n")
+    (made / "shards.yaml").write_text("datasets: {coins: {shard_size: 24}}\n")
+    target = "ARGS=results/samples/tiny/coins/0.parquet --printshellcmds --quiet host"
+    one = make(made, "dry-run", "STUDY=my own.yaml", target)
+    assert one.stdout.count("\nrule ") == 2 and '"seed":5' in one.stdout, one.stderr
+    two = make(made, "dry-run", "STUDY=seed.yaml shards.yaml", target)
+    assert '"seed":6' in two.stdout and '"shard_size":24' in two.stdout, two.stderr
+    assert errors(make(made, "dry-run", "STUDY=my other.yaml", target)) == [
+        "error: my: cannot be read (No such file or directory); check the path"
+    ]

@@ -64,7 +64,7 @@ def test_on_a_full_disk_a_run_stops_with_one_line_and_goes_on_when_there_is_room
     ballast.write_bytes(bytes(shutil.disk_usage(results).free - wanted // 2))
     stopped = snakemake(full_soon, "--cores", "1", check=False)
     assert stopped.returncode == 1
-    said = r"^error: results/figures/\S+: not written: No space left on device; .* make room"
+    said = r"^error: results/figures/\S+: not written: No space left on device; .* free disk space"
     assert len(re.findall(said, stopped.stderr, flags=re.MULTILINE)) == 1, stopped.stderr
     assert not [*figures[0].parent.glob("fig3.*"), *results.rglob(".*")]
     ballast.unlink()

@@ -36,9 +36,9 @@ def test_no_more_jobs_at_a_time_than_devices(halved: Path, monkeypatch: pytest.M
 
 
 TOO_MUCH = {
-    "two of one": ("0", ["gpu=2"], [], "wants 2 GPUs, but this machine has 1; ask for 1"),
-    "two of none": ("", ["gpu=2"], [], "wants 2 GPUs, but this machine has 0; ask for 1"),
-    "more than allowed": ("0,1", ["gpu=2"], ["gpu=1"], "wants 2 GPUs, but --resources gpu=1 allows no more; ask for 1"),
+    "two of one": ("0", ["gpu=2"], [], "needs 2 GPUs, but this machine has 1; ask for 1"),
+    "two of none": ("", ["gpu=2"], [], "needs 2 GPUs, but this machine has 0; ask for 1"),
+    "more than allowed": ("0,1", ["gpu=2"], ["gpu=1"], "needs 2 GPUs, but --resources gpu=1 allows no more; ask for 1"),
 }
 
 

@@ -216,7 +216,7 @@ def test_a_stated_size_of_a_model_reruns_nothing(study: Path) -> None:
 
 
 SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
-    "study": ("other", REPORT),
+    "study": ("other", WITHOUT_DATA_SET),  # a folder of its own; records are shared
     "rollouts.batch_size": (32, REPORT),
     "activations.batch_tokens": (1000, REPORT),
     "rollouts.temperature": (0.9, FROM_SAMPLES),
@@ -344,3 +344,44 @@ def test_a_fresh_checkout_beside_old_results_reruns_nothing(study: Path, tmp_pat
     for name in kept:
         shutil.copytree(study / name, fresh / name)
     assert rules(fresh) == {}
+
+
+ADDED_ROWS = {
+    "neurons/catalogue.py": '"again": Selection("again", ("measures",), drawn=True)',
+    "search/methods.py": '"again": Method("random again", "guided")',
+    "confidence/methods.py": '"again": Method("length again", "training")',
+}
+
+
+def add_row(study: Path, catalogue: str, row: str) -> None:
+    """Write a row at the end of a catalogue."""
+    path = study / "workflow_scripts" / "lib" / catalogue
+    head, table, rest = re.split(r"(?<=\n)(CATALOGUE = \{\n.*?)(?=\}\n)", path.read_text(), maxsplit=1, flags=re.DOTALL)
+    path.write_text(f"{head}{table}    {row},\n{rest}")
+
+
+def test_rows_that_a_study_does_not_use_rerun_nothing(study: Path) -> None:
+    for name in ("neurons/catalogue.py", "search/methods.py"):
+        add_row(study, name, ADDED_ROWS[name])
+    assert rules(study) == {}
+
+
+def test_an_added_row_reruns_only_what_it_adds(study: Path) -> None:
+    """What was generated of the other rows is taken over (`test_an_added_masked_layer_is_all_that_is_generated`)."""
+    add_row(study, "confidence/methods.py", ADDED_ROWS["confidence/methods.py"])
+    assert rules(study) == CONFIDENCE
+    add_row(study, "neurons/catalogue.py", ADDED_ROWS["neurons/catalogue.py"])
+    schema = study / "schemas" / "config.schema.yaml"
+    schema.write_text(schema.read_text().replace("random_sink_free, ", "random_sink_free, again, "))
+    chosen = ["value", "random", "again"]
+    edit(study, lambda config: config["interventions"].update(selections=chosen, dose_selections=["value", "random"]))
+    assert rules(study) == CONFIDENCE | FROM_NEURONS
+
+
+def test_a_changed_row_or_a_function_of_a_catalogue_reruns_its_users(study: Path) -> None:
+    path = study / "workflow_scripts" / "lib" / "neurons" / "catalogue.py"
+    path.write_text(path.read_text().replace('"NTP neurons"', '"next-token neurons"'))
+    changed = rules(study)
+    assert changed == {**FROM_NEURONS, **TRAJECTORY_END, **ABLATED}
+    path.write_text(path.read_text().replace("CATALOGUE[name].needs]", "CATALOGUE[name].needs or ()]"))
+    assert rules(study) == changed

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import ClassVar
 import polars as pl
 import pytest
 
-from tests.workflow.study import SECRETS, configuration, environment, snakemake, write_config
+from tests.workflow.study import SECRETS, configuration, environment, make, snakemake, with_make, write_config
 
 TAG = '!!python/object/apply:os.mkdir ["sprung"]'
 NASTY = 'it\'s; mkdir sprung $(mkdir sprung) `mkdir sprung` "&" * %s'
@@ -44,14 +42,9 @@ def test_tags_in_configurations_and_profiles_run_nothing(unrun: Path) -> None:
 def test_a_configuration_that_wants_to_compute_is_refused_before_snakemake_reads_it(unrun: Path) -> None:
     study = "__use_yte__: true\nstudy: ?__import__('os').mkdir('sprung')\n"
     (unrun / "hostile.yaml").write_text(study)
-    shutil.copy("Makefile", unrun)
-    (unrun / ".venv").mkdir()
-    for name in ("bin", "lib", "pyvenv.cfg"):
-        (unrun / ".venv" / name).symlink_to(Path(sys.prefix) / name)
-    shutil.copy(unrun / "envs" / "run.txt", unrun / ".venv" / "run.txt")
+    with_make(unrun)
     for target in ("check", "run", "dry-run"):
-        command = ["make", target, "STUDY=hostile.yaml"]
-        done = subprocess.run(command, cwd=unrun, env=environment(), capture_output=True, text=True)
+        done = make(unrun, target, "STUDY=hostile.yaml")
         assert done.returncode != 0
         assert "error: hostile.yaml: __use_yte__: a configuration is data and may not compute" in done.stderr
     (unrun / "config.yaml").write_text(study)
@@ -66,7 +59,6 @@ def test_nothing_that_is_configured_or_read_reaches_a_shell(unrun: Path) -> None
     entry = config["datasets"]["coins"]
     entry |= {"path": f"data/{NASTY}.jsonl", "template": NASTY + "\n{question}", "n_problems": 48}
     entry["fields"] = {"id": NASTY, "question": "question", "gold": "answer"}
-    config["study"] = NASTY
     config["models"]["tiny"]["instruction"] = f"{NASTY}\n{NASTY}"
     ids = [f"../../../sprung/{number}/{NASTY}" for number in range(48)]
     lines = [json.dumps({NASTY: one, "question": f"{NASTY} {one}", "answer": "1"}) for one in ids]

@@ -22,11 +22,13 @@ from tests.workflow.study import (
     differences,
     environment,
     inject,
+    make,
     make_study,
     records,
     rules,
     snakemake,
     timeless,
+    with_make,
     write_certain_model,
 )
 from workflow_scripts.lib.storage.tensors import read_metadata
@@ -123,13 +125,7 @@ def test_other_batch_and_shard_sizes_give_the_same_records(study: Path, finished
 
 
 def test_make_run_says_that_nothing_is_to_be_done(study: Path) -> None:
-    environment_folder = study / ".venv"
-    environment_folder.mkdir()
-    for name in ("bin", "lib", "pyvenv.cfg"):
-        (environment_folder / name).symlink_to(Path(sys.prefix) / name)
-    shutil.copy(study / "envs" / "run.txt", environment_folder / "run.txt")
-    shutil.copy("Makefile", study)
-    done = subprocess.run(["make", "run"], cwd=study, env=environment(), capture_output=True, text=True)
+    done = make(with_make(study), "run")
     assert done.returncode == 0, done.stderr
     assert "Nothing to be done" in done.stdout + done.stderr
 
@@ -151,7 +147,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_the_first_goes_on(finish
     first = start(study)
     refused = snakemake(study, "--cores", "1", check=False)
     assert refused.returncode != 0
-    assert "another run is at work in this folder; wait for it or stop it" in refused.stderr
+    assert "another run is active in this folder; wait for it or stop it" in refused.stderr
     (study / ".go").touch()
     assert first.wait(timeout=600) == 0
     assert differences(records(finished), records(study)) == []

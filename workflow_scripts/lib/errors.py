@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one line, no traceback. Whatever is printed of an error holds no secret."""
+"""Errors that a user can fix: one line, no traceback. Whatever is printed of an error contains no secret."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ SIGNAL_TRAP = (
     "trap 'code=$?; ((code <= 128)) || echo \"error: the job was ended by signal $((code - 128)), often for lack of "
     "memory; finished shards are kept: run again, with fewer --cores or a smaller rollouts.batch_size\" >&2' EXIT; "
 )
-"""What every job's shell begins with: a process that the system ends cannot say so itself."""
+"""Every job's shell begins with this, because a process that the system ends cannot report it itself."""
 
 KINDS = "token|key|sig|signature|secret|password|passwd|credentials?|auth"
 SECRET_VARIABLE = re.compile(rf"(^|_)({KINDS}|pat)s?($|_)", re.IGNORECASE)
@@ -20,18 +20,18 @@ SECRET_QUERY = re.compile(rf"([?&;](?:[\w.-]*[_.-])?(?:access)?(?:{KINDS})=)[^&;
 USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/?#\s'\"<>]+@", re.IGNORECASE)
 SHAPED = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|(?<=Bearer )[\w.~+/=-]{8,}|(?<=Basic )[\w.~+/=-]{8,})")
 SHORTEST = 6
-"""Values of variables below this length are no secrets; hiding them would only garble the text."""
+"""Values of variables below this length are not treated as secrets: hiding them would only garble the text."""
 
 
 class UserError(Exception):
-    """Something the user can put right. The message names the file, key or line, what is wrong, and what to do."""
+    """An error that the user can fix. The message names the file, key or line, what is wrong, and what to do."""
 
 
 def redact(text: str) -> str:
-    """`text` with secrets replaced by `***`.
+    """Return `text` with secrets replaced by `***`.
 
-    Secrets are the values of variables of the environment that are named as one, users and passwords in addresses,
-    query parameters named as a secret, and words that look like an access token.
+    Secrets are the values of environment variables that are named like one, users and passwords in addresses, query
+    parameters named like a secret, and words that look like an access token.
     """
     text = SHAPED.sub("***", SECRET_QUERY.sub(r"\1***", USERINFO.sub(r"\1***@", text)))
     for name, value in os.environ.items():
@@ -41,20 +41,21 @@ def redact(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of what a library said, without secrets, or what kind of error it was."""
+    """Return the first line of an error's message, without secrets, or the name of its type if it has no message."""
     lines = redact(str(error)).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 
 def no_room(error: BaseException | None) -> str | None:
-    """What was said of a disk, quota or allowed size that is used up, if that is how it began.
+    """Return the system's message if a full disk, a quota or a limit on file size caused the error, else None.
 
-    Libraries tell it by words alone, and some fail again while they clean up.
+    It is searched in the texts of the whole chain of causes: libraries report it in words only, and some fail again
+    while they clean up.
     """
     reasons = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
     while error is not None:
-        if found := [reason for reason in reasons if reason in str(error)]:
-            return found[0]
+        if matching := [reason for reason in reasons if reason in str(error)]:
+            return matching[0]
         error = error.__cause__ or error.__context__
     return None
 
@@ -67,5 +68,5 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(f"error: {redact(' '.join(str(error).split()))}")
     except Exception as error:
         if reason := no_room(error):
-            sys.exit(f"error: {reason}; make room and run again")
+            sys.exit(f"error: {reason}; free disk space and run again")
         sys.exit(redact(traceback.format_exc().rstrip()))

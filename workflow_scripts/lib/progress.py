@@ -1,4 +1,4 @@
-"""How far a long job has come: done, rate, remaining; one line every few seconds, so that a log file stays readable."""
+"""Progress of a long job (done, rate, remaining): one line every few seconds, so that a log file stays readable."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ class Progress:
         self.start = self.last = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
-        """Add `count` to what is done and print if a line is due or all is done."""
+        """Add `count` to the work done, and print if a line is due or all work is done."""
         self.done += count
         now = time.monotonic()
         if now - self.last >= self.every or self.done >= self.total:
@@ -21,7 +21,7 @@ class Progress:
             print(self.line(now - self.start), file=sys.stderr, flush=True)
 
     def line(self, elapsed: float) -> str:
-        """The line for `elapsed` seconds since the start."""
+        """Return the line for `elapsed` seconds since the start."""
         rate = self.done / elapsed if elapsed > 0 else 0.0
         remaining = f"{(self.total - self.done) / rate:.0f} s remaining" if rate > 0 else "remaining time unknown"
         return f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, {remaining}"

@@ -1,7 +1,7 @@
-"""Random streams that belong to a thing (problem, sample, boundary), never to a shard or a batch.
+"""Named random streams, one per problem, sample or boundary, never per shard or batch.
 
-Each stream is named by a tuple of parts, for instance `(seed, "ledger-000017", 0, 3)`. The name is hashed to 64 bits:
-resharding or reordering the work leaves every stream as it was.
+Each stream is named by a tuple of parts, for instance `(seed, "ledger-000017", 0, 3)`. The name is hashed to 64 bits,
+so that resharding or reordering the work changes no stream.
 """
 
 import hashlib
@@ -13,16 +13,16 @@ Part = int | str
 
 
 def seed64(*parts: Part) -> int:
-    """A 64-bit seed from the named parts; `1` and `"1"` are different names."""
+    """Return a 64-bit seed from the named parts; `1` and `"1"` are different names."""
     digest = hashlib.blake2b(json.dumps(parts, separators=(",", ":")).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 
 def uniform(*parts: Part) -> float:
-    """One number in [0, 1), a pure function of the parts."""
+    """Return one number in [0, 1), a pure function of the parts."""
     return seed64(*parts) / 2.0**64
 
 
 def generator(*parts: Part) -> np.random.Generator:
-    """A counter-based generator (Philox) for the named stream."""
+    """Return a counter-based generator (Philox) for the named stream."""
     return np.random.Generator(np.random.Philox(key=seed64(*parts)))

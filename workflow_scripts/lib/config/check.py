@@ -4,30 +4,36 @@ Every fault is one line: file, key, what is wrong, what to do. Only light module
 Snakemake comes through here.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.config.schema import Path as KeyPath
 from workflow_scripts.lib.config.schema import did_you_mean, dotted, faults
-from workflow_scripts.lib.config.study import ALSO, FIGURES, SCHEMA, SUBSETS, Config, pair, read_yaml, with_defaults
+from workflow_scripts.lib.config.study import (
+    ALSO,
+    SCHEMA,
+    SUBSETS,
+    Config,
+    figure_stages,
+    pair,
+    read_yaml,
+    with_defaults,
+)
 from workflow_scripts.lib.errors import UserError, redact
 from workflow_scripts.lib.models.load import read_architecture
 from workflow_scripts.lib.problems.records import ENDINGS, file_records, url_ending
 
 
-def check(config: Config, files: Sequence[str | Path] = ()) -> None:
+def check(config: Config, sources: Sequence[tuple[str, Any]] = ()) -> None:
     """Look for anything wrong in `config`.
 
-    `files` are the configuration files it was merged from; an error names the one that has the key. Whatever its place,
-    `config.yaml` is the lowest.
+    `sources` are the files it was merged from, the lowest first, each with its content; an error names the file that
+    has the key.
 
     Raises:
         UserError: the first thing that is wrong.
     """
-    names = sorted(dict.fromkeys(os.path.relpath(path) for path in files), key=lambda name: name != "config.yaml")
-    sources = [(name, read_yaml(name)) for name in names]
     for path, fault in faults(config, read_yaml(SCHEMA)):
         raise fault_at(path, fault, sources)
     for path, fault in cross_faults(with_defaults(config)):
@@ -86,7 +92,7 @@ def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
                 yield ("rollouts", "runs", number), f"{run}: {kind} has no entry {name}; {advice}"
     for stage, before in [*SUBSETS.items(), *ALSO.items()]:
         yield from missing_runs((stage,), config[stage]["runs"], before, config)
-    for figure, stage in FIGURES.items():
+    for figure, stage in figure_stages().items():
         yield from missing_runs(("figures", figure), config["figures"][figure]["runs"], stage, config)
         dumped = config["activations"]["layers"]
         for number, layer in enumerate(config["figures"][figure]["layers"] or []):

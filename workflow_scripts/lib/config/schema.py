@@ -1,6 +1,7 @@
 """Check data against a JSON schema with answers for people (one line: key, fault, remedy), and fill in defaults."""
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,9 +42,20 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 def faults(data: Any, schema: Schema) -> list[tuple[Path, str]]:
     """What is wrong, as (path of the key, sentence); unknown keys first, because a misspelt key causes others."""
+    if found := list(not_finite(data)):
+        return found
     errors = Draft202012Validator(dict(schema)).iter_errors(data)
     found = [fault for error in errors for fault in explain(error)]
     return sorted(found, key=lambda fault: (not fault[1].startswith("unknown key"), list(map(str, fault[0]))))
+
+
+def not_finite(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Numbers that no bound can refuse, because they compare with nothing or are beyond everything."""
+    if isinstance(data, float) and not math.isfinite(data):
+        yield path, f"{data} is not a finite number; write one, or leave the key out"
+    elif isinstance(data, (Mapping, list)):
+        for key, inner in data.items() if isinstance(data, Mapping) else enumerate(data):
+            yield from not_finite(inner, (*path, key if isinstance(key, int) else str(key)))
 
 
 def explain(error: ValidationError) -> Iterator[tuple[Path, str]]:
@@ -52,12 +64,12 @@ def explain(error: ValidationError) -> Iterator[tuple[Path, str]]:
     kind = str(error.validator)
     if kind == "additionalProperties":
         known = list(error.schema["properties"])
-        for key in sorted(set(value) - set(known)):
-            yield (*path, key), f"unknown key; {did_you_mean(str(key), known)}"
+        for key in sorted(map(str, set(value) - set(known))):
+            yield (*path, key), f"unknown key; {did_you_mean(key, known)}"
     elif kind in ("oneOf", "anyOf") and error.context:
         yield from explain(max(error.context, key=lambda sub: len(sub.absolute_path)))
     elif "propertyNames" in error.absolute_schema_path:
-        yield (*path, value), "is no name for files; use lower-case letters, digits, '_', '-' and '.'"
+        yield (*path, str(value)), "is no name for files; use lower-case letters, digits, '_', '-' and '.'"
     else:
         yield path, sentence(kind, value, rule)
 

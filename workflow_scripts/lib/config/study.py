@@ -1,5 +1,7 @@
-"""A study: configuration files merged, defaults filled in, and which runs each stage takes."""
+"""A study: its files read, its defaults filled in, and which runs and layers each stage takes."""
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +9,7 @@ import yaml
 
 from workflow_scripts.lib.config.schema import fill
 from workflow_scripts.lib.errors import UserError
-
-
-def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another: mappings key by key, everything else as a whole (as Snakemake does)."""
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
+from workflow_scripts.lib.models.load import read_architecture
 
 SCHEMA = Path("schemas/config.schema.yaml")
 SUBSETS = {
@@ -31,14 +24,8 @@ SUBSETS = {
 }
 """The stage whose runs a stage's runs are among; some stages need a second."""
 ALSO = {"search": "value_probes", "trajectories": "value_probes"}
-FIGURES = {
-    **dict.fromkeys(("fig1", "fig5", "fig6", "fig7", "fig11"), "value_probes"),
-    **dict.fromkeys(("fig2", "fig8"), "transfer"),
-    **dict.fromkeys(("fig3", "fig9", "fig10"), "trajectories"),
-    "fig4": "dopamine_probes",
-    "reliability": "confidence",
-    "dose": "interventions",
-}
+PAPER = (2, 3, 4, 5)
+"""The paper's layers: 2 to 5 are held, 2 to 4 drawn, 5 holds its dopamine neuron."""
 
 Config = dict[str, Any]
 
@@ -50,40 +37,164 @@ def pair(run: str) -> tuple[str, str]:
 
 
 def with_defaults(config: Config) -> Config:
-    """`config` with its defaults filled in, unchecked; null stands for the runs of the stage before, and for layers."""
-    filled = fill(config, read_yaml(SCHEMA))
+    """Return `config`, unchecked, with everything filled in that is left out or null."""
+    schema = read_yaml(SCHEMA)
+    filled: Config = fill({"models": {}, "rollouts": {"runs": []}, **config}, schema)
+    fill_layers(filled)
+    if filled["search"]["methods"] is None:
+        methods = schema["properties"]["search"]["properties"]["methods"]["items"]["enum"]
+        filled["search"]["methods"] = [m for m in methods if m != "implicit_prm" or filled["search"]["reference"]]
     for stage, before in SUBSETS.items():
         if filled[stage]["runs"] is None:
             also = filled[ALSO.get(stage, before)]["runs"]
-            filled[stage]["runs"] = [run for run in filled[before]["runs"] if run in also]
-    for figure, stage in FIGURES.items():
+            possible = [run for run in filled[before]["runs"] if run in also]
+            filled[stage]["runs"] = [run for run in possible if obstacle(stage, run, filled) is None]
+    for figure, stage in figure_stages().items():
         if filled["figures"][figure]["runs"] is None:
             filled["figures"][figure]["runs"] = list(filled[stage]["runs"])
-    dumped = filled["activations"]["layers"]
-    for stage, key, stands_for in (
-        ("confidence", "layers", sorted),
-        ("search", "layer", max),
-        ("trajectories", "layer", max),
-    ):
-        if filled[stage][key] is None:
-            filled[stage][key] = stands_for(dumped)
     return filled
 
 
+def figure_stages() -> dict[str, str]:
+    """Map every figure of the schema to the stage whose runs it draws (`runs_of`)."""
+    figures = read_yaml(SCHEMA)["properties"]["figures"]["properties"]
+    return {name: figure["runs_of"] for name, figure in figures.items()}
+
+
+def fill_layers(filled: Config) -> None:
+    """Choose the layers that are left open: the paper's, as far as there are such states."""
+    dumped = filled["activations"]["layers"] or default_layers(filled)
+    held = among(PAPER, dumped) or [layer for layer in dumped if layer] or dumped
+    following = filled["trajectories"]["layer"]
+    following = max(held) if following is None else following
+    earlier = [layer for layer in dumped if 0 < layer < following]
+    for stage, key, value in (
+        ("activations", "layers", dumped),
+        ("interventions", "layers", held),
+        ("confidence", "layers", among(PAPER[:3], dumped) or sorted(dumped)),
+        ("search", "layer", max(held)),
+        ("trajectories", "layer", following),
+        ("trajectories", "ablated_layers", among(PAPER, earlier) or earlier),
+    ):
+        if filled[stage][key] is None:
+            filled[stage][key] = value
+
+
+def among(wanted: Iterable[int], there: Iterable[int]) -> list[int]:
+    """Those of the wanted layers that there are."""
+    return [layer for layer in wanted if layer in there]
+
+
+def default_layers(filled: Config) -> list[int]:
+    """The paper's layers that every model has, and four spread over the shallowest one if all depths are known."""
+    depths = [depth(filled["models"].get(name)) for name in {pair(run)[0] for run in filled["rollouts"]["runs"]}]
+    deepest = min((number for number in depths if number), default=max(PAPER))
+    spread = {max(1, round(deepest * part / 4)) for part in (1, 2, 3, 4)} if depths and all(depths) else set()
+    return sorted({*(layer for layer in PAPER if layer <= deepest), *spread}) or [deepest]
+
+
+def depth(model: Config | None) -> int | None:
+    """How many layers a model has, as far as that is known without a network."""
+    if model is not None and Path(model["path"]).is_dir():
+        try:
+            return read_architecture(model["path"]).n_layers
+        except UserError:  # the check names what is wrong with the folder
+            return None
+    return ((model or {}).get("size") or {}).get("n_layers")
+
+
+def obstacle(stage: str, run: str, config: Config) -> str | None:
+    """Why a run cannot have a stage, or None."""
+    if stage == "interventions" and 0 in config["interventions"]["layers"]:
+        return "activations.layers has no layer whose neurons can be held"
+    search = config["search"]
+    if stage == "search" and "implicit_prm" in search["methods"] and pair(run)[0] == search["reference"]:
+        return f"implicit_prm would score {search['reference']} against itself"
+    return None
+
+
+def left_out(config: Config) -> dict[str, str]:
+    """What a filled configuration leaves out, stage by stage or `stage: part`, and why."""
+    reasons = {}
+    for stage, before in SUBSETS.items():
+        if not config[stage]["runs"]:
+            needed = [name for name in dict.fromkeys((before, ALSO.get(stage, before))) if not config[name]["runs"]]
+            found = {obstacle(stage, run, config) for run in config[before]["runs"]} - {None}
+            why = f"there are no runs of {' and '.join(needed)}" if needed else f"{stage}.runs names none"
+            reasons[stage] = str(min(found)) if found and not needed else why
+    if config["interventions"]["runs"] and not config["interventions"]["dose_layers"]:
+        reasons["interventions: dose-response"] = "interventions.dose_layers names no layer"
+    if config["transfer"]["runs"] and not comparable(config):
+        reasons["transfer: pairs"] = "no two runs are of one model, or of one family of transfer.families"
+    if config["search"]["runs"] and "implicit_prm" not in config["search"]["methods"]:
+        lacking = (
+            "search.reference names no model" if config["search"]["reference"] is None else "not in search.methods"
+        )
+        reasons["search: implicit_prm"] = lacking
+    if config["trajectories"]["runs"] and not config["trajectories"]["ablated_layers"]:
+        reasons["trajectories: ablation"] = "no layer before trajectories.layer is named or dumped"
+    return reasons
+
+
+def comparable(config: Config) -> bool:
+    """Whether any two runs of the transfer can share neurons: of one model, or of one family."""
+    models = [pair(run)[0] for run in config["transfer"]["runs"]]
+    families = [set(family) for family in config["transfer"]["families"]]
+    return len(set(models)) < len(models) or any(len(family & set(models)) > 1 for family in families)
+
+
+class Loader(yaml.SafeLoader):
+    """Plain data; a mapping that gives a key twice is refused, whatever its depth."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping and look at its keys, before keys that `<<` brings join them."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                told = f"key {key.value} is given twice in one mapping"
+                raise yaml.MarkedYAMLError(problem=told, problem_mark=key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add((key.tag, key.value))
+        return node
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; one that gives a key twice is left to the YAML loader, which names the line."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def parse(text: str) -> Any:
+    """Parse JSON or YAML. JSON comes first, as in Snakemake: YAML would read its 1e-05 as text."""
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except ValueError:
+        return yaml.load(text, Loader)
+
+
 def read_yaml(path: str | Path) -> Any:
-    """Parse a YAML file.
+    """Parse a YAML or JSON file.
 
     Raises:
-        UserError: it does not exist, is not YAML, or wants to be executed.
+        UserError: it does not exist, is no text, is not YAML, gives a key twice, or wants to be executed.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text())
+        data = parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not text in UTF-8; check the path, or save the file as UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise UserError(f"{path}: {line}not YAML ({getattr(error, 'problem', error)}); mend the line") from error
+        told = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
+        twice = "is given twice" in told
+        advice = f"{told}; remove one of the two" if twice else f"not YAML ({told}); fix the line"
+        raise UserError(f"{path}: {line}{advice}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested too deeply; write it as flat as config.yaml") from error
     if isinstance(data, dict) and "__use_yte__" in data:  # Snakemake would evaluate expressions in it as Python
         raise UserError(f"{path}: __use_yte__: a configuration is data and may not compute; write its values out")
     return data

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How an engine runs; none of it changes results beyond rounding.
+    """How an engine runs; no option changes results beyond rounding.
 
-    `gpus`: 1 is a GPU if there is one, 0 the CPU; vLLM splits the model among several. What follows `gpus` is for vLLM
-    (section `vllm` of the configuration). `eager` None: compiled on a GPU alone.
+    `gpus`: 1 is a GPU if there is one, 0 the CPU; vLLM splits the model among several. The options after `gpus` are for
+    vLLM (section `vllm` of the configuration). `eager` None: compiled on a GPU only.
     """
 
     batch_size: int = 64
@@ -35,8 +35,8 @@ class Sampling:
     """How tokens are drawn (paper, Table 6).
 
     `temperature` 0 takes the most likely token. `stop` is `default` (the model's end tokens) or `harness` (also the
-    bare words that the evaluation harness behind the paper's settings stops at). `logprobs`: whether the caller reads
-    the tokens' log-probabilities; an engine may leave them out otherwise. `paragraph`: a completion also ends right
+    bare words at which the evaluation harness behind the paper's settings stops). `logprobs`: whether the caller reads
+    the tokens' log-probabilities; otherwise an engine may leave them out. `paragraph`: a completion also ends right
     after its first paragraph (`engines.paragraph_stop`).
     """
 
@@ -50,11 +50,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One prefix and the completions wanted from it.
+    """One prefix and the completions requested from it.
 
     `keys` names one random stream per completion: a completion depends on its prefix, its key, the run's seed and the
-    sampling settings, and on nothing else. `max_tokens` bounds this request's completions (a continuation may use what
-    its response has left).
+    sampling settings, and on nothing else. `max_tokens` limits this request's completions (a continuation may use as
+    many tokens as its response has left).
     """
 
     token_ids: tuple[int, ...]
@@ -66,7 +66,7 @@ class Request:
 class Completion:
     """New tokens (the stop token is not among them), their raw log-probabilities, and why they end.
 
-    `stop`, `length`, or `paragraph` where a paragraph was asked for and is complete, at whatever length.
+    `stop`, `length`, or `paragraph` if a paragraph was requested and is complete, at any length.
     """
 
     token_ids: list[int]
@@ -75,7 +75,7 @@ class Completion:
 
 
 def room_left(index: int, request: Request, context: int | None) -> int:
-    """How many tokens a request may get: its own limit, or what the model's context has left.
+    """Return how many tokens a request may get: its own limit, or what the model's context has left.
 
     Raises:
         UserError: the prefix is empty or longer than the context.
@@ -87,7 +87,7 @@ def room_left(index: int, request: Request, context: int | None) -> int:
 
 
 class Engine(Protocol):
-    """What every engine offers."""
+    """The methods of every engine."""
 
     def generate(
         self, requests: Sequence[Request], sampling: Sampling, seed: int
@@ -96,9 +96,9 @@ class Engine(Protocol):
         ...
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """One array per sequence: log-probability of each token given those before it; NaN for the first."""
+        """Return one array per sequence: log-probability of each token given those before it; NaN for the first."""
         ...
 
     def intervened(self, what: "Intervention") -> "AbstractContextManager[MaskCheck]":
-        """Hold neurons in every pass until the block ends, however it ends; afterwards the proof says what was done."""
+        """Mask neurons in every pass until the block ends, however it ends; then the mask check is complete."""
         ...

@@ -1,7 +1,7 @@
 """A key/value cache that is written in place, and attention that does not copy it.
 
-transformers' dynamic cache is copied whole at every step, and its masked attention repeats keys and values for every
-query head. On a small model both cost more than the model itself.
+transformers' dynamic cache is copied as a whole at every step, and its masked attention repeats keys and values for
+every query head. On a small model both cost more than the model itself.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ class BufferedLayer(DynamicLayer):
         return resized
 
     def get_seq_length(self) -> int:
-        """Columns in use."""
+        """Return the number of columns in use."""
         return self.length
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -70,7 +70,7 @@ class BufferedLayer(DynamicLayer):
 
 
 def new_cache(model: PreTrainedModel) -> Cache:
-    """An empty cache for `model`; models with recurrent states keep the kind that transformers gives them."""
+    """Return an empty cache for `model`; models with recurrent states keep the kind that transformers gives them."""
     config = model.config.get_text_config(decoder=True)
     if set(getattr(config, "layer_types", None) or ()) <= STANDARD_LAYERS:
         return Cache(layer_class_to_replicate=BufferedLayer)
@@ -78,7 +78,7 @@ def new_cache(model: PreTrainedModel) -> Cache:
 
 
 def select_rows(cache: Cache, rows: torch.Tensor) -> None:
-    """Keep (or repeat) the rows at these places, in layers with keys and values and in layers with recurrent states."""
+    """Keep (or repeat) the rows at these indices, in layers with keys and values and those with recurrent states."""
     for layer in cache.layers:
         select: Any = getattr(layer, "batch_select_indices", None) or layer.reorder_cache
         select(rows)
@@ -107,7 +107,7 @@ def _grouped_attention(
 
 
 def use_grouped_attention(model: PreTrainedModel) -> None:
-    """Let query heads share their keys and values without copies, where the model uses scaled-dot-product attention."""
+    """Let query heads share their keys and values without copies, if the model uses scaled-dot-product attention."""
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(GROUPED, _grouped_attention)
         AttentionMaskInterface.register(GROUPED, sdpa_mask)

@@ -1,16 +1,38 @@
-"""Ending a completion right after its first paragraph, one token at a time (method, sections 5 and 9).
+r"""Ending a completion right after its first paragraph, one token at a time (method, sections 5 and 9).
 
-A completion is cut after the first of its tokens in which a blank line ends, provided that it holds something other
-than white space by then: the first boundary that `boundaries.paragraph_boundaries` finds in its own tokens, whatever
-follows. Whether further empty lines follow cannot be known then. Where they do, they open the next completion; that
-one is not cut for them, as it holds nothing yet, and the finished response counts them to the paragraph before.
+A completion is cut after the first of its tokens in which a blank line ends, if the tokens so far contain something
+other than white space: the first boundary that `models.paragraphs.paragraph_boundaries` finds in these tokens,
+whatever follows. Whether further empty lines follow is not known yet. If they do, they begin the next completion. They
+do not cut that one, because it contains nothing else yet, and in the finished response they belong to the paragraph
+before them.
 
-What a token does to the state depends on a few properties of its bytes. So the rule is a small table, and following it
-is one look-up a token, for a whole batch at once or for one row.
+The text so far is in one of these states (`Text`):
+
+        blank line, nothing written
+    START ------------------------> GAP
+      |  \                        /  |
+      |   \ writes        writes /   |
+      |    \                    /    |
+      |     +---> WRITTEN <----+     |
+      |              |               |
+      | writes and   | blank line    | writes and
+      | blank line   v               | blank line
+      +------------> END <-----------+
+
+- START: only white space so far, without a blank line. GAP: only white space so far, with a blank line.
+  WRITTEN: something other than white space. END: the paragraph is complete, and stays so.
+- Every state except END also exists with the flag LINE: the text ends with a line break.
+- "Writes": the token contains something other than white space. Any other token changes only LINE.
+- "Blank line": the token contains one; or the text ends with a line break and the token begins with one; or the text
+  has the flag GAP and the token's leading white space contains another line break.
+
+So a token acts by a few properties of its bytes (`Token`). The rule is a small table, `MOVES`, and following it is one
+look-up per token, for a whole batch at once or for one row.
 """
 
 import re
 from collections.abc import Sequence
+from enum import IntFlag, auto
 from functools import cached_property
 from typing import Any
 
@@ -22,45 +44,80 @@ from tokenizers import decoders
 from workflow_scripts.lib.models.paragraphs import WHITE_SPACE
 from workflow_scripts.lib.models.tokens import token_bytes
 
-EMPTY, BLANK, OPENS, CLOSES, EXTENDS, WRITES = (1 << bit for bit in range(6))
-"""Properties of a token: no bytes; holds a blank line; begins, ends with a line break; its leading white space holds a
-line break; holds something other than white space."""
-LINE, GAP, WRITTEN = (1 << bit for bit in range(3))
-"""Properties of the text so far: it ends with a line break; it ends with a blank line; something is written."""
-START, END = 0, 8
+
+class Token(IntFlag):
+    """Properties of a token, by its bytes."""
+
+    EMPTY = auto()
+    """No bytes."""
+    BLANK = auto()
+    """It contains a blank line."""
+    OPENS = auto()
+    """It begins with a line break."""
+    CLOSES = auto()
+    """It ends with a line break."""
+    EXTENDS = auto()
+    """Its leading white space contains a line break."""
+    WRITES = auto()
+    """It contains something other than white space."""
+
+
+class Text(IntFlag):
+    """Properties of the text so far; together they are its state."""
+
+    LINE = auto()
+    """It ends with a line break."""
+    GAP = auto()
+    """It ends with a blank line, perhaps followed by other white space."""
+    WRITTEN = auto()
+    """It contains something other than white space."""
+
+
+CLASSES, STATES = 2 ** len(Token), 2 ** len(Text)
+START, END = 0, STATES
+"""The state before the first token (no flag of `Text`), and the one after the paragraph's last."""
 EXTENSION = re.compile(rb"[ \t\r\f\v]*\n")
 
 
 def class_of(piece: bytes) -> int:
-    """The properties of a token that stands for these bytes."""
-    held = {
-        EMPTY: not piece,
-        BLANK: b"\n\n" in piece,
-        OPENS: piece.startswith(b"\n"),
-        CLOSES: piece.endswith(b"\n"),
-        EXTENDS: EXTENSION.match(piece),
-        WRITES: piece.strip(WHITE_SPACE),
-    }
-    return sum(bit for bit, holds in held.items() if holds)
+    """Return the flags of `Token` for a token with these bytes."""
+    properties = (
+        (Token.EMPTY, not piece),
+        (Token.BLANK, b"\n\n" in piece),
+        (Token.OPENS, piece.startswith(b"\n")),
+        (Token.CLOSES, piece.endswith(b"\n")),
+        (Token.EXTENDS, EXTENSION.match(piece)),
+        (Token.WRITES, piece.strip(WHITE_SPACE)),
+    )
+    return int(sum(flag for flag, holds in properties if holds))
 
 
 def move(state: int, kind: int) -> int:
-    """The state after a token of this class; `END` where the paragraph ends with it, and for good."""
-    if state == END or kind & EMPTY:
+    """Return the state after a token of class `kind`; `END` if the paragraph ends with it or has ended before."""
+    if state == END:
+        return END
+    text, token = Text(state), Token(kind)
+    if Token.EMPTY in token:
         return state
-    blank = kind & BLANK or (state & LINE and kind & OPENS) or (state & GAP and kind & EXTENDS)
-    written = state & WRITTEN or kind & WRITES
+    blank = (
+        Token.BLANK in token
+        or (Text.LINE in text and Token.OPENS in token)
+        or (Text.GAP in text and Token.EXTENDS in token)
+    )
+    written = Text.WRITTEN in text or Token.WRITES in token
     if blank and written:
         return END
-    gap = (blank or state & GAP) and not kind & WRITES
-    return LINE * bool(kind & CLOSES) | GAP * bool(gap) | WRITTEN * bool(written)
+    gap = (blank or Text.GAP in text) and Token.WRITES not in token
+    flags = ((Text.LINE, Token.CLOSES in token), (Text.GAP, gap), (Text.WRITTEN, written))
+    return sum(int(flag) for flag, holds in flags if holds)
 
 
-MOVES = [[move(state, kind) for kind in range(2 * WRITES)] for state in range(END + 1)]
+MOVES = [[move(state, kind) for kind in range(CLASSES)] for state in range(STATES + 1)]
+"""The state after a token, by the state before it and the token's class: [states + 1, classes]."""
 
 
 def classes_of(tokenizer: Any, vocabulary: int) -> Int[np.ndarray, " vocabulary"]:
-    """The class of each token id, each taken by itself; ids that the tokenizer does not know are empty."""
+    """Return the class of each token id, each by itself; ids that the tokenizer does not know are empty."""
     ids = range(vocabulary)
     if isinstance(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None), decoders.ByteLevel):
         pieces = token_bytes(ids, tokenizer)
@@ -71,14 +128,14 @@ def classes_of(tokenizer: Any, vocabulary: int) -> Int[np.ndarray, " vocabulary"
 
 
 class ParagraphStop:
-    """The rule for one tokenizer and a model with `vocabulary` token ids; its tensors lie on `device`."""
+    """The rule for one tokenizer and a model with `vocabulary` token ids; its tensors are on `device`."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, device: torch.device | str = "cpu") -> None:
         self.tokenizer, self.vocabulary, self.device = tokenizer, vocabulary, device
 
     @cached_property
     def classes(self) -> list[int]:
-        """The class of each token id, found when it is first asked for."""
+        """The class of each token id, computed when first needed."""
         return classes_of(self.tokenizer, self.vocabulary).tolist()
 
     @cached_property
@@ -87,7 +144,7 @@ class ParagraphStop:
         return torch.tensor(MOVES, device=self.device), torch.tensor(self.classes, device=self.device)
 
     def after(self, state: int, token_ids: Sequence[int]) -> int:
-        """The state of one completion after some more tokens."""
+        """Return the state of one completion after some more tokens."""
         for token in token_ids:
             state = MOVES[state][self.classes[token]]
         return state
@@ -95,6 +152,6 @@ class ParagraphStop:
     def batch(
         self, states: Int[torch.Tensor, " rows"], token_ids: Int[torch.Tensor, " rows"]
     ) -> Int[torch.Tensor, " rows"]:
-        """The states of several completions after one more token each."""
+        """Return the states of several completions after one more token each."""
         moves, classes = self.tables
         return moves[states, classes[token_ids]]

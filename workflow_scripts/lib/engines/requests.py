@@ -15,7 +15,7 @@ from workflow_scripts.lib.progress import Progress
 def build_requests(
     problems: pl.DataFrame, model: ModelConfig, tokenizer: Any, n: int, max_tokens: int, wording: Wording = PLAIN
 ) -> list[Request]:
-    """One request per problem with `n` keys.
+    """Build one request per problem, with `n` keys.
 
     Raises:
         UserError: a prompt is empty or leaves no room in the model's context.
@@ -25,7 +25,7 @@ def build_requests(
     for problem_id, question, place in problems.select("problem_id", "question", "place").iter_rows():
         token_ids = build_prompt(question, model, tokenizer, wording)
         if not token_ids:
-            raise UserError(f"{place}: the prompt has no tokens; mend the question")
+            raise UserError(f"{place}: the prompt has no tokens; fix the question")
         if context is not None and len(token_ids) >= context:
             raise UserError(
                 f"{place}: the prompt has {len(token_ids)} tokens, but model {model.key} reads {context}; "
@@ -37,21 +37,21 @@ def build_requests(
 
 
 def shard_problems(problems: pl.DataFrame, shard: int, shard_size: int) -> pl.DataFrame:
-    """The problems of one shard, by position.
+    """Return the problems of one shard, by position.
 
     Raises:
         UserError: the shard has no problems.
     """
-    found = problems.filter(pl.col("position") // shard_size == shard).sort("position")
-    if found.is_empty():
-        raise UserError(f"shard {shard}: the data set's {len(problems)} problems do not reach it; ask for a lower one")
-    return found
+    members = problems.filter(pl.col("position") // shard_size == shard).sort("position")
+    if members.is_empty():
+        raise UserError(f"shard {shard} does not exist: the data set has only {len(problems)} problems")
+    return members
 
 
 def sample_responses(
     engine: Engine, requests: Sequence[Request], sampling: Sampling, seed: int
 ) -> list[list[Completion]]:
-    """The completions of every request, in the order of the requests."""
+    """Return the completions of every request, in the order of the requests."""
     progress = Progress(sum(len(request.keys) for request in requests), "responses", "sample_rollouts")
     responses: list[list[Completion]] = [[] for _ in requests]
     for index, completions in engine.generate(requests, sampling, seed):

@@ -1,6 +1,6 @@
 """Drawing tokens: inverse-CDF sampling over the nucleus, one uniform number per (seed, key, step).
 
-So a draw is a pure function of the row's logits and of its stream; batch, order and siblings do not enter.
+So a draw is a pure function of the row's logits and of its stream; batch, order and siblings have no effect.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BLOCK = 64
 
 
 class Stream:
-    """The uniform numbers of one row, by step; `at` may be asked for later steps only."""
+    """The uniform numbers of one row, by step; steps passed to `at` must not decrease."""
 
     def __init__(self, seed: int, key: str) -> None:
         self.generator = generator(seed, key)
@@ -25,7 +25,7 @@ class Stream:
         self.block: np.ndarray = np.empty(0)
 
     def at(self, step: int) -> float:
-        """The number of a step, the same that `Uniforms` gives it."""
+        """Return the number of a step, the same as in `Uniforms`."""
         while step >= self.end:
             self.block = self.generator.random(BLOCK)
             self.end += BLOCK
@@ -42,7 +42,7 @@ class Uniforms:
         self.block = torch.empty(0)
 
     def next(self) -> Float[torch.Tensor, " rows"]:
-        """One number in [0, 1) per row, for the next step."""
+        """Return one number in [0, 1) per row, for the next step."""
         column = self.step % BLOCK
         if column == 0:
             drawn = np.stack([stream.random(BLOCK) for stream in self.streams], axis=1)
@@ -51,7 +51,7 @@ class Uniforms:
         return self.block[column]
 
     def select(self, rows: list[int]) -> None:
-        """Keep the rows at these places."""
+        """Keep the rows at these indices."""
         self.streams = [self.streams[row] for row in rows]
         self.block = self.block[:, rows]
 
@@ -59,7 +59,7 @@ class Uniforms:
 def _pick(
     probabilities: Float[torch.Tensor, "rows k"], uniforms: Float[torch.Tensor, " rows"], top_p: float
 ) -> Int[torch.Tensor, "rows 1"]:
-    """Place in the sorted list that each row's number falls on; `probabilities` are the largest ones, descending."""
+    """Return each row's index into its sorted list by its number; `probabilities` are the largest ones, descending."""
     cumulative = probabilities.cumsum(-1)
     last = (cumulative < top_p).sum(-1, keepdim=True).clamp_max(probabilities.shape[-1] - 1)
     mass = cumulative.gather(-1, last) if top_p < 1 else 1.0
@@ -70,7 +70,7 @@ def _pick(
 def nucleus_sample(
     logits: Float[torch.Tensor, "rows vocabulary"], uniforms: Float[torch.Tensor, " rows"], top_p: float
 ) -> Int[torch.Tensor, " rows"]:
-    """Sample from the smallest set of most likely tokens whose mass reaches `top_p`, renormalised.
+    """Sample from the smallest set of most likely tokens with a mass of at least `top_p`, renormalised.
 
     A shortlist of the most likely tokens is sorted first; only rows that it cannot decide (a longer nucleus; at
     `top_p` 1, a number beyond its mass) have their whole vocabulary sorted. Both ways give the same token.
@@ -81,7 +81,7 @@ def nucleus_sample(
         return order.gather(-1, _pick(ranked, uniforms, top_p)).squeeze(-1)
     ranked, order = probabilities.topk(SHORTLIST, -1)
     tokens = order.gather(-1, _pick(ranked, uniforms, top_p)).squeeze(-1)
-    # the margin sends rows on that are decided by rounding only
+    # because of the margin, rows that only rounding decides are sorted too
     needed = top_p if top_p < 1 else uniforms
     longer = (ranked.sum(-1) < needed + 1e-5).nonzero().squeeze(-1)
     if len(longer):
@@ -93,7 +93,7 @@ def nucleus_sample(
 def sample(
     logits: Float[torch.Tensor, "rows vocabulary"], uniforms: Float[torch.Tensor, " rows"], sampling: Sampling
 ) -> tuple[Int[torch.Tensor, " rows"], Float[torch.Tensor, " rows"]]:
-    """One token per row and its log-probability before temperature. Temperature 0 takes the most likely token."""
+    """Sample one token per row, with its log-probability before temperature; 0 takes the most likely token."""
     logits = logits.float()
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)

@@ -12,16 +12,16 @@ from workflow_scripts.lib.runtime.devices import claim
 
 ENGINES = ("transformers", "vllm")
 LIBRARIES = {"transformers": ("transformers",), "vllm": ("vllm", "transformers")}
-"""What the text of an engine depends on besides torch."""
+"""The libraries that an engine's text depends on besides torch."""
 
 
 def load_engine(
     name: str, model: ModelConfig, options: EngineOptions | None = None, masked_layers: Sequence[int] = ()
 ) -> Engine:
-    """Load `model` into the engine called `name`. `masked_layers` are the layers that `intervened` will be asked for.
+    """Load `model` into the engine called `name`. `masked_layers` are the layers for later calls of `intervened`.
 
     Raises:
-        UserError: no engine has that name, it is not installed, there are too few GPUs, the model cannot be loaded.
+        UserError: no engine has that name, it is not installed, there are too few GPUs, or the model cannot be loaded.
     """
     options = options or EngineOptions()
     claim(options.gpus)
@@ -37,14 +37,14 @@ def load_engine(
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a module that generates; none of them changes a result."""
+    """Add the options of a module that generates; none of them changes a result."""
     parser.add_argument("--batch-size", type=int, default=64, help="sequences at a time")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that vLLM splits the model among; 0: the CPU")
     parser.add_argument("--vllm", type=json.loads, default={}, help="JSON: section vllm of the configuration")
 
 
 def options_of(arguments: argparse.Namespace) -> EngineOptions:
-    """What was given on the command line."""
+    """Return the options that were given on the command line."""
     return EngineOptions(arguments.batch_size, arguments.gpus, **arguments.vllm)
 
 
@@ -60,6 +60,6 @@ def start(
 
 
 def sampling_of(settings: Any, logprobs: bool = False, max_tokens: int | None = None) -> Sampling:
-    """How section `rollouts` draws tokens; `max_tokens` in place of the configured number."""
+    """Return how section `rollouts` draws tokens; `max_tokens` replaces the configured number."""
     limit = settings.max_tokens if max_tokens is None else max_tokens
     return Sampling(settings.temperature, settings.top_p, limit, settings.stop, logprobs)

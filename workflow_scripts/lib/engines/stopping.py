@@ -1,7 +1,7 @@
-"""What ends a response: the model's end tokens and, for `stop: harness`, words; a paragraph's end, if asked for.
+"""How a response ends: at end tokens, for `stop: harness` also at words, and on request at a paragraph's end.
 
-The words are those at which the evaluation harness behind the paper's settings cuts a response.
-Two of them are plain words, so that a correct solution which says "user" is cut there. It exists for comparison only.
+The words are those at which the evaluation harness behind the paper's settings cuts a response. Two of them are plain
+words, so a correct solution that contains "user" is cut there. `harness` exists for comparison only.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def _first_stop(text: str) -> int | None:
 
 
 def harness_cut(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """How many tokens lie wholly before the first stop word; None if there is no stop word."""
+    """Return how many tokens lie completely before the first stop word; None if there is no stop word."""
     place = _first_stop(response_text(token_ids, tokenizer))
     if place is None:
         return None
@@ -34,14 +34,14 @@ def harness_cut(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) ->
 
 
 def harness_window_hits(windows: Sequence[tuple[int, Sequence[int]]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The names of those windows of tokens in whose text a stop word occurs."""
+    """Return the names of the windows of tokens that contain a stop word."""
     return [name for name, token_ids in windows if _first_stop(response_text(token_ids, tokenizer)) is not None]
 
 
 def completion(
     token_ids: list[int], logprobs: list[float], stopped: bool, sampling: Sampling, paragraphs: ParagraphStop
 ) -> Completion:
-    """What was generated up to a stop token (`stopped`), a paragraph's end or the limit, cut at the first stop word."""
+    """Build a completion from tokens up to a stop token (`stopped`), a paragraph's end or the limit, cut at words."""
     cut = harness_cut(token_ids, paragraphs.tokenizer) if sampling.stop == "harness" else None
     if cut is not None:
         return Completion(token_ids[:cut], logprobs[:cut], "stop")

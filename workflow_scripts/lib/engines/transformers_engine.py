@@ -1,8 +1,8 @@
 """The generation engine on transformers: own decode loop, one prefill per prefix, rows independent of their batch.
 
-A batch holds up to `batch_size` completions of several requests. Each prefix is read once and its cache repeated for
-its keys; prefixes are padded on the left, so that all rows write the same cache column at each step; finished rows
-leave the cache when a good share has finished.
+A batch contains up to `batch_size` completions of several requests. Each prefix is read once and its cache repeated for
+its keys. Prefixes are padded on the left, so that all rows write the same cache column at each step. Finished rows
+leave the cache when at least a share of `COMPACT_SHARE` has finished.
 """
 
 import inspect
@@ -32,7 +32,7 @@ COMPACT_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Job:
-    """Some of one request's keys, `first` being the place of the first of them among all its keys."""
+    """Some of one request's keys; `first` is the index of the first of them among all its keys."""
 
     request: int
     first: int
@@ -42,7 +42,7 @@ class Job:
 
 
 def split_jobs(requests: Sequence[Request], batch_size: int) -> Iterator[list[Job]]:
-    """Batches of at most `batch_size` rows, longest prefixes first, so that neighbours need little padding."""
+    """Yield batches of at most `batch_size` rows, longest prefixes first, so that neighbours need little padding."""
     batch: list[Job] = []
     room = batch_size
     for index in sorted(range(len(requests)), key=lambda i: (-len(requests[i].token_ids), -requests[i].max_tokens)):
@@ -74,7 +74,7 @@ class Decoder:
         self.takes_keep = "logits_to_keep" in accepted
 
     def forward(self, token_ids: Int[torch.Tensor, "rows block"], last_only: bool) -> torch.Tensor:
-        """Logits [rows, block or 1, vocabulary] of the next block of columns."""
+        """Compute logits [rows, block or 1, vocabulary] of the next block of columns."""
         end = self.columns + token_ids.shape[1]
         options: dict[str, object] = {"attention_mask": self.mask[:, :end]} if self.padded else {}
         if self.takes_positions:
@@ -86,13 +86,13 @@ class Decoder:
         return logits[:, -1:] if last_only else logits
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep (or repeat) the rows at these places."""
+        """Keep (or repeat) the rows at these indices."""
         select_rows(self.cache, rows)
         self.mask, self.positions = self.mask[rows], self.positions[rows]
 
 
 def pad(sequences: Sequence[Sequence[int]], side: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask [rows, longest], padded with token 0 on the `left` or `right`."""
+    """Return token ids and mask [rows, longest], padded with token 0 on the `left` or `right`."""
     width = max(len(sequence) for sequence in sequences)
     ids, mask = np.zeros((len(sequences), width), np.int64), np.zeros((len(sequences), width), np.int64)
     for row, sequence in enumerate(sequences):
@@ -123,17 +123,17 @@ class TransformersEngine:
         Raises:
             UserError: a prefix is empty or longer than the model's context, or logits are not finite.
         """
-        found: dict[int, list[Completion | None]] = {i: [None] * len(r.keys) for i, r in enumerate(requests)}
+        pending: dict[int, list[Completion | None]] = {i: [None] * len(r.keys) for i, r in enumerate(requests)}
         bounded = [replace(r, max_tokens=room_left(i, r, self.context)) for i, r in enumerate(requests)]
         for jobs in split_jobs(bounded, self.batch_size):
             completions = iter(self._run_batch(jobs, sampling, seed))
             for job in jobs:
-                mine = found[job.request]
+                siblings = pending[job.request]
                 for place in range(job.first, job.first + len(job.keys)):
-                    mine[place] = next(completions)
-                if job.first + len(job.keys) == len(mine):
-                    yield job.request, [completion for completion in found.pop(job.request) if completion is not None]
-        for index, missing in found.items():
+                    siblings[place] = next(completions)
+                if job.first + len(job.keys) == len(siblings):
+                    yield job.request, [completion for completion in pending.pop(job.request) if completion is not None]
+        for index, missing in pending.items():
             if not missing:
                 yield index, []
 
@@ -185,12 +185,12 @@ class TransformersEngine:
         return completion(token_ids, logprobs, bool(state.stopped[row]), sampling, self.paragraphs)
 
     def intervened(self, what: Intervention) -> AbstractContextManager[MaskCheck]:
-        """Hold neurons in every pass until the block ends (`interventions.intervened`)."""
+        """Mask neurons in every pass until the block ends (`interventions.intervened`)."""
         return intervened(self.model, what)
 
     @torch.inference_mode()
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Log-probability of each token given those before it, one array per sequence; its first element is NaN."""
+        """Return one array per sequence: log-probability of each token given those before it; NaN for the first."""
         scores: list[np.ndarray] = [np.empty(0, np.float32)] * len(sequences)
         order = [i for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])) if len(sequences[i])]
         for start in range(0, len(order), self.batch_size):
@@ -213,7 +213,7 @@ class TransformersEngine:
 
 
 class BatchState:
-    """What a batch has generated so far; rows leave the active set, never the record."""
+    """The tokens that a batch has generated so far; rows leave the active set, never the record."""
 
     def __init__(self, keys: Sequence[str], limits: np.ndarray, seed: int, device: torch.device) -> None:
         n_rows, width = len(keys), int(limits.max())
@@ -229,7 +229,7 @@ class BatchState:
         self.step = 0
 
     def record(self, tokens: torch.Tensor, logprobs: torch.Tensor, ends: torch.Tensor) -> None:
-        """Note one step of the rows at hand; `ends` marks stop tokens, which are not kept."""
+        """Record one step of the current rows; `ends` marks stop tokens, which are not kept."""
         self.tokens[self.rows, self.step] = tokens.to(torch.int32)
         self.logprobs[self.rows, self.step] = logprobs
         self.step += 1
@@ -239,22 +239,22 @@ class BatchState:
         self.active = kept & (self.limits[self.rows] > self.step)
 
     def window(self) -> list[tuple[int, list[int]]]:
-        """(place among the rows at hand, last tokens) of the active rows."""
+        """Return (index among the current rows, last tokens) of the active rows."""
         begin = max(0, self.step - 2 * HARNESS_CHECK_EVERY)
         places = self.active.nonzero().squeeze(-1)
         return list(zip(places.tolist(), self.tokens[self.rows[places], begin : self.step].tolist(), strict=True))
 
     def watch(self, paragraphs: ParagraphStop, tokens: torch.Tensor) -> None:
-        """Follow the paragraphs of the rows at hand by the tokens just recorded; end those that are complete."""
+        """Follow the paragraphs of the current rows by the tokens just recorded; end rows with a complete paragraph."""
         self.paragraph = paragraphs.batch(self.paragraph, tokens)
         self.active = self.active & (self.paragraph != END)
 
     def finish(self, places: list[int]) -> None:
-        """End the rows at these places."""
+        """End the rows at these indices."""
         self.active[places] = False
 
     def select(self, places: torch.Tensor) -> None:
-        """Keep the rows at these places at hand."""
+        """Keep the rows at these indices as the current rows."""
         self.rows, self.active, self.paragraph = self.rows[places], self.active[places], self.paragraph[places]
         self.uniforms.select(places.tolist())
 

@@ -1,8 +1,8 @@
 """The generation engine on vLLM, for one GPU, several, or none.
 
-The engine lives in the process that made it (its workers for further GPUs are that process's children), so it cannot
+The engine runs in the process that made it (its workers for further GPUs are that process's children), so it cannot
 outlive its rule. Tokens are drawn by `vllm_worker.NamedStreams`, from the same random streams as in the transformers
-engine: both engines give the same completions but for rounding, whatever the batch.
+engine: both engines give the same completions except for rounding, in any batch.
 """
 
 import os
@@ -22,17 +22,17 @@ from workflow_scripts.lib.models.load import ModelConfig, end_tokens, load_token
 from workflow_scripts.lib.models.proof import MaskCheck
 
 ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no process of the engine's own: quicker on a CPU, and gone with the rule
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no process of the engine's own: faster on a CPU, and it ends with the rule
     "VLLM_USE_V2_MODEL_RUNNER": "0",  # the first model runner calls samplers alike on CPU and GPU
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two jobs of a run would be bound to the same cores
     "VLLM_NO_USAGE_STATS": "1",
 }
 CPU_BLOCK = 32
-"""Tokens in a block of the cache on a CPU, the least it is quick with: only full blocks are shared by prefixes."""
+"""Tokens in a block of the cache on a CPU, the smallest fast number, because prefixes share only full blocks."""
 
 
 def import_vllm() -> tuple[Any, str]:
-    """The module `vllm`, set up before it reads its environment, and the name of the module that it loads.
+    """Import `vllm` with its environment set up; return it and the name of the module that it loads.
 
     Raises:
         UserError: it is not installed, or not for this torch.
@@ -65,8 +65,8 @@ class VllmEngine:
         try:
             self.llm = self.vllm.LLM(**self._arguments(options))
         except Exception as error:
-            said = " ".join(str(error).split())[:300]  # the first line alone often says nothing
-            raise UserError(f"{model.path}: vLLM cannot run model {model.key} ({said})") from error
+            reason = " ".join(str(error).split())[:300]  # the first line alone often says nothing
+            raise UserError(f"{model.path}: vLLM cannot run model {model.key} ({reason})") from error
         self.engine = self.llm.llm_engine
         self.paragraphs = ParagraphStop(self.tokenizer, self.llm.model_config.get_vocab_size())
 
@@ -110,27 +110,27 @@ class VllmEngine:
 
         Raises:
             UserError: a prefix is empty or longer than the model's context, logits are not finite, or vLLM failed; a
-                paragraph is asked of a model without an end token.
+                paragraph is requested from a model without an end token.
         """
         if sampling.paragraph and not self.stop_ids:
             raise UserError(f"{self.model.path}: has no end token, so vLLM cannot end a paragraph; choose transformers")
-        found: dict[int, list[Completion | None]] = {i: [None] * len(r.keys) for i, r in enumerate(requests)}
-        wanted: list[tuple[str, tuple[int, ...], Any]] = []
+        pending: dict[int, list[Completion | None]] = {i: [None] * len(r.keys) for i, r in enumerate(requests)}
+        prompts: list[tuple[str, tuple[int, ...], Any]] = []
         for index, request in enumerate(requests):
             room = room_left(index, request, self.architecture.context)
             if room == 0:
-                found[index] = [Completion([], [], "length") for _ in request.keys]
+                pending[index] = [Completion([], [], "length") for _ in request.keys]
             else:
                 params = ((f"{index}/{n}", self._params(sampling, room, seed, k)) for n, k in enumerate(request.keys))
-                wanted += [(name, request.token_ids, settings) for name, settings in params]
-        for index in [index for index, completions in found.items() if None not in completions]:
-            yield index, [one for one in found.pop(index) if one is not None]
-        for name, output in self._run(wanted):
+                prompts += [(name, request.token_ids, settings) for name, settings in params]
+        for index in [index for index, completions in pending.items() if None not in completions]:
+            yield index, [one for one in pending.pop(index) if one is not None]
+        for name, output in self._run(prompts):
             index, place = map(int, name.split("/"))
-            mine = found[index]
-            mine[place] = self._completion(output, sampling)
-            if None not in mine:
-                yield index, [one for one in found.pop(index) if one is not None]
+            siblings = pending[index]
+            siblings[place] = self._completion(output, sampling)
+            if None not in siblings:
+                yield index, [one for one in pending.pop(index) if one is not None]
 
     def _params(self, sampling: Sampling, max_tokens: int, seed: int, key: str) -> Any:
         drawn = {"seed": seed, "key": key, "temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -142,7 +142,7 @@ class VllmEngine:
         )
 
     def _sampling_params(self, **settings: Any) -> Any:
-        """Greedy: what is drawn at random is drawn before vLLM chooses."""
+        """Return greedy settings, because the random draw happens before vLLM chooses."""
         only_end = self.vllm.sampling_params.RequestOutputKind.FINAL_ONLY
         return self.vllm.SamplingParams(
             temperature=0.0,
@@ -153,15 +153,15 @@ class VllmEngine:
             **settings,
         )
 
-    def _run(self, wanted: Sequence[tuple[str, tuple[int, ...], Any]]) -> Iterator[tuple[str, Any]]:
-        """Yield (name, vLLM's output) as requests finish; whatever is left is taken back when the caller stops."""
-        open_ = {name for name, _, _ in wanted}
+    def _run(self, prompts: Sequence[tuple[str, tuple[int, ...], Any]]) -> Iterator[tuple[str, Any]]:
+        """Yield (name, vLLM's output) as requests finish; abort the unfinished ones when the caller stops."""
+        unfinished = {name for name, _, _ in prompts}
         try:
-            for name, token_ids, params in wanted:
+            for name, token_ids, params in prompts:
                 self.engine.add_request(name, {"prompt_token_ids": list(token_ids)}, params)
             while self.engine.has_unfinished_requests():
                 for output in self.engine.step():
-                    open_.discard(output.request_id)
+                    unfinished.discard(output.request_id)
                     read, written = len(output.prompt_token_ids), len(output.outputs[0].token_ids)
                     self.processed += read - (output.num_cached_tokens or 0) + written - 1
                     yield output.request_id, output
@@ -173,13 +173,13 @@ class VllmEngine:
                 "with a smaller rollouts.batch_size if memory was short"
             ) from error
         finally:
-            if open_:
-                self.engine.abort_request(list(open_))
+            if unfinished:
+                self.engine.abort_request(list(unfinished))
 
     def _completion(self, output: Any, sampling: Sampling) -> Completion:
-        one = output.outputs[0]
-        token_ids, stopped = list(one.token_ids), one.finish_reason == "stop"
-        logprobs = [step[token].logprob for step, token in zip(one.logprobs or [], token_ids, strict=False)]
+        result = output.outputs[0]
+        token_ids, stopped = list(result.token_ids), result.finish_reason == "stop"
+        logprobs = [step[token].logprob for step, token in zip(result.logprobs or [], token_ids, strict=False)]
         if not np.isfinite(logprobs).all():
             raise UserError(f"{self.model.path}: its logits are not finite; try dtype float32")
         if stopped:
@@ -187,11 +187,11 @@ class VllmEngine:
         return completion(token_ids, logprobs, stopped, sampling, self.paragraphs)
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Log-probability of each token given those before it, one array per sequence; its first element is NaN."""
+        """Return one array per sequence: log-probability of each token given those before it; NaN for the first."""
         scores = [np.full(len(sequence), np.nan, np.float32) for sequence in sequences]
         params = self._sampling_params(max_tokens=1, prompt_logprobs=0)
-        wanted = [(str(i), tuple(tokens), params) for i, tokens in enumerate(sequences) if len(tokens)]
-        for name, output in self._run(wanted):
+        prompts = [(str(i), tuple(tokens), params) for i, tokens in enumerate(sequences) if len(tokens)]
+        for name, output in self._run(prompts):
             tokens = sequences[int(name)]
             steps = zip(output.prompt_logprobs[1:], tokens[1:], strict=True)
             scores[int(name)][1:] = [step[token].logprob for step, token in steps]
@@ -199,30 +199,32 @@ class VllmEngine:
 
     @contextmanager
     def intervened(self, what: Intervention) -> Iterator[MaskCheck]:
-        """Hold neurons until the block ends; the proof is complete by then.
+        """Mask neurons until the block ends; then the mask check is complete.
 
-        Cached keys and values carry the intervention they were made under, so the prefix cache is emptied before and
-        after.
+        Cached keys and values depend on the intervention they were made under, so the prefix cache is emptied before
+        and after.
 
         Raises:
             UserError: the model lacks the layer or a neuron, or the engine was made without a mask for the layer.
         """
         check_intervention(what, self.architecture.n_layers, self.architecture.hidden_size)
         if what.layer not in self.masked_layers:
-            made = ", ".join(map(str, self.masked_layers)) or "none"
-            raise UserError(f"layer {what.layer} has no mask in this engine (layers with one: {made}); load it so")
+            masked = ", ".join(map(str, self.masked_layers)) or "none"
+            raise UserError(
+                f"layer {what.layer} has no mask in this engine (layers with one: {masked}); load the engine with it"
+            )
         shift = list(what.means) if what.mode == "mean" else [0.0] * len(what.neurons)
-        self._hold(what.layer, list(what.neurons), what.factor if what.mode == "scale" else 0.0, shift)
-        proof, self.processed = MaskCheck(), 0
+        self._mask(what.layer, list(what.neurons), what.factor if what.mode == "scale" else 0.0, shift)
+        check, self.processed = MaskCheck(), 0
         try:
-            yield proof
-            found = self.llm.collective_rpc("masked_so_far", args=(what.layer,))
-            proof.processed, proof.changed = self.processed, min(positions for positions, _ in found)
-            proof.largest_miss = float(np.max([miss for _, miss in found]))
+            yield check
+            counts = self.llm.collective_rpc("masked_so_far", args=(what.layer,))
+            check.processed, check.changed = self.processed, min(positions for positions, _ in counts)
+            check.largest_miss = float(np.max([miss for _, miss in counts]))
         finally:
-            self._hold(what.layer, [], 0.0, [])
+            self._mask(what.layer, [], 0.0, [])
 
-    def _hold(self, layer: int, neurons: list[int], factor: float, shift: list[float]) -> None:
-        self.llm.collective_rpc("hold_neurons", args=(layer, neurons, factor, shift))
+    def _mask(self, layer: int, neurons: list[int], factor: float, shift: list[float]) -> None:
+        self.llm.collective_rpc("mask_neurons", args=(layer, neurons, factor, shift))
         if not self.llm.reset_prefix_cache():
             raise UserError("vLLM kept its prefix cache while requests ran; finish them before a mask changes")

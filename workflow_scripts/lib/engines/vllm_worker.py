@@ -1,8 +1,8 @@
-"""What runs inside vLLM: masks that are part of the model, and a sampler whose draws belong to their request.
+"""Code that runs inside vLLM: masks that are part of the model, and a sampler with one random stream per request.
 
 vLLM finds these classes by their names (`load_format`, `worker_extension_cls`, `logits_processors`), so that nothing is
-pickled. Masks enter the model when it is loaded, before it is compiled or captured: they are part of every graph made
-of it, and what changes later are the numbers in their buffers.
+pickled. Masks enter the model when it is loaded, before it is compiled or captured. So they are part of every graph of
+the model, and only the numbers in their buffers change later.
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ from workflow_scripts.lib.models.load import load_tokenizer
 
 
 class MaskedBlock(nn.Module):
-    """A block whose chosen neurons are held (method, section 6); none is until `hold`.
+    """A block with a mask for chosen neurons (method, section 6); none is chosen until `set_mask`.
 
-    vLLM's blocks give the residual stream, or two tensors whose sum it is. Where a neuron is chosen, that sum becomes
-    `stream * factor + shift`; elsewhere both tensors stay as they are, bit for bit.
+    vLLM's blocks return the residual stream, or two tensors that sum to it. For a chosen neuron, the sum becomes
+    `stream * factor + shift`; for others, both tensors stay as they are, bit for bit.
     """
 
     def __init__(self, block: nn.Module, layer: int, like: torch.Tensor) -> None:
-        """`like` [d] has the type and the place of a state."""
+        """Add the buffers; `like` [d] has the dtype and the device of a state."""
         super().__init__()
         self.block, self.layer = block, layer
         self.register_buffer("chosen", torch.zeros_like(like, dtype=torch.bool))
@@ -44,14 +44,14 @@ class MaskedBlock(nn.Module):
         self.register_buffer("miss", torch.zeros((), dtype=torch.float32, device=like.device))
 
     def __getattr__(self, name: str) -> Any:
-        """What the model asks of a block is asked of the block inside."""
+        """Pass on attributes that the model reads from a block to the block inside."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("block"), name)
 
-    def hold(self, neurons: list[int], factor: float, shift: list[float]) -> None:
-        """Hold these neurons from the next pass on, and count from zero. The buffers keep their addresses."""
+    def set_mask(self, neurons: list[int], factor: float, shift: list[float]) -> None:
+        """Mask these neurons from the next pass on, and count from zero. The buffers keep their addresses."""
         for name in ("chosen", "factor", "shift", "positions", "miss"):
             getattr(self, name).zero_()
         if neurons:
@@ -60,17 +60,18 @@ class MaskedBlock(nn.Module):
             self.shift[neurons] = torch.tensor(shift, dtype=self.shift.dtype, device=self.shift.device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The block's output with its chosen neurons held, counted and measured."""
+        """Return the block's output with the mask applied; count positions and measure the largest miss."""
         output = self.block(*args, **kwargs)
         parts = output if isinstance(output, tuple) else (output,)
         if len(parts) > 2 or not all(isinstance(part, torch.Tensor) for part in parts):
             raise TypeError(f"{type(self.block).__name__}: its output is not one tensor, nor two that add up")
         stream = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        wanted = stream * self.factor + self.shift
-        first = torch.where(self.chosen, wanted, parts[0])
+        intended = stream * self.factor + self.shift
+        first = torch.where(self.chosen, intended, parts[0])
         rest = tuple(torch.where(self.chosen, 0, part) for part in parts[1:])
-        held = first if not rest else first + rest[0]
-        self.miss.copy_(torch.maximum(self.miss, torch.where(self.chosen, held - wanted, 0).abs().amax().float()))
+        masked = first if not rest else first + rest[0]
+        distance = torch.where(self.chosen, masked - intended, 0).abs().amax().float()
+        self.miss.copy_(torch.maximum(self.miss, distance))
         self.positions.add_(first.shape[0])
         return (first, *rest) if isinstance(output, tuple) else first
 
@@ -79,8 +80,8 @@ class MaskedBlock(nn.Module):
 class MaskedLoader(DefaultModelLoader):
     """Loads as vLLM does, then wraps the blocks of the layers listed under `masked_layers` in `additional_config`.
 
-    They stand there because vLLM's cache of compiled graphs is named by it: a graph without a mask, or with one at
-    another layer, must not be taken for this one.
+    They are listed there because vLLM's cache of compiled graphs is named by it: a graph without a mask, or with one at
+    another layer, must not be used instead of this one.
     """
 
     def __init__(self, load_config: LoadConfig) -> None:
@@ -88,7 +89,7 @@ class MaskedLoader(DefaultModelLoader):
         super().__init__(load_config)
 
     def load_model(self, vllm_config: VllmConfig, model_config: ModelConfig, prefix: str = "") -> nn.Module:
-        """The model with its masks."""
+        """Load the model with its masks."""
         model = super().load_model(vllm_config, model_config, prefix)
         blocks = block_list(model, model_config.get_total_num_hidden_layers())
         like = torch.empty(
@@ -100,7 +101,7 @@ class MaskedLoader(DefaultModelLoader):
 
 
 def block_list(model: nn.Module, n_layers: int) -> nn.ModuleList:
-    """The list of the language model's blocks: that of length n_layers nearest to the root.
+    """Return the list of the language model's blocks: the one of length n_layers nearest to the root.
 
     Raises:
         UserError: the model has no such list.
@@ -108,32 +109,32 @@ def block_list(model: nn.Module, n_layers: int) -> nn.ModuleList:
     root = model.get_language_model() if hasattr(model, "get_language_model") else model  # type: ignore[operator]
     lists = [(name, m) for name, m in root.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
     if not lists:
-        raise UserError(f"{type(model).__name__}: no list of {n_layers} blocks found; vLLM cannot hold its neurons")
+        raise UserError(f"{type(model).__name__}: no list of {n_layers} blocks found; vLLM cannot mask its neurons")
     return min(lists, key=lambda item: item[0].count("."))[1]
 
 
 class Masks:
-    """What vLLM's workers learn, to be called by name through `LLM.collective_rpc`."""
+    """Methods added to vLLM's workers, called by name through `LLM.collective_rpc`."""
 
     def masked_block(self, layer: int) -> MaskedBlock:
-        """The masked block of a layer."""
+        """Return the masked block of a layer."""
         model = self.model_runner.get_model()  # type: ignore[attr-defined]
         (block,) = [m for m in model.modules() if isinstance(m, MaskedBlock) and m.layer == layer]
         return block
 
-    def hold_neurons(self, layer: int, neurons: list[int], factor: float, shift: list[float]) -> None:
-        """Hold these neurons of a layer; none, to let go."""
-        self.masked_block(layer).hold(neurons, factor, shift)
+    def mask_neurons(self, layer: int, neurons: list[int], factor: float, shift: list[float]) -> None:
+        """Mask these neurons of a layer; with none, remove the mask."""
+        self.masked_block(layer).set_mask(neurons, factor, shift)
 
     def masked_so_far(self, layer: int) -> tuple[int, float]:
-        """Positions that passed the mask since `hold_neurons`, and the largest distance from the wanted value."""
+        """Return how many positions passed the mask since `mask_neurons`, and the largest miss."""
         block = self.masked_block(layer)
         return int(block.positions), float(block.miss)
 
 
 @dataclass
 class Row:
-    """A request: its random stream, its tokens so far, and the end token if its paragraph's end is to end it."""
+    """A request: its random stream, its tokens so far, and the end token if it ends with its paragraph."""
 
     stream: Stream
     output: list[int]
@@ -142,7 +143,7 @@ class Row:
     followed: int = 0
 
     def complete(self, paragraphs: ParagraphStop) -> bool:
-        """Whether the tokens so far are a whole paragraph; looks at those that are new."""
+        """Return whether the tokens so far are a complete paragraph; read the new ones."""
         self.state = paragraphs.after(self.state, self.output[self.followed :])
         self.followed = len(self.output)
         return self.state == END
@@ -151,9 +152,9 @@ class Row:
 class NamedStreams(LogitsProcessor):
     """Draws every token from the random stream of its own request, as the transformers engine does, and forces it.
 
-    vLLM then takes the most likely token, which is the one drawn. Its own sampling would depend on what else is in the
-    batch (and dies on a CPU when a request has a seed). The stream's name and the settings come in `extra_args`. A
-    request that ends with its paragraph is given the end token once that is complete.
+    vLLM then takes the most likely token, which is the one drawn. Its own sampling would depend on the rest of the
+    batch (and crashes on a CPU if a request has a seed). The stream's name and the settings come in `extra_args`. A
+    request that ends with its paragraph gets the end token once the paragraph is complete.
     """
 
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
@@ -163,7 +164,7 @@ class NamedStreams(LogitsProcessor):
         self.paragraphs: ParagraphStop | None = None
 
     def is_argmax_invariant(self) -> bool:
-        """No: it decides which token is the most likely."""
+        """Return False, because it decides which token is the most likely."""
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
@@ -178,19 +179,19 @@ class NamedStreams(LogitsProcessor):
         return Row(Stream(named["seed"], named["key"]), output, named.get("end"))
 
     def _complete(self, rows: int) -> list[tuple[int, int]]:
-        """(row, end token) of the requests whose paragraph is complete. The tokenizer is read when first needed."""
+        """Return (row, end token) of requests with a complete paragraph. The tokenizer is loaded when first needed."""
         watched = [(place, self.rows[place], self.rows[place].end) for place in range(rows)]
         if self.paragraphs is None and any(end is not None for _, _, end in watched):
-            found = self.config
-            entry = Entry("", found.model, found.revision, trust_remote_code=found.trust_remote_code)
-            self.paragraphs = ParagraphStop(load_tokenizer(entry), found.get_vocab_size())
+            config = self.config
+            entry = Entry("", config.model, config.revision, trust_remote_code=config.trust_remote_code)
+            self.paragraphs = ParagraphStop(load_tokenizer(entry), config.get_vocab_size())
         paragraphs = self.paragraphs
         if paragraphs is None:
             return []
         return [(place, end) for place, row, end in watched if end is not None and row.complete(paragraphs)]
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """Leave one token a row. All rows share one sampling setting; a row's step is the length of its output."""
+        """Leave one token per row. All rows share one sampling setting; a row's step is the length of its output."""
         if not self.rows:
             return logits
         drawn = [row.stream.at(len(row.output)) for row in (self.rows[place] for place in range(len(logits)))]

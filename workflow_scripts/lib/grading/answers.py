@@ -1,4 +1,4 @@
-"""What an answer is, and where in a response it stands."""
+"""Answers and grades, and how an answer is found in a response."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ SEPARATORS = re.compile(r"(?<=\d)(?:,|\\,|\{,\}|\\!)(?=\d{3}(?!\d))")
 
 @dataclass(frozen=True)
 class Grade:
-    """`reward` 0 or 1, what was taken as the `answer`, and why there is no verdict.
+    """`reward` 0 or 1, the `answer` that was extracted, and the `reason` if there is no verdict.
 
-    `reason` is `timeout`, `unparsable` or None. `loose` is IFEval's second verdict, None for other answers.
+    `reason` is `timeout`, `unparsable` or None. `loose` is IFEval's second verdict, None for other answer types.
     """
 
     reward: int
@@ -21,7 +21,7 @@ class Grade:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What stands in the last complete `\boxed{...}`, inner braces matched; None if there is none."""
+    r"""Return the content of the last complete `\boxed{...}`, inner braces matched; None if there is none."""
     start = text.rfind("\\boxed{")
     while start >= 0:
         depth = 0
@@ -34,6 +34,6 @@ def last_boxed(text: str) -> str | None:
 
 
 def parse_integer(text: str) -> int | None:
-    """The integer that `text` is, thousands separators and dollar signs aside; None if it is none."""
+    """Return the integer in `text`, without thousands separators and dollar signs; None if `text` is no integer."""
     cleaned = SEPARATORS.sub("", text.strip().strip("$").strip())
     return int(cleaned) if INTEGER.fullmatch(cleaned) and len(cleaned) < 1000 else None

@@ -10,18 +10,18 @@ STATED = r"(?:answer|choice|option|letter|choose|pick|select)(?:\s+(?:is|was|wou
 
 
 def grade_choice(text: str, gold: str, options: Mapping[str, str]) -> Grade:
-    """Right if the last option that the response commits to is the one labelled `gold`; `options` are text by label.
+    """Grade as correct if the last option that the response commits to has the label `gold`; `options`: text by label.
 
     The last box counts; without one, the last statement ("the answer is (B)", "Option 3", "**C**"), or a last line
     that is nothing but an option.
     """
     box = last_boxed(text)
-    found = stated(text, options) if box is None else label_of(box, options)
-    return Grade(int(found == gold), found, None if found is not None else "unparsable")
+    answer = stated(text, options) if box is None else label_of(box, options)
+    return Grade(int(answer == gold), answer, None if answer is not None else "unparsable")
 
 
 def stated(text: str, options: Mapping[str, str]) -> str | None:
-    """The label in the last sentence that states an answer, or in the last line."""
+    """Return the label in the last sentence that states an answer, or in the last line."""
     labels = "|".join(map(re.escape, sorted(options, key=len, reverse=True)))
     # a bare letter counts in upper case only: "the answer is a lever" names no option
     label = rf"[\s:*_$\\]*(?:the\s+)?(?:option\s+|choice\s+)?[\s:*_$]*[(\[]?(?-i:({labels}))(?![\w'])[)\].:]?"
@@ -34,10 +34,10 @@ def stated(text: str, options: Mapping[str, str]) -> str | None:
 
 
 def label_of(piece: str, options: Mapping[str, str]) -> str | None:
-    """The label that a short piece of text is: `B`, `(b)`, `B. its text`, or the text of exactly one option."""
-    said = plain(piece)
+    """Return the label that a short text gives: `B`, `(b)`, `B. its text`, or the text of exactly one option."""
+    answer = plain(piece)
     match = re.match(
-        r"(?:option|choice|answer)?\s*[(\[]?\s*(\w+)\s*[)\]]?(?P<rest>.*)", said, re.IGNORECASE | re.DOTALL
+        r"(?:option|choice|answer)?\s*[(\[]?\s*(\w+)\s*[)\]]?(?P<rest>.*)", answer, re.IGNORECASE | re.DOTALL
     )
     if match:
         label = {name.casefold(): name for name in options}.get(match[1].casefold())
@@ -45,18 +45,18 @@ def label_of(piece: str, options: Mapping[str, str]) -> str | None:
         if label is not None and (not rest or words(rest) == words(plain(options[label]))):
             return label
     spellings: tuple[Callable[[str], object], ...] = (str.casefold, words)
-    for spelling in spellings:  # to the letter before word by word: charges of +3 and -3 are two options
-        fitting = [label for label, text in options.items() if spelling(plain(text)) == spelling(said)]
+    for spelling in spellings:  # exact spelling before words only: charges of +3 and -3 are two options
+        fitting = [label for label, text in options.items() if spelling(plain(text)) == spelling(answer)]
         if len(fitting) == 1:
             return fitting[0]
     return None
 
 
 def plain(piece: str) -> str:
-    """A piece of text without markup and without punctuation at its ends."""
+    """Return a piece of text without markup and without punctuation at its ends."""
     return " ".join(re.sub(r"[${}]", "", WRAPPING.sub("", piece)).split()).strip("*_.: ")
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text, whatever their case, spacing and punctuation."""
+    """Return the words of a text, independent of case, spacing and punctuation."""
     return tuple(re.findall(r"\w+", text.casefold()))

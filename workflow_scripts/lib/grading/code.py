@@ -1,7 +1,7 @@
-"""Programs, by running them in a sandbox on the same inputs as a right program (method, section 2).
+"""Programs, graded by running them in a sandbox on the same inputs as a reference program (method, section 2).
 
-Only values come out of the sandbox, and they are compared out here: inside there is no verdict to forge and no expected
-value to read.
+Only values leave the sandbox, and they are compared outside: inside there is no verdict to forge and no expected value
+to read.
 """
 
 import ast
@@ -23,28 +23,28 @@ COMPARED_AS_SETS = {
     "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
     "intersection_array", "find_dissimilar", "Diff",
 }  # fmt: skip
-"""Functions of MBPP+ whose result has no order; EvalPlus compares them so."""
+"""Functions of MBPP+ with a result without order; EvalPlus compares them as sets too."""
 ANY_MATCH = {"check_str", "text_match_three", "text_starta_endb"}
-"""Functions of MBPP+ for which a match object is as good as True; EvalPlus compares them so."""
+"""Functions of MBPP+ for which a match object counts as True; so it does in EvalPlus."""
 FREE = {"are_equivalent": lambda given: True, "sum_div": lambda given: given == 0}
-"""Functions of MBPP+ whose right program is no authority, and what EvalPlus accepts beside its results."""
+"""Functions of MBPP+ with an unreliable reference program, and what EvalPlus accepts besides its results."""
 
 
 TOO_LARGE = ("MemoryError", "TooLarge")
 
 
 def program_of(text: str, entry_point: str) -> str:
-    """The program in a response: the last fenced block that defines the function, or all blocks, or the whole text."""
+    """Return a response's program: the last fenced block that defines the function, all blocks, or the whole text."""
     blocks = FENCE.findall(text)
     defining = [block for block in blocks if re.search(rf"^\s*(?:async\s+)?def\s+{entry_point}\b", block, re.MULTILINE)]
     return defining[-1] if defining else "\n".join(blocks) if blocks else text
 
 
 def grade_code(text: str, gold: str, spec: str, allow_unsandboxed: bool = False) -> Grade:
-    """Right if the program gives what the right program `gold` gives, on every call of `spec`.
+    """Grade as correct if the program gives what the reference program `gold` gives, on every call of `spec`.
 
     Raises:
-        UserError: there is no sandbox, or the right program itself fails.
+        UserError: there is no sandbox, or the reference program itself fails.
     """
     task = _task(spec)
     expected, seconds = _expected(gold, spec, allow_unsandboxed)
@@ -56,37 +56,38 @@ def grade_code(text: str, gold: str, spec: str, allow_unsandboxed: bool = False)
     if outcome.status == "failed" or len(outcome.given) != len(expected):
         return Grade(0, program, "unparsable")
     compared = zip(decoded(outcome), expected, strict=True)
-    right = all(same(one, other, task) for one, other in compared if not _raised(other))
-    return Grade(int(right), program, None)
+    correct = all(same(given, value, task) for given, value in compared if not _raised(value))
+    return Grade(int(correct), program, None)
 
 
 @lru_cache(maxsize=64)
 def _task(spec: str) -> dict[str, Any]:
-    """The specification, with the calls encoded for the sandbox and their tuples restored."""
+    """Read the specification, with the calls encoded for the sandbox and their tuples restored."""
     task = json.loads(spec)
     shapes = example_shapes(task["example"], task["entry_point"])
-    calls = [[as_shaped(one, shape) for one, shape in _paired(call, shapes)] for call in task["calls"]]
+    calls = [[as_shaped(argument, shape) for argument, shape in _paired(call, shapes)] for call in task["calls"]]
     return {**task, "encoded": [sandbox_inside.encode(call) for call in calls]}
 
 
 @lru_cache(maxsize=64)
 def _expected(gold: str, spec: str, allow_unsandboxed: bool) -> tuple[list[Any], float]:
-    """What the right program gives for each call, and the seconds of a processor that it takes.
+    """Return what the reference program gives for each call, and its processor time in seconds.
 
-    Calls whose result is too large to compare are `raised` and count for nobody.
+    Calls with a result too large to compare are `raised` and do not count.
     """
     task = _task(spec)
     outcome = run(gold, task["entry_point"], task["encoded"], Limits(cpu_seconds=120), allow_unsandboxed)
     values = decoded(outcome)
     failed = [value["raised"] for value in values if _raised(value)]
-    if outcome.status != "done" or len(values) != len(task["calls"]) or any(one not in TOO_LARGE for one in failed):
-        bad = next((one for one in failed if one not in TOO_LARGE), outcome.status)
-        raise UserError(f"the right program of {task['entry_point']} fails on its own inputs ({bad}); mend the record")
+    if outcome.status != "done" or len(values) != len(task["calls"]) or any(name not in TOO_LARGE for name in failed):
+        reason = next((name for name in failed if name not in TOO_LARGE), outcome.status)
+        program = f"the reference program of {task['entry_point']}"
+        raise UserError(f"{program} fails on its own inputs ({reason}); fix the record")
     return values, outcome.cpu_seconds
 
 
 def decoded(outcome: Outcome) -> list[Any]:
-    """The values of an outcome; what cannot be read is as if the call had raised."""
+    """Decode the values of an outcome; one that cannot be read counts as raised."""
     values = []
     for given in outcome.given:
         try:
@@ -101,7 +102,7 @@ def _raised(value: Any) -> bool:
 
 
 def same(given: Any, expected: Any, task: dict[str, Any]) -> bool:
-    """Whether a result is as good as the right program's: equal, or close where numbers are not whole."""
+    """Return whether a result matches the reference program's: equal, or close if numbers are not whole."""
     name, tolerance = task["entry_point"], task["tolerance"]
     if _raised(given):
         return False
@@ -134,8 +135,8 @@ def _as_set(value: Any) -> Any:
 
 
 def _floats(value: Any) -> bool:
-    many = value if isinstance(value, (list, tuple)) else [value]
-    return bool(many) and all(isinstance(one, float) for one in many)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return bool(values) and all(isinstance(element, float) for element in values)
 
 
 CONTAINERS = (list, tuple, set)
@@ -144,13 +145,13 @@ Shape = tuple[type, tuple["Shape", ...]]
 
 
 def shape_of(value: Any) -> Shape:
-    """The shape of a Python value."""
+    """Return the shape of a Python value."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, CONTAINERS) else ()
     return type(value), tuple(map(shape_of, inner))
 
 
 def example_shapes(example: str, entry_point: str) -> list[list[Shape]]:
-    """The shapes of the arguments of every call of the function in the example, where they are literals."""
+    """Return the shapes of the arguments of every call of the function in the example, if they are literals."""
     shapes = []
     for node in ast.walk(ast.parse(example)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == entry_point:
@@ -162,30 +163,30 @@ def example_shapes(example: str, entry_point: str) -> list[list[Shape]]:
 
 
 def _paired(call: list[Any], shapes: list[list[Shape]]) -> list[tuple[Any, list[Shape]]]:
-    """Each argument with the shapes that this argument has in the examples."""
+    """Pair each argument with the shapes that this argument has in the examples."""
     return [(value, [shape[i] for shape in shapes if i < len(shape)]) for i, value in enumerate(call)]
 
 
 def as_shaped(value: Any, shapes: list[Shape], above: type = list) -> Any:
-    """A JSON value as the examples have it: a list becomes a tuple or set where the examples have only these.
+    """Convert a JSON value to the types of the examples: a list becomes a tuple or set if the examples have only these.
 
-    Below what the examples show, lists are what the list `above` them became.
+    Deeper than the examples go, lists become what the list `above` them became.
     """
     kinds = {kind for kind, _ in shapes}
     inner = [shape for kind, elements in shapes if kind in (*CONTAINERS, dict) for shape in elements]
     if isinstance(value, dict):
-        return {key: as_shaped(one, inner) for key, one in value.items()}
+        return {key: as_shaped(element, inner) for key, element in value.items()}
     if isinstance(value, list):
         shown = kinds & set(CONTAINERS)
         kind = (above if above is tuple else list) if not shown else shown.pop() if len(shown) == 1 else list
-        return kind(as_shaped(one, inner, kind) for one in value)
+        return kind(as_shaped(element, inner, kind) for element in value)
     if isinstance(value, str) and kinds and kinds <= {int, float, complex}:
         return number(value)
     return value
 
 
 def number(text: str) -> Any:
-    """The number in a text, which JSON could not hold or would have rounded; the text itself if it is none."""
+    """Return the number in a text, which JSON could not store or would have rounded; the text itself if it is none."""
     for kind in (float, complex):
         try:
             return kind(text)

@@ -1,12 +1,12 @@
-"""Is a response right? One function for one answer, one for many; each kind of answer has a module of its own.
+"""Is a response correct? One function for one answer, one for many; each answer type has a module of its own.
 
-A response that was cut off is wrong whatever it says (method, section 1). A grader that hangs or dies on an answer
-costs that answer and no other.
+A truncated response is incorrect, whatever it says (method, section 1). A grader that hangs or crashes on an answer
+affects that answer only.
 """
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import TimeoutError as GaveUp
+from concurrent.futures import TimeoutError as AnswerTimeout
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
@@ -25,7 +25,7 @@ class Grader:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response's text with the right answer, what the grader needs besides (JSON), and whether it was cut off."""
+    """A response's text with the correct answer, further input of the grader (JSON), and whether it was truncated."""
 
     text: str
     gold: str
@@ -40,7 +40,9 @@ def _spec(answer: Answer) -> Any:
 def _integer(answer: Answer, grader: Grader) -> Grade:
     expected, boxed = parse_integer(answer.gold), last_boxed(answer.text)
     if expected is None:
-        raise UserError(f"right answer {answer.gold!r} is not an integer; set the data set's answer to math or fix it")
+        raise UserError(
+            f"correct answer {answer.gold!r} is not an integer; set the data set's answer to math or fix it"
+        )
     given = None if boxed is None else parse_integer(boxed)
     return Grade(int(given == expected), boxed, "unparsable" if given is None else None)
 
@@ -72,7 +74,7 @@ def _instructions(answer: Answer, grader: Grader) -> Grade:
 
 @dataclass(frozen=True)
 class AnswerType:
-    """How one type of answer is graded. Graders are imported where they are used: some are heavy.
+    """How one type of answer is graded. Graders are imported where they are used, because some are heavy.
 
     `seconds`: how long one answer may take by the clock, where the grader may hang; None where it cannot.
     """
@@ -95,7 +97,7 @@ def grade(answer: Answer, grader: Grader) -> Grade:
     """Grade one answer, in this process and without a limit on time (except for code, which has its own).
 
     Raises:
-        UserError: an unknown answer type, a right answer that is not of that type, or no sandbox for code.
+        UserError: an unknown answer type, a correct answer that is not of that type, or no sandbox for code.
     """
     if grader.answer not in ANSWER_TYPES:
         known = ", ".join(ANSWER_TYPES)
@@ -109,7 +111,7 @@ def grade_all(
     """Grade many answers, in their order.
 
     Graders that may hang run in `workers` processes of their own; an answer that takes more than `seconds` (by default
-    those of its type) gets the reason `timeout`, one that kills its process `unparsable`.
+    those of its type) gets the reason `timeout`, and one that kills its process gets `unparsable`.
 
     Raises:
         UserError: as `grade`.
@@ -127,7 +129,7 @@ def grade_all(
             for future in waiting:
                 try:
                     yield Grade(0, None, None) if future is None else future.result()
-                except GaveUp:
+                except AnswerTimeout:
                     yield Grade(0, None, "timeout")
                 except ProcessExpired:
                     yield Grade(0, None, "unparsable")

@@ -8,11 +8,11 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading.answers import Grade
 
 SENTENCES = Path("resources/nltk_data")
-"""Where the sentence splitter has its English data; it ships with the project, for grading needs no network."""
+"""English data of the sentence splitter. They ship with the project, so that grading needs no network."""
 
 
 def checkers() -> dict[str, Any]:
-    """The checker of each instruction id."""
+    """Return the checker of each instruction id."""
     import nltk
     from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT
 
@@ -22,7 +22,7 @@ def checkers() -> dict[str, Any]:
 
 
 def check_ids(ids: Sequence[str]) -> None:
-    """See that every instruction has a checker.
+    """Raise unless every instruction has a checker.
 
     Raises:
         UserError: one has none.
@@ -32,9 +32,11 @@ def check_ids(ids: Sequence[str]) -> None:
 
 
 def grade_instructions(text: str, ids: Sequence[str], arguments: Sequence[dict[str, Any]], prompt: str) -> Grade:
-    """Right if the response follows every instruction to the letter; `loose` forgives markup and a first or last line.
+    """Grade as correct if the response follows every instruction exactly.
 
-    `answer` lists the instructions that it follows.
+    `loose` also forgives markup and a first or last line.
+
+    `answer` lists the instructions that the response follows.
 
     Raises:
         UserError: an instruction has no checker.
@@ -44,6 +46,8 @@ def grade_instructions(text: str, ids: Sequence[str], arguments: Sequence[dict[s
 
     check_ids(ids)
     DetectorFactory.seed = 0  # language detection draws random numbers
-    results, scores = evaluate_instructions(text, list(ids), [dict(one) for one in arguments], prompt, checkers())
+    results, scores = evaluate_instructions(
+        text, list(ids), [dict(argument) for argument in arguments], prompt, checkers()
+    )
     followed = ", ".join(result.instruction_id for result in results if result.strict_pass)
     return Grade(int(scores.binary_strict == 1), followed, None, int(scores.binary_loose == 1))

@@ -1,7 +1,7 @@
 """Grade responses to the problems of a data set: the one path from token ids, or text, to a reward.
 
-What is graded is the whole response, the data set's `response_prefix` and all. A response that was cut off is wrong
-whatever it says, so it is not even turned into text (method, section 1).
+The whole response is graded, with the data set's `response_prefix`. A truncated response is incorrect, whatever it
+says, so it is not even decoded (method, section 1).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ Response = tuple[str, Sequence[int], str]
 
 @dataclass(frozen=True)
 class ResponseGrader:
-    """What the grading of responses to one data set takes.
+    """Grades responses to one data set.
 
-    `problems`: id -> what the grader needs of the problem (`gold`, `spec`). `opening`: how every response begins.
-    `workers`: processes that grade.
+    `problems`: id -> the columns of the problem that the grader needs (`gold`, `spec`). `opening`: the beginning of
+    every response. `workers`: processes that grade.
     """
 
     problems: dict[str, dict[str, Any]]
@@ -39,7 +39,7 @@ class ResponseGrader:
         return cls(known, dataset.response_prefix, Grader(dataset.answer, grading.allow_unsandboxed), workers)
 
     def answer(self, problem_id: str, text: str, finish_reason: str) -> Answer:
-        """Say what is graded of a response.
+        """Return the answer to grade in a response.
 
         Raises:
             UserError: the response belongs to no problem.

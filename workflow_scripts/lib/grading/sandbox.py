@@ -1,7 +1,7 @@
-"""Programs that nobody has read run here: bubblewrap around a Python of their own, with limits on all they can take.
+"""A sandbox for programs that nobody has read: bubblewrap around a separate Python, with limits on all resources.
 
-No network, no files but a read-only system and an empty /tmp, no environment, no other process in sight. Whether that
-holds on this machine is tried out before the first program runs, not assumed.
+Programs have no network, no files except a read-only system and an empty /tmp, no environment, and see no other
+process. Before the first program runs, a test checks that this is true on this machine.
 """
 
 import json
@@ -28,7 +28,7 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may take. The clock on the wall is for programs that sleep: wide, as machines are busy."""
+    """Limits of one program. That on wall-clock time is for programs that sleep, and wide because machines are busy."""
 
     cpu_seconds: int = 10
     memory_bytes: int = 1024 * MEBIBYTE
@@ -37,13 +37,13 @@ class Limits:
 
     @property
     def wall_seconds(self) -> float:
-        """How long it may take by the clock."""
+        """Limit on wall-clock time in seconds."""
         return 20 + 4 * self.cpu_seconds
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`done` with what each call gave (encoded), `timeout`, or `failed`: no answer, or none that can be read."""
+    """`done` with the (encoded) result of each call, `timeout`, or `failed`: no answer, or an unreadable one."""
 
     status: Literal["done", "timeout", "failed"]
     given: list[Any]
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def bubblewrap() -> list[str]:
-    """The command line that shuts a Python in, up to that Python's own arguments.
+    """Build the command line that runs a Python inside the sandbox, up to that Python's own arguments.
 
     Raises:
         UserError: bubblewrap is not installed.
@@ -59,7 +59,7 @@ def bubblewrap() -> list[str]:
     tool = shutil.which("bwrap")
     if tool is None:
         raise UserError(
-            "grading of code wants bubblewrap (bwrap), which is not installed: install it, or set "
+            "grading of code requires bubblewrap (bwrap), which is not installed: install it, or set "
             "grading.allow_unsandboxed to true if you trust every program that the model may write"
         )
     command = [tool, "--die-with-parent", "--new-session", "--clearenv", "--chdir", "/"]
@@ -101,15 +101,15 @@ def run(program: str, entry_point: str, calls: list[Any], limits: Limits, unsand
 
 
 def _run(command: list[str], task: dict[str, Any], limits: Limits) -> Outcome:
-    sent = json.dumps({**task, "limits": asdict(limits)}).encode()
+    encoded = json.dumps({**task, "limits": asdict(limits)}).encode()
     with (
-        tempfile.TemporaryFile() as asked,
-        tempfile.TemporaryFile() as answered,
+        tempfile.TemporaryFile() as request,
+        tempfile.TemporaryFile() as reply,
     ):  # a file can be limited, a pipe cannot
-        asked.write(sent)
-        asked.seek(0)
+        request.write(encoded)
+        request.seek(0)
         process = subprocess.Popen(
-            command, stdin=asked, stdout=answered, stderr=subprocess.DEVNULL, start_new_session=True, env={}
+            command, stdin=request, stdout=reply, stderr=subprocess.DEVNULL, start_new_session=True, env={}
         )
         try:
             process.wait(limits.wall_seconds)
@@ -117,8 +117,8 @@ def _run(command: list[str], task: dict[str, Any], limits: Limits) -> Outcome:
             return Outcome("timeout", [])
         finally:
             _end(process)
-        answered.seek(0)
-        text = answered.read()
+        reply.seek(0)
+        text = reply.read()
     if process.returncode in (128 + signal.SIGXCPU, 128 + signal.SIGKILL, -signal.SIGXCPU, -signal.SIGKILL):
         return Outcome("timeout", [])
     try:
@@ -165,10 +165,10 @@ def probe(port, home):
 
 @cache
 def require_isolation() -> None:
-    """Try the sandbox out, once.
+    """Test the sandbox, once.
 
     Raises:
-        UserError: it does not start here, or something can be reached from inside.
+        UserError: it does not start here, or something outside can be reached from inside.
     """
     advice = "; set grading.allow_unsandboxed to true only if you trust every program that the model may write"
     with socket.create_server(("127.0.0.1", 0)) as server:

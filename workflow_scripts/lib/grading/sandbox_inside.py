@@ -1,6 +1,6 @@
-"""What runs inside the sandbox: one program's function on all its inputs. Standard library only, no other module.
+"""Code that runs inside the sandbox: one program's function on all its inputs. Standard library only, no other module.
 
-Values cross the wall as JSON in which lists stand for themselves and everything else that JSON lacks has a tag. Nothing
+Values enter and leave as JSON, in which lists represent themselves and every type that JSON lacks has a tag. Nothing
 that comes out is ever executed.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 NOBODY = 65534
 PACKAGES = "/packages"
-"""Where the sandbox shows numpy, which programs may expect."""
+"""The folder of numpy in the sandbox; programs may import it."""
 MOST_VALUES = 200_000
 
 
@@ -22,7 +22,7 @@ class TooLarge(Exception):
 
 
 def size(value: Any, most: int) -> int:
-    """How many values a result has, counted up to `most`."""
+    """Count the values in a result, up to `most`."""
     if isinstance(value, dict):
         inner: Any = value.values()
     elif isinstance(value, (list, tuple, set, frozenset)):
@@ -30,15 +30,15 @@ def size(value: Any, most: int) -> int:
     else:
         return 1 + len(value) // 64 if isinstance(value, (str, bytes)) else 1
     count = 1
-    for one in inner:
-        count += size(one, most - count)
+    for element in inner:
+        count += size(element, most - count)
         if count > most:
             break
     return count
 
 
 def encode(value: Any) -> Any:
-    """A value as JSON; what has no tag becomes the name of its type, which equals nothing."""
+    """Encode a value as JSON; one without a tag becomes the name of its type, which equals nothing."""
     if value is None or isinstance(value, (bool, str)):
         return value if type(value) in (bool, str, type(None)) else encode(str(value))
     if isinstance(value, int):
@@ -50,25 +50,25 @@ def encode(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return {"bytes": bytes(value).hex()}
     if isinstance(value, list):
-        return [encode(one) for one in value]
+        return [encode(element) for element in value]
     if isinstance(value, dict):
-        return {"dict": [[encode(key), encode(one)] for key, one in value.items()]}
+        return {"dict": [[encode(key), encode(element)] for key, element in value.items()]}
     for kind, name in ((tuple, "tuple"), (set, "set"), (frozenset, "set")):
         if isinstance(value, kind):
-            return {name: [encode(one) for one in value]}
+            return {name: [encode(element) for element in value]}
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         return encode(value.tolist())
     return {"other": type(value).__name__}
 
 
 def decode(value: Any) -> Any:
-    """The value again; what is opaque stays a dictionary with its tag.
+    """Decode a value; an opaque one stays a dictionary with its tag.
 
     Raises:
         ValueError, TypeError: it was not made by `encode`.
     """
     if isinstance(value, list):
-        return [decode(one) for one in value]
+        return [decode(element) for element in value]
     if not isinstance(value, dict):
         return value
     ((tag, inner),) = value.items()
@@ -81,14 +81,14 @@ def decode(value: Any) -> Any:
     if tag == "bytes":
         return bytes.fromhex(inner)
     if tag == "dict":
-        return {decode(key): decode(one) for key, one in inner}
+        return {decode(key): decode(element) for key, element in inner}
     if tag in ("tuple", "set"):
-        return {"tuple": tuple, "set": set}[tag](decode(one) for one in inner)
+        return {"tuple": tuple, "set": set}[tag](decode(element) for element in inner)
     return value
 
 
 def confine(limits: dict[str, int]) -> None:
-    """Give up what the sandbox does not take by itself: the root user, and more than a share of the machine."""
+    """Give up what the sandbox does not remove by itself: the root user, and more than a share of the machine."""
     resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"]))
     resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"],) * 2)
@@ -102,7 +102,7 @@ def confine(limits: dict[str, int]) -> None:
 
 
 def call_all(task: dict[str, Any]) -> list[Any]:
-    """What the function gives for each call, encoded; `raised` where it gives nothing."""
+    """Return the function's result for each call, encoded; `raised` if it gives none."""
     names: dict[str, Any] = {"__name__": "answer"}
     exec(compile(task["program"], "answer", "exec"), names)
     given = []
@@ -118,11 +118,11 @@ def call_all(task: dict[str, Any]) -> list[Any]:
 
 
 def main() -> None:
-    """Read a task from standard input; write what its calls give to where standard output was."""
+    """Read a task from standard input; write the results of its calls to the original standard output."""
     task = json.load(sys.stdin)
     answer = os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):  # what the program prints goes nowhere
+    for number in range(3):  # the program's own output is discarded
         os.dup2(nowhere, number)
     sys.path.append(PACKAGES)
     confine(task["limits"])

@@ -1,4 +1,4 @@
-"""The file format of hidden states, and a reader that checks whose states a file holds."""
+"""The file format of hidden states, and a reader that checks which run a file belongs to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ IDENTITY = (*KEYS, "dtype")
 
 
 def write_activations(states: States, metadata: Mapping[str, Any], path: str | Path) -> None:
-    """Write states; `metadata` says whose: model, revision, fingerprint, dataset, shard, dtype, n_layers."""
+    """Write states with `metadata`: model, revision, fingerprint, dataset, shard, dtype, n_layers."""
     tensors = {f"layer_{layer}": tensor for layer, tensor in states.layers.items()}
     tensors |= {"rows": encode_rows([list(row) for row in states.rows]), "offsets": states.offsets}
     width = next((tensor.shape[1] for tensor in states.layers.values()), 0)
-    own = {"format": FORMAT, "layers": sorted(states.layers), "d": width}
-    write_safetensors(tensors, own | dict(metadata), path)
+    content = {"format": FORMAT, "layers": sorted(states.layers), "d": width}
+    write_safetensors(tensors, content | dict(metadata), path)
 
 
 def read_layer(paths: Sequence[str | Path], layer: int, expect: Mapping[str, Any] | None = None) -> States:
-    """One layer of several shards, joined in the order given; only this layer is read.
+    """Read one layer of several shards, joined in the order given; other layers are not read.
 
     `expect` gives values that the files' metadata must have (any of model, revision, fingerprint, dataset, dtype). All
-    files must agree on these among themselves as well.
+    files must also have the same values of these.
 
     Raises:
         UserError: a file is unreadable, of another format, model, data set or number format, or lacks the layer.
@@ -58,8 +58,8 @@ def read_layer(paths: Sequence[str | Path], layer: int, expect: Mapping[str, Any
         parts.append(tensors[f"layer_{layer}"])
     if len({row[:2] for row in rows}) < len(rows):
         twice = next(row for row in sorted(rows) if sum(row[:2] == other[:2] for other in rows) > 1)
-        where = f"{Path(paths[0]).parent}: problem_id {twice[0]}, sample {twice[1]} stands twice"
-        raise UserError(f"{where}; delete the shards that hold it and run again")
+        where = f"{Path(paths[0]).parent}: problem_id {twice[0]}, sample {twice[1]} occurs twice"
+        raise UserError(f"{where}; delete the shards that contain it and run again")
     offsets = torch.cat([torch.zeros(1, dtype=torch.long), torch.cat(counts).cumsum(0)])
     return States(rows, offsets, {layer: torch.cat(parts)})
 
@@ -69,12 +69,12 @@ def _check(path: str | Path, metadata: Mapping[str, Any], layer: int, expect: Ma
         raise UserError(f"{path}: not a file of activations in format {FORMAT}; delete it and run again")
     require(path, metadata, expect)
     if layer not in metadata["layers"]:
-        raise UserError(f"{path}: holds layers {metadata['layers']}, not {layer}; add it to activations.layers")
+        raise UserError(f"{path}: contains layers {metadata['layers']}, not {layer}; add it to activations.layers")
 
 
 @dataclass(frozen=True)
 class ActivationFiles:
-    """Activation files of one run: their paths, what they say of themselves, and the rows they hold."""
+    """Activation files of one run: their paths, their metadata, and the rows they contain."""
 
     paths: Sequence[Path]
     metadata: dict[str, Any]
@@ -82,31 +82,31 @@ class ActivationFiles:
 
     @property
     def layers(self) -> list[int]:
-        """The layers that are stored."""
+        """The stored layers."""
         return self.metadata["layers"]
 
     def states(self, layer: int) -> tuple[Float[Tensor, "states d"], Int[np.ndarray, " bounds"]]:
-        """All states of a layer and the offsets of the responses in them."""
+        """Read all states of a layer and the offsets of the responses in them."""
         read = read_layer(self.paths, layer, expect=self.identity)
         return read.layers[layer], read.offsets.numpy()
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the files must agree on."""
+        """The metadata that all files share."""
         return {key: self.metadata[key] for key in KEYS}
 
 
 def open_activations(paths: Sequence[Path], layers: Sequence[int] | None = None) -> ActivationFiles:
-    """Look into the activation files of one run, as if they held no layers but the given ones (default: all they hold).
+    """Open the activation files of one run, as if they contained only the given layers (default: all stored layers).
 
     Raises:
-        UserError: a file is unreadable, or they hold no layer, or lack one of those given.
+        UserError: a file is unreadable, or contains no layer, or lacks a given layer.
     """
     metadata = read_metadata(paths[0])
     if not metadata.get("layers"):
-        raise UserError(f"{paths[0]}: holds no layers; set activations.layers and run again")
-    wanted = metadata["layers"] if layers is None else sorted(set(layers))
-    if lacking := sorted(set(wanted) - set(metadata["layers"])):
-        found = f"holds layers {metadata['layers']}, not {lacking[0]}"
-        raise UserError(f"{paths[0]}: {found}; add it to activations.layers")
-    return ActivationFiles(paths, metadata | {"layers": wanted}, read_layer(paths, wanted[0]).rows)
+        raise UserError(f"{paths[0]}: contains no layers; set activations.layers and run again")
+    chosen = metadata["layers"] if layers is None else sorted(set(layers))
+    if lacking := sorted(set(chosen) - set(metadata["layers"])):
+        stored = f"contains layers {metadata['layers']}, not {lacking[0]}"
+        raise UserError(f"{paths[0]}: {stored}; add it to activations.layers")
+    return ActivationFiles(paths, metadata | {"layers": chosen}, read_layer(paths, chosen[0]).rows)

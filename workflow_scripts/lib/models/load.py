@@ -1,7 +1,7 @@
-"""Models: what the configuration says of one, how it is loaded, how many layers it has, where its blocks are.
+"""Models: their entry in the configuration, how they are loaded, their number of layers, their blocks.
 
-Nothing here knows a model family. Torch and transformers are imported only where they are needed, because the check of
-the configuration uses `read_architecture` and must be quick.
+Nothing here depends on a model family. Torch and transformers are imported only where they are needed, because the
+check of the configuration uses `read_architecture` and must be fast.
 """
 
 import hashlib
@@ -37,18 +37,18 @@ class ModelConfig:
     dtype: str = "float32"
     prompt: str = "chat"
     instruction: str = INSTRUCTION
-    """Line after the question; empty for none. `qwen-boxed` always has its own."""
+    """Line after the question; empty for none. `qwen-boxed` always uses its own."""
     trust_remote_code: bool = False
 
     @classmethod
     def from_entry(cls, entry: dict[str, Any], key: str | None = None) -> "ModelConfig":
-        """Build from the configuration's dictionary; `key` may stand in it or be given.
+        """Build from the configuration's dictionary; `key` is in it or an argument.
 
         Raises:
             UserError: an unknown key, or a dtype that is none of `DTYPES`.
         """
         named = {"key": key, **entry} if key is not None else dict(entry)
-        named.pop("size", None)  # for `make plan` alone
+        named.pop("size", None)  # used only by `make plan`
         name = named.get("key", "?")
         if unknown := sorted(set(named) - {field.name for field in fields(cls)}):
             raise UserError(f"configuration: models.{name}: unknown key {', '.join(unknown)}; remove it")
@@ -59,7 +59,7 @@ class ModelConfig:
 
     @property
     def hub_options(self) -> dict[str, Any]:
-        """The revision as an option of transformers' loaders; nothing where none is named."""
+        """The revision as an option of transformers' loaders; empty if none is set."""
         return {"revision": self.revision} if self.revision else {}
 
 
@@ -73,10 +73,10 @@ class Architecture:
 
 
 def is_local(path: str) -> bool:
-    """Whether `path` is a folder on this machine rather than a hub name.
+    """Return whether `path` is a folder on this machine rather than a hub name.
 
     Raises:
-        UserError: it can only be meant as a folder, and there is none.
+        UserError: it can only be a folder, and the folder does not exist.
     """
     if Path(path).is_dir():
         return True
@@ -95,7 +95,7 @@ def _config_file(path: str, revision: str | None) -> Path:
         return Path(hf_hub_download(path, "config.json", revision=revision))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"{path}: neither a folder here nor a model that the hub gives; check the name and the network"
+            f"{path}: neither a folder here nor a model on the hub; check the name and the network"
         ) from error
 
 
@@ -119,28 +119,28 @@ def read_architecture(path: str, revision: str | None = None) -> Architecture:
 
     layers, width = first(LAYER_KEYS), first(WIDTH_KEYS)
     if layers is None or width is None:
-        wanted = " and ".join(keys[0] for keys, value in ((LAYER_KEYS, layers), (WIDTH_KEYS, width)) if value is None)
-        raise UserError(f"{file}: {wanted} not found; only decoder language models can be used")
+        unknown = " and ".join(keys[0] for keys, value in ((LAYER_KEYS, layers), (WIDTH_KEYS, width)) if value is None)
+        raise UserError(f"{file}: {unknown} not found; only decoder language models can be used")
     return Architecture(layers, width, first(CONTEXT_KEYS))
 
 
 def fingerprint(path: str, revision: str | None = None) -> str:
-    """What the results depend on: a SHA-256 over names and contents of a folder's model files, or `name@revision`.
+    """Return a SHA-256 over names and contents of a folder's model files, or `name@revision` for a model of the hub.
 
     Raises:
-        UserError: the folder holds no model file.
+        UserError: the folder contains no model file.
     """
     if not is_local(path):
         return f"{path}@{revision or 'main'}"
     files = model_files(path)
     if not files:
-        raise UserError(f"{path}: holds no model files; correct models.<name>.path")
+        raise UserError(f"{path}: contains no model files; correct models.<name>.path")
     lines = "".join(f"{file.name} {sha256(file)}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def load_model(config: ModelConfig) -> "PreTrainedModel":
-    """Load for inference: eval mode, no gradients, scaled-dot-product attention, on a GPU where there is one.
+    """Load for inference: eval mode, no gradients, scaled-dot-product attention, on a GPU if there is one.
 
     Raises:
         UserError: the files are missing, cut off, of an unknown family, or lack weights.
@@ -164,7 +164,7 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
     try:
         try:
             model, info = load(config.path, attn_implementation="sdpa", **options)
-        except ValueError as error:  # a family without this kind of attention takes its own
+        except ValueError as error:  # a family without this kind of attention uses its own
             if "scaled_dot_product_attention" not in str(error):
                 raise
             model, info = load(config.path, **options)
@@ -194,7 +194,7 @@ def load_tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase":
 
 
 def decoder_blocks(model: "PreTrainedModel") -> "list[torch.nn.Module]":
-    """The model's blocks in order: the module list of length n_layers that lies nearest to the token embedding.
+    """Return the model's blocks in order: the module list of length n_layers nearest to the token embedding.
 
     Other lists may have that length by chance (experts inside a block, blocks of an image encoder), hence "nearest".
 
@@ -205,21 +205,21 @@ def decoder_blocks(model: "PreTrainedModel") -> "list[torch.nn.Module]":
 
     n_layers = model.config.get_text_config(decoder=True).num_hidden_layers
     names = {id(module): name for name, module in model.named_modules()}
-    home = names[id(model.get_input_embeddings())].rpartition(".")[0]
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, ModuleList) and len(m) == n_layers]
-    if not found:
+    parent = names[id(model.get_input_embeddings())].rpartition(".")[0]
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, ModuleList) and len(m) == n_layers]
+    if not lists:
         raise UserError(f"{type(model).__name__}: no list of {n_layers} blocks found; this model cannot be hooked")
-    return list(min(found, key=lambda item: (item[0].rpartition(".")[0] != home, item[0].count(".")))[1])
+    return list(min(lists, key=lambda item: (item[0].rpartition(".")[0] != parent, item[0].count(".")))[1])
 
 
 def identity_of(config: ModelConfig, dataset: str | None = None) -> dict[str, Any]:
-    """What files made with this model say; a local model's files are read for it."""
-    found = {"model": config.key, "revision": config.revision, "fingerprint": fingerprint(config.path, config.revision)}
-    return found if dataset is None else found | {"dataset": dataset}
+    """Return the metadata that identify the model in files; the files of a local model are read for it."""
+    model = {"model": config.key, "revision": config.revision, "fingerprint": fingerprint(config.path, config.revision)}
+    return model if dataset is None else model | {"dataset": dataset}
 
 
 def vocabulary_of(config: ModelConfig) -> int:
-    """How many tokens the model can predict, from its configuration alone.
+    """Return how many tokens the model can predict, from its configuration only.
 
     Raises:
         UserError: the configuration cannot be read.
@@ -227,22 +227,22 @@ def vocabulary_of(config: ModelConfig) -> int:
     from transformers import AutoConfig
 
     try:
-        found = AutoConfig.from_pretrained(
+        settings = AutoConfig.from_pretrained(
             config.path, trust_remote_code=config.trust_remote_code, **config.hub_options
         )
-        return int(found.get_text_config(decoder=True).vocab_size)
+        return int(settings.get_text_config(decoder=True).vocab_size)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{config.path}: size of the vocabulary cannot be read ({one_line(error)})") from error
 
 
 def end_ids(listed: int | Sequence[int] | None, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The ids of the end tokens: those that the model's settings list and the tokenizer's own."""
+    """Return the ids of the end tokens: those in the model's settings and the tokenizer's own."""
     ids = {*(listed if isinstance(listed, Sequence) else [listed]), tokenizer.eos_token_id}
     return sorted(token for token in ids if token is not None)
 
 
 def end_tokens(model: ModelConfig, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The end tokens of a model that is not loaded, from its generation settings or, without any, its configuration."""
+    """Return the end tokens of a model that is not loaded, from its generation settings or else its configuration."""
     from transformers import AutoConfig, GenerationConfig
 
     try:

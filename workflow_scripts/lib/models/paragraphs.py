@@ -1,6 +1,6 @@
 """Paragraph boundaries of a response, as offsets between its tokens (method, section 5).
 
-Everything works on the token ids that the model produced and on the bytes each of them stands for; text is never
+Everything works on the token ids that the model produced and on the bytes that each of them represents; text is never
 tokenised again.
 """
 
@@ -19,11 +19,11 @@ WHITE_SPACE = b" \t\n\r\f\v"
 
 
 def paragraph_boundaries(token_ids: Sequence[int], tokenizer: Any) -> list[int]:
-    r"""Offsets c_0 = 0 < c_1 < ... < c_K = T of a response of T tokens; paragraph k is `token_ids[c_{k-1}:c_k]`.
+    r"""Return offsets c_0 = 0 < c_1 < ... < c_K = T of a response of T tokens; paragraph k is `token_ids[c_{k-1}:c_k]`.
 
     A boundary is the first token boundary at or after a blank line ("\n\n"; further empty lines belong to the same
-    blank line). Every paragraph holds something other than ASCII white space: what would be an empty one joins the
-    paragraph before it, or the first paragraph where there is none before. Without a blank line K = 1. An empty
+    blank line). Every paragraph contains something other than ASCII white space: one that would be empty joins the
+    paragraph before it, or the first paragraph if there is none before. Without a blank line K = 1. An empty
     response gives `[0]`, K = 0.
 
     Takes time linear in T. `tokenizer` is a transformers tokenizer.
@@ -32,9 +32,9 @@ def paragraph_boundaries(token_ids: Sequence[int], tokenizer: Any) -> list[int]:
 
 
 def paragraph_texts(token_ids: Sequence[int], boundaries: Sequence[int], tokenizer: Any) -> list[str]:
-    """The text of each of the K paragraphs; joined they are the text of the response.
+    """Return the text of each of the K paragraphs; joined they are the text of the response.
 
-    A character whose bytes lie on both sides of a boundary goes to the paragraph in which it is completed.
+    A character with bytes on both sides of a boundary belongs to the paragraph in which it is completed.
     """
     pieces = token_bytes(token_ids, tokenizer)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -43,7 +43,7 @@ def paragraph_texts(token_ids: Sequence[int], boundaries: Sequence[int], tokeniz
 
 
 def boundaries_of_pieces(pieces: Sequence[bytes]) -> list[int]:
-    """`paragraph_boundaries` of a response whose token t stands for the bytes `pieces[t]`."""
+    """Return `paragraph_boundaries` of a response with the bytes `pieces[t]` for token t."""
     ends = np.fromiter(accumulate(len(piece) for piece in pieces), dtype=np.int64, count=len(pieces))
     blank_lines = [match.end() for match in BLANK_LINE.finditer(b"".join(pieces))]
     candidates = np.unique(np.searchsorted(ends, blank_lines, side="left") + 1).tolist()

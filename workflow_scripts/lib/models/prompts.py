@@ -20,17 +20,17 @@ QWEN_BOXED = (
 
 @dataclass(frozen=True)
 class Wording:
-    """What a data set puts around a question: see `template`, `instruction` and `response_prefix` of `datasets`."""
+    """The text around a question: see `template`, `instruction` and `response_prefix` of `datasets`."""
 
     template: str = "{question}"
     instruction: str | None = None
     response_prefix: str = ""
 
     def turn(self, question: str, instruction: str) -> str:
-        """The user's turn: the question in its template, and the instruction on its own line unless it is empty."""
-        asked = self.template.replace("{question}", question)
+        """Return the user's turn: the question in its template, and a line with the instruction unless it is empty."""
+        text = self.template.replace("{question}", question)
         line = instruction if self.instruction is None else self.instruction
-        return f"{asked}\n{line}" if line else asked
+        return f"{text}\n{line}" if line else text
 
 
 PLAIN = Wording()
@@ -39,11 +39,11 @@ PLAIN = Wording()
 def build_prompt(
     question: str, config: ModelConfig, tokenizer: "PreTrainedTokenizerBase", wording: Wording = PLAIN
 ) -> list[int]:
-    """Token ids of the prompt, ready to be continued.
+    """Return token ids of the prompt, ready to be continued.
 
     `chat` is the model's own template with the question as the user's turn; `qwen-boxed` the prompt of the paper
-    (Table 6) to the letter, whose instruction only a data set can replace; `plain` the question, the instruction and a
-    line break, for base models without a template.
+    (Table 6) to the letter, with an instruction that only a data set can replace; `plain` the question, the instruction
+    and a line break, for base models without a template.
 
     Raises:
         UserError: an unknown kind of prompt, or `chat` for a model without a template that works.
@@ -64,5 +64,5 @@ def build_prompt(
     try:  # templates come with the model and run in Jinja's sandbox
         prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
     except TemplateError as error:
-        raise UserError(f"{config.path}: its chat template fails ({one_line(error)}); mend it or set prompt") from error
+        raise UserError(f"{config.path}: its chat template fails ({one_line(error)}); fix it or set prompt") from error
     return prompt + (list(tokenizer(opening, add_special_tokens=False)["input_ids"]) if opening else [])

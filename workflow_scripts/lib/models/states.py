@@ -1,4 +1,4 @@
-"""Hidden states of a model that reads its own responses: hooks and teacher-forced passes.
+"""Hidden states of a model on its own responses: hooks and teacher-forced passes.
 
 Layer l >= 1 is the residual stream after block l, before the final norm; layer 0 is what enters the first block
 (method, section 1). Of a response of T tokens the T + 1 states s_0 (last prompt token) to s_T (last response token) are
@@ -33,9 +33,9 @@ def hooked(model: "PreTrainedModel", layers: Sequence[int], keep: Keep) -> Itera
         UserError: the model does not have one of the layers.
     """
     blocks = decoder_blocks(model)
-    if wrong := [layer for layer in layers if not 0 <= layer <= len(blocks)]:
+    if unknown := [layer for layer in layers if not 0 <= layer <= len(blocks)]:
         raise UserError(
-            f"configuration: activations.layers: {wrong[0]} is not a layer of this model; use 0 to {len(blocks)}"
+            f"configuration: activations.layers: {unknown[0]} is not a layer of this model; use 0 to {len(blocks)}"
         )
 
     def before(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ class States:
 
 
 def batches(responses: Sequence[Response], batch_tokens: int) -> Iterator[list[int]]:
-    """Places of responses that go through the model together: longest first, at most `batch_tokens` with padding."""
+    """Yield indices of responses for one pass of the model: longest first, at most `batch_tokens` with padding."""
     batch: list[int] = []
     for index in sorted(range(len(responses)), key=lambda i: -responses[i].length):
         if batch and (len(batch) + 1) * responses[batch[0]].length > batch_tokens:
@@ -100,11 +100,11 @@ def padded_ids(responses: Sequence[Response]) -> Int[torch.Tensor, "rows width"]
 
 
 class _LastLayerReachedError(Exception):
-    """Ends a pass that has gone as far as is wanted."""
+    """Ends a pass after the last layer that is needed."""
 
 
 class _Collector:
-    """Copies the wanted rows of every layer into place, so that no layer is held whole; ends the pass at the last."""
+    """Copies the needed rows of every layer into place, so that no whole layer is kept; ends the pass at the last."""
 
     def __init__(self, layers: Sequence[int], n_states: int, dtype: torch.dtype) -> None:
         self.layers = layers
@@ -113,21 +113,21 @@ class _Collector:
         self.source = self.target = torch.empty(0, dtype=torch.long)
 
     def keep(self, layer: int, states: Float[torch.Tensor, "rows width d"]) -> None:
-        wanted = states.reshape(-1, states.shape[-1]).index_select(0, self.source.to(states.device))
-        stored = wanted.to(self.dtype)
+        rows = states.reshape(-1, states.shape[-1]).index_select(0, self.source.to(states.device))
+        stored = rows.to(self.dtype)
         if not bool(torch.isfinite(stored).all()):
-            self._refuse(layer, wanted)
+            self._refuse(layer, rows)
         if layer not in self.states:
             self.states[layer] = torch.empty((self.n_states, states.shape[-1]), dtype=self.dtype)
         self.states[layer].index_copy_(0, self.target, stored.cpu())
         if layer == max(self.layers):
             raise _LastLayerReachedError
 
-    def _refuse(self, layer: int, wanted: torch.Tensor) -> None:
-        if not bool(torch.isfinite(wanted).all()):
+    def _refuse(self, layer: int, rows: torch.Tensor) -> None:
+        if not bool(torch.isfinite(rows).all()):
             raise UserError(f"layer {layer}: the model's states are not finite; set models.<name>.dtype to float32")
         raise UserError(
-            f"configuration: activations.dtype: layer {layer} has values up to {float(wanted.abs().max()):.3g}, "
+            f"configuration: activations.dtype: layer {layer} has values up to {float(rows.abs().max()):.3g}, "
             f"too large for {str(self.dtype).removeprefix('torch.')}; set it to float32"
         )
 
@@ -141,11 +141,10 @@ def dump(
     batch_tokens: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> States:
-    """States s_0..s_T of every response at every layer, from one teacher-forced pass per batch.
+    """Compute states s_0..s_T of every response at every layer, in one teacher-forced pass per batch.
 
-    Batches are padded on the right, where a causal model never looks, so no mask is needed. Blocks after the last layer
-    and the head are not run.
-    `report` is called with the number of responses done.
+    Batches are padded on the right, which a causal model never sees, so no mask is needed. Blocks after the last layer
+    and the head are not run. `report` is called with the number of responses done.
 
     Raises:
         UserError: a layer the model does not have; states too large for `dtype`; a response without a prompt.
@@ -174,10 +173,10 @@ def dump(
 
 
 def read_responses(rollouts: pl.DataFrame) -> list[Response]:
-    """The responses of a rollouts table, in its order.
+    """Return the responses of a rollouts table, in its order.
 
     Raises:
-        UserError: one stands twice.
+        UserError: a response occurs twice.
     """
     check_once(rollouts, ["problem_id", "sample"], "rollouts")
     columns = rollouts.select("problem_id", "sample", "prompt_ids", "response_ids")

@@ -1,4 +1,4 @@
-"""The bytes and the text that token ids stand for; text is never tokenised again."""
+"""The bytes and the text that token ids represent; text is never tokenised again."""
 
 import codecs
 from collections.abc import Sequence
@@ -6,16 +6,16 @@ from typing import Any
 
 from tokenizers import decoders
 
-PENDING = 8  # tokens to wait for a character to become whole; UTF-8 needs at most four
+PENDING = 8  # tokens to wait until a character is complete; UTF-8 needs at most four
 
 
 def token_bytes(token_ids: Sequence[int], tokenizer: Any) -> list[bytes]:
-    """The bytes of each token; joined and decoded they are the text of the sequence, special tokens included.
+    """Return the bytes of each token; joined and decoded they are the text of the sequence, special tokens included.
 
-    Byte-level tokenizers (the Qwen, Llama 3, GPT families) are read off their vocabulary, where a token may hold part
-    of a character. With others the text that each further token adds to the decoded prefix is taken, and a character
-    that takes several tokens belongs to the last of them. An id that the tokenizer does not know (padding of the
-    embedding matrix) is empty.
+    For byte-level tokenizers (the Qwen, Llama 3, GPT families) they come from the vocabulary, where a token may contain
+    part of a character. For others they are the text that each further token adds to the decoded prefix, and a
+    character that takes several tokens belongs to the last of them. An id that the tokenizer does not know (padding of
+    the embedding matrix) is empty.
     """
     if isinstance(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None), decoders.ByteLevel):
         unique = sorted(set(token_ids))
@@ -27,7 +27,7 @@ def token_bytes(token_ids: Sequence[int], tokenizer: Any) -> list[bytes]:
 
 
 def _byte_level(token: str) -> bytes:
-    """Undo the printable disguise of a byte-level token; one with a character outside of it stands for itself."""
+    """Undo the printable disguise of a byte-level token; a token with a character outside of it represents itself."""
     try:
         return bytes(BYTE_OF[character] for character in token)
     except KeyError:
@@ -35,7 +35,7 @@ def _byte_level(token: str) -> bytes:
 
 
 def _byte_table() -> dict[str, int]:
-    """Byte of each character of byte-level vocabularies: printable Latin-1 as it is, the rest in order from U+0100."""
+    """Map characters of byte-level vocabularies to bytes: printable Latin-1 as it is, the rest in order from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
@@ -45,10 +45,10 @@ BYTE_OF = _byte_table()
 
 
 def _added_text(token_ids: Sequence[int], tokenizer: Any) -> list[str]:
-    """What each token adds to the text, by decoding a short window (`PENDING` tokens at most) with and without it."""
+    """Return what each token adds to the text, by decoding a window of at most `PENDING` tokens with and without it."""
     ids = list(token_ids)
     pieces = [""] * len(ids)
-    start = read = 0  # the window's first token, and the first token whose text is not yet given out
+    start = read = 0  # the window's first token, and the first token without its text yet
     for index in range(len(ids)):
         before, after = response_text(ids[start:read], tokenizer), response_text(ids[start : index + 1], tokenizer)
         whole = len(after) > len(before) and not after.endswith("\N{REPLACEMENT CHARACTER}")
@@ -59,14 +59,14 @@ def _added_text(token_ids: Sequence[int], tokenizer: Any) -> list[str]:
 
 
 def response_text(token_ids: Sequence[int], tokenizer: Any) -> str:
-    """The text of a response, exactly as its tokens spell it."""
+    """Return the text of a response, exactly as its tokens spell it."""
     return tokenizer.decode(list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def text_pieces(token_ids: Sequence[int], tokenizer: Any) -> list[str]:
-    """The text of each token; joined they are the text of the response.
+    """Return the text of each token; joined they are the text of the response.
 
-    A character whose bytes lie in several tokens belongs to the token that completes it.
+    A character with bytes in several tokens belongs to the token that completes it.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [decoder.decode(piece) for piece in token_bytes(token_ids, tokenizer)]

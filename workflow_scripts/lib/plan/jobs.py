@@ -66,6 +66,5 @@ def stages(snakefile: str | Path = "Snakefile") -> dict[str, str]:
     """The stage of every rule, the name of the file that it stands in, in the order in which data flows."""
     included = re.findall(r'^include: "(rules/.+[.]smk)"', Path(snakefile).read_text(), flags=re.MULTILINE)
     paths = [Path(snakefile).parent / name for name in included]
-    return {
-        rule: path.stem for path in paths for rule in re.findall(r"^rule (\w+):", path.read_text(), flags=re.MULTILINE)
-    }
+    named = re.compile(r"^(?:rule|use rule \w+ as) (\w+)(?::| with:)", flags=re.MULTILINE)
+    return {rule: path.stem for path in paths for rule in named.findall(path.read_text())}

@@ -23,16 +23,16 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def reference_problems(dataset: Mapping[str, Any]) -> list[Problem]:
-    """Held-out problems of a task of the reference models."""
+    """Generate held-out problems of a task of the reference models."""
     from workflow_scripts.lib.reference.tasks import generate_problems
 
-    made = generate_problems(str(dataset["task"]), "evaluation", dataset["n_problems"], REFERENCE_SEED)
-    names = [f"{dataset['key']}-{number:06d}" for number in range(len(made))]
-    return [Problem(name, one.question, one.gold, None, name) for name, one in zip(names, made, strict=True)]
+    generated = generate_problems(str(dataset["task"]), "evaluation", dataset["n_problems"], REFERENCE_SEED)
+    names = [f"{dataset['key']}-{number:06d}" for number in range(len(generated))]
+    return [Problem(name, one.question, one.gold, None, name) for name, one in zip(names, generated, strict=True)]
 
 
 def check_instructions(problems: Sequence[Problem]) -> None:
-    """See that every instruction of every problem has a checker.
+    """Raise unless every instruction of every problem has a checker.
 
     Raises:
         UserError: one has none.
@@ -47,27 +47,27 @@ def check_instructions(problems: Sequence[Problem]) -> None:
 
 
 def check_content(problems: Sequence[Problem], dataset: Mapping[str, Any]) -> str:
-    """The hash of all problems of the source, used or not.
+    """Return the hash of all problems of the source, used or not; raise unless it is the configured one.
 
     Raises:
-        UserError: it is not the one that the configuration promises.
+        UserError: the configuration states another hash.
     """
-    found = content(problems)
-    if dataset["content"] is not None and found != dataset["content"]:
+    actual = content(problems)
+    if dataset["content"] is not None and actual != dataset["content"]:
         raise UserError(
             f"datasets.{dataset['key']}.content: {dataset['content']} is not the hash of its {len(problems)} problems, "
-            f"which is {found}; the source or fields have changed: correct it once you know why"
+            f"which is {actual}; the source or fields have changed: correct it once you know why"
         )
-    return found
+    return actual
 
 
 def part(problem_id: str, split: Any) -> str:
-    """`train` or `validation`, a pure function of the id and the split's seed."""
+    """Return `train` or `validation`, a pure function of the id and the split's seed."""
     return "train" if uniform(split.seed, "split", problem_id) < split.train_ratio else "validation"
 
 
 def tabulate(problems: Sequence[Problem], split: Any) -> pl.DataFrame:
-    """One row per problem, in order."""
+    """Build a table with one row per problem, in order."""
     rows = [
         (one.problem_id, position, one.question, one.gold, one.spec, one.place, part(one.problem_id, split))
         for position, one in enumerate(problems)

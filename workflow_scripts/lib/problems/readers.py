@@ -1,6 +1,6 @@
-"""Problems from records: which fields hold what, how a question reads, what the grader needs besides the right answer.
+"""Problems from records: the meaning of fields, the text of a question, and what the grader needs besides the answer.
 
-The same adapter serves files and the hub. What an answer type needs stands here in one place.
+The same adapter serves files and the hub. The needs of every answer type are here in one place.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem; `spec` is JSON of what its grader needs besides the right answer; `place` is where it stands."""
+    """One problem; `spec`: JSON of what its grader needs besides the answer; `place`: where the record is."""
 
     problem_id: str
     question: str
@@ -28,7 +28,7 @@ class Problem:
 
 
 def read_problems(dataset: Mapping[str, Any], file: str | None = None) -> list[Problem]:
-    """The problems of an entry of `datasets`, in order, all of them.
+    """Read all problems of an entry of `datasets`, in order.
 
     `dataset` has the keys of the configuration, and `key`, its name there; `file` is read in place of its path.
 
@@ -42,17 +42,17 @@ def read_problems(dataset: Mapping[str, Any], file: str | None = None) -> list[P
         records = file_records(where, dataset["sha256"])
     problems = adapt(records, dataset)
     if not problems:
-        raise UserError(f"{where}: holds no records; give a file with at least one problem")
+        raise UserError(f"{where}: contains no records; give a file with at least one problem")
     if len(problems) < dataset["n_problems"]:
         raise UserError(
-            f"{where}: holds {len(problems)} records, but datasets.{dataset['key']}.n_problems asks for "
+            f"{where}: contains {len(problems)} records, but datasets.{dataset['key']}.n_problems asks for "
             f"{dataset['n_problems']}; lower it or add records"
         )
     return problems
 
 
 def adapt(records: Iterable[tuple[Place, Any]], dataset: Mapping[str, Any]) -> list[Problem]:
-    """One problem a record.
+    """Convert each record to a problem.
 
     Raises:
         UserError: a record is malformed, or repeats an id or a question.
@@ -76,7 +76,7 @@ def adapt(records: Iterable[tuple[Place, Any]], dataset: Mapping[str, Any]) -> l
 
 
 def content(problems: Iterable[Problem]) -> str:
-    """SHA-256 of what the problems say: ids, questions, right answers, and what their graders need."""
+    """Return the SHA-256 of the problems' content: ids, questions, correct answers, and what their graders need."""
     digest = hashlib.sha256()
     for problem in problems:
         digest.update((json.dumps(astuple(problem)[:4]) + "\n").encode())
@@ -90,27 +90,27 @@ def _plain(place: Place, record: Any, fields: Fields, question: str, gold_in: st
 def _integer(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, None]:
     question, gold, _ = _plain(place, record, fields, question, gold_in)
     if parse_integer(gold) is None:
-        advice = "set the data set's answer to math or mend the record"
-        raise UserError(f"{place}: right answer {gold!r} is not an integer; {advice}")
+        advice = "set the data set's answer to math or fix the record"
+        raise UserError(f"{place}: correct answer {gold!r} is not an integer; {advice}")
     return question, gold, None
 
 
 def _gold(place: Place, text: str, gold_in: str) -> str:
     if gold_in == "whole":
         return text
-    found = last_boxed(text) if gold_in == "last_box" else text.rpartition("####")[2] if "####" in text else None
-    if found is None or not found.strip():
+    gold = last_boxed(text) if gold_in == "last_box" else text.rpartition("####")[2] if "####" in text else None
+    if gold is None or not gold.strip():
         sign = "box" if gold_in == "last_box" else "####"
-        raise UserError(f"{place}: no {sign} in the right answer; mend the record, or set gold_in to whole")
-    return found.strip()
+        raise UserError(f"{place}: no {sign} in the correct answer; fix the record, or set gold_in to whole")
+    return gold.strip()
 
 
 def _choice(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
-    """Options as lines of label and text below the question, labels as the authors wrote them."""
+    """Add the options below the question as lines of label and text, with the authors' labels."""
     gold = take_text(place, record, fields["gold"], "gold", numbers=True).strip()
     options = _options(place, take(place, record, fields["choices"], "choices"))
     if gold not in options:
-        raise UserError(f"{place}: right answer {gold!r} is none of the labels {', '.join(options)}; mend the record")
+        raise UserError(f"{place}: correct answer {gold!r} is none of the labels {', '.join(options)}; fix the record")
     lines = [question, *(f"{label}. {text}" for label, text in options.items())]
     return "\n".join(lines), gold, json.dumps(options)
 
@@ -119,23 +119,23 @@ def _options(place: Place, raw: Any) -> dict[str, str]:
     if isinstance(raw, Mapping) and {"label", "text"} <= set(raw):
         pairs = list(zip(raw["label"], raw["text"], strict=False)) if len(raw["label"]) == len(raw["text"]) else []
     elif isinstance(raw, list):
-        pairs = [(one.get("label"), one.get("text")) for one in raw if isinstance(one, Mapping)]
+        pairs = [(option.get("label"), option.get("text")) for option in raw if isinstance(option, Mapping)]
     else:
         pairs = []
     options = {str(label).strip(): str(text).strip() for label, text in pairs if label and str(text or "").strip()}
     if len(options) < 2 or len(options) != len(pairs):
-        raise UserError(f"{place}: its choices are not two or more distinct labels with texts; mend the record")
+        raise UserError(f"{place}: its choices are not two or more distinct labels with texts; fix the record")
     return options
 
 
 def _code(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
     calls: list[Any] = []
     for field in fields["inputs"]:
-        found = take(place, record, field, "inputs")
-        if found not in ({}, None):  # one list of the original file is written as an empty object
+        inputs = take(place, record, field, "inputs")
+        if inputs not in ({}, None):  # one list of the original file is written as an empty object
             calls += take_list(place, record, field, "inputs")
     if not calls or not all(isinstance(call, list) for call in calls):
-        raise UserError(f"{place}: its inputs are not lists of arguments, one or more; mend the record")
+        raise UserError(f"{place}: its inputs are not lists of arguments, one or more; fix the record")
     spec = {
         "entry_point": take_text(place, record, fields["entry_point"], "entry_point"),
         "calls": calls,
@@ -146,12 +146,12 @@ def _code(place: Place, record: Any, fields: Fields, question: str, gold_in: str
 
 
 def _instructions(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
-    """There is no right answer; the ids of the instructions stand in its place."""
+    """Read instructions; there is no correct answer, so their ids replace it."""
     ids = take_list(place, record, fields["instructions"], "instructions")
     arguments = take_list(place, record, fields["arguments"], "arguments")
     if not ids or len(ids) != len(arguments):
-        raise UserError(f"{place}: {len(ids)} instructions with {len(arguments)} arguments; mend the record")
-    given = [{k: v for k, v in (one or {}).items() if v is not None} for one in arguments]  # the hub pads with nulls
+        raise UserError(f"{place}: {len(ids)} instructions with {len(arguments)} arguments; fix the record")
+    given = [{k: v for k, v in (values or {}).items() if v is not None} for values in arguments]  # the hub adds nulls
     return question, ", ".join(ids), json.dumps({"ids": ids, "arguments": given, "prompt": question})
 
 

@@ -1,7 +1,7 @@
 """Records of a data set as its authors wrote them, from a file or from the Hugging Face hub, each with its place.
 
-Every fault is one line that says where it is and what to do. Light imports only: the check of the configuration reads
-files too.
+Every error is one line that names the place and what to do. Light imports only, because the check of the configuration
+reads files too.
 """
 
 import gzip
@@ -21,7 +21,7 @@ Place = str
 
 
 def record_files(name: str, dataset: Mapping[str, Any]) -> list[str]:
-    """The file that a data set is read from, given or fetched, if there is one."""
+    """Return the file that a data set is read from, given or fetched, if there is one."""
     if dataset["source"] != "file":
         return []
     if dataset["url"] is None:
@@ -30,10 +30,10 @@ def record_files(name: str, dataset: Mapping[str, Any]) -> list[str]:
 
 
 def shard_identity(dataset: Mapping[str, Any], shard: int) -> str:
-    """A hash of what a shard's problems are read from: its lines of a local .jsonl, packed or not; else the whole file.
+    """Return a hash of a shard's source: its lines of a local .jsonl, packed or not; else the whole file.
 
-    So the shards of a file that grows stay as they are, and a corrected line is the concern of its shard alone. Empty
-    where the content is known by other parameters: a task, the hub, an address.
+    So the shards of a growing file stay as they are, and a corrected line affects its own shard only. Empty if other
+    parameters determine the content: a task, the hub, an address.
     """
     if dataset["source"] != "file" or dataset["url"] is not None:
         return ""
@@ -45,36 +45,36 @@ def shard_identity(dataset: Mapping[str, Any], shard: int) -> str:
 
 @cache
 def line_hashes(path: Path) -> list[str]:
-    """A hash of every line that is not blank, with its number, which messages about the problem name."""
+    """Return a hash of every line that is not blank, with its number, which error messages name."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         return [hashlib.sha256(b"%d %b" % line).hexdigest() for line in enumerate(file, 1) if line[1].strip()]
 
 
 def url_ending(url: str) -> str | None:
-    """The kind of file that an address leads to; None if it is none that can be read."""
+    """Return the ending of the file at an address; None if such files cannot be read."""
     return next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if url.endswith(ending)), None)
 
 
 def file_records(path: str | Path, sha256: str | None = None) -> Iterator[tuple[Place, Any]]:
-    """All records of a .jsonl, .jsonl.gz or .parquet file. Blank lines of a .jsonl are skipped but counted.
+    """Read all records of a .jsonl, .jsonl.gz or .parquet file. Blank lines of a .jsonl are skipped but counted.
 
     Raises:
-        UserError: the file cannot be read, is not what its name says, or has another content than `sha256` promises.
+        UserError: the file cannot be read, is not of the kind that its name says, or its content has not this `sha256`.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; correct the path (it is relative to the project's folder)")
     if not path.name.endswith(ENDINGS):
         raise UserError(f"{path}: unknown kind of file; use one of {', '.join(ENDINGS)}")
-    if sha256 is not None and (found := content_sha256(path)) != sha256:
+    if sha256 is not None and (actual := content_sha256(path)) != sha256:
         raise UserError(
-            f"{path}: its content has SHA-256 {found}, not {sha256}; fetch the file again or correct sha256"
+            f"{path}: its content has SHA-256 {actual}, not {sha256}; fetch the file again or correct sha256"
         )
     return _parquet_rows(path) if path.suffix == ".parquet" else _json_lines(path)
 
 
 def content_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes, unpacked if it is a .gz: packing the same content twice differs.
+    """Return the hexadecimal SHA-256 of a file's bytes, unpacked for a .gz, because packing is not reproducible.
 
     Raises:
         UserError: the packed file is damaged.
@@ -99,7 +99,7 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
         raise UserError(f"{path}: line {number}: not UTF-8; convert the file") from error
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path}: line {number}: not valid JSON ({error.msg}, column {error.colno}); mend or remove the line"
+            f"{path}: line {number}: not valid JSON ({error.msg}, column {error.colno}); fix or remove the line"
         ) from error
 
 
@@ -114,28 +114,30 @@ def _parquet_rows(path: Path) -> Iterator[tuple[Place, Any]]:
     return ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def hub_records(path: str, subset: str | None, part: str, revision: str | None) -> Iterator[tuple[Place, Any]]:
-    """All records of one part of a data set of the hub, or of a local folder in the hub's layout.
+def hub_records(path: str, subset: str | None, hub_split: str, revision: str | None) -> Iterator[tuple[Place, Any]]:
+    """Read all records of one split of a data set on the hub, or of a local folder in the hub's layout.
 
     Raises:
-        UserError: there is no such data set, subset, part or revision, or the hub cannot be reached.
+        UserError: there is no such data set, subset, split or revision, or the hub cannot be reached.
     """
     from datasets import DownloadMode, load_dataset
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    try:  # downloads may be reused, but not what was made of them: that cache does not see that a local file changed
+    try:  # downloads may be reused, but not their conversions, because that cache ignores changes of a local file
         fresh = DownloadMode.REUSE_CACHE_IF_EXISTS
-        rows = load_dataset(path, name=subset, split=part, revision=revision, download_mode=fresh)
+        rows = load_dataset(path, name=subset, split=hub_split, revision=revision, download_mode=fresh)
     except Exception as error:  # what the library raises depends on what is missing, and where
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        asked = f"part {part}" + (f" of subset {subset}" if subset else "") + (f" at {revision}" if revision else "")
-        raise UserError(f"{path}: {asked} cannot be read ({reason}); check name, revision and network") from error
+        requested = (
+            f"part {hub_split}" + (f" of subset {subset}" if subset else "") + (f" at {revision}" if revision else "")
+        )
+        raise UserError(f"{path}: {requested} cannot be read ({reason}); check name, revision and network") from error
     return ((f"{path}: row {number}", dict(row)) for number, row in enumerate(rows, 1))
 
 
 def take(place: Place, record: Any, field: str, role: str) -> Any:
-    """The value of a field; `a.b` is the field `b` inside the field `a`, unless there is one of that very name.
+    """Return the value of a field; `a.b` is the field `b` inside the field `a`, unless a field is named `a.b`.
 
     Raises:
         UserError: the record is no object, or has no such field.
@@ -145,35 +147,35 @@ def take(place: Place, record: Any, field: str, role: str) -> Any:
     if field in record:
         return record[field]
     value: Any = record
-    for part in field.split("."):
-        if not isinstance(value, Mapping) or part not in value:
+    for key in field.split("."):
+        if not isinstance(value, Mapping) or key not in value:
             advice = f"add it, or set the data set's fields.{role} to one of {', '.join(map(str, record))}"
             raise UserError(f"{place}: no field {field!r} (the {role}); {advice}")
-        value = value[part]
+        value = value[key]
     return value
 
 
 def take_text(place: Place, record: Any, field: str, role: str, numbers: bool = False) -> str:
-    """The text of a field that must not be empty; with `numbers`, a number is text too.
+    """Return the text of a field that must not be empty; with `numbers`, a number is text too.
 
     Raises:
         UserError: it is missing, empty or of another kind.
     """
     value = take(place, record, field, role)
     if isinstance(value, bool) or not isinstance(value, (str, int, float) if numbers else str):
-        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not text; mend the record")
+        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not text; fix the record")
     if not str(value).strip():
         raise UserError(f"{place}: field {field!r} (the {role}) is empty; fill it or remove the record")
     return str(value)
 
 
 def take_list(place: Place, record: Any, field: str, role: str) -> list[Any]:
-    """The list in a field.
+    """Return the list in a field.
 
     Raises:
         UserError: it is missing or not a list.
     """
     value = take(place, record, field, role)
     if not isinstance(value, list):
-        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not a list; mend the record")
+        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not a list; fix the record")
     return value

@@ -33,30 +33,30 @@ narrow use and say nothing about large models.
 
 
 def table(rows: list[list[Any]], header: list[str]) -> str:
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """A number with so many decimals, or a dash where there is nothing."""
+    """Format a number with `decimals` decimals, or a dash if there is none."""
     return "–" if value is None or np.isnan(value) else f"{value:.{decimals}f}"
 
 
 def with_interval(row: dict[str, Any], key: str) -> str:
-    """A number with its interval."""
+    """Format a number with its interval."""
     return f"{number(row[key])} [{number(row['ci_low'])}, {number(row['ci_high'])}]"
 
 
 def length_auc(rollouts: pl.DataFrame) -> float:
-    """AUC of the prompt's length in tokens for a right answer, in whichever direction it predicts better."""
+    """Compute the AUC of prompt length in tokens for a correct answer, in the direction that predicts better."""
     frame = rollouts.select(length=pl.col("prompt_ids").list.len(), reward=pl.col("reward"))
-    found = float(auc(frame["length"].to_numpy().astype(float), frame["reward"].to_numpy()))
-    return max(found, 1 - found)
+    area = float(auc(frame["length"].to_numpy().astype(float), frame["reward"].to_numpy()))
+    return max(area, 1 - area)
 
 
 def describe_runs(rollouts: dict, values: dict, accuracies: pl.DataFrame, threshold: float) -> Iterator[dict[str, Any]]:
-    """One dictionary of measurements for each (model, data set)."""
+    """Yield one dictionary of measurements for each (model, data set)."""
     for (model, dataset), paths in rollouts.items():
         frame = read_parquet(paths)
         row = accuracies.row(by_predicate=(pl.col("model") == model) & (pl.col("dataset") == dataset), named=True)
@@ -64,7 +64,7 @@ def describe_runs(rollouts: dict, values: dict, accuracies: pl.DataFrame, thresh
 
 
 def describe_values(paths: list[Path] | None, threshold: float) -> dict[str, Any]:
-    """Paragraphs and TD errors of one run; NaN where its values were not estimated."""
+    """Describe paragraphs and TD errors of one run; NaN if its values were not estimated."""
     if paths is None:
         return dict.fromkeys(("paragraphs", "deltas", "up", "down"), float("nan"))
     states = read_parquet(paths)
@@ -78,16 +78,16 @@ def describe_values(paths: list[Path] | None, threshold: float) -> dict[str, Any
 
 
 def best(layers: pl.DataFrame, model: str, dataset: str, key: str, position: str | None = None) -> float:
-    """The best layer's figure with all inputs kept."""
+    """Return the best layer's number with all inputs kept."""
     chosen = layers.filter((pl.col("model") == model) & (pl.col("dataset") == dataset) & (pl.col("prune_ratio") == 0))
     if position is not None:
         chosen = chosen.filter(pl.col("position") == position)
-    found = chosen[key].drop_nulls().max()
-    return float(found) if isinstance(found, int | float) else float("nan")
+    highest = chosen[key].drop_nulls().max()
+    return float(highest) if isinstance(highest, int | float) else float("nan")
 
 
 def judge(run: dict[str, Any], base: dict[str, Any], value: pl.DataFrame, dopamine: pl.DataFrame) -> list[str]:
-    """What is required of a fine-tuned model on one task, each as `met` or `missed`."""
+    """Check the requirements on a fine-tuned model on one task; return model, task, and those it missed."""
     name = (run["model"], run["dataset"])
     large = run["up"] + run["down"]
     checks = {
@@ -105,7 +105,7 @@ def judge(run: dict[str, Any], base: dict[str, Any], value: pl.DataFrame, dopami
 
 
 def by_layer(layers: pl.DataFrame, key: str) -> Iterator[list[str]]:
-    """Rows of one probe figure by layer, all inputs kept, with interval and the shuffled-label control."""
+    """Yield rows of one probe metric by layer, all inputs kept, with interval and the shuffled-label control."""
     kept = layers.filter(pl.col("prune_ratio") == 0).sort("model", "dataset", "layer")
     for (model, dataset), group in kept.group_by("model", "dataset", maintain_order=True):
         cells = [f"{with_interval(row, key)} ({number(row['shuffled'])})" for row in group.iter_rows(named=True)]
@@ -113,13 +113,13 @@ def by_layer(layers: pl.DataFrame, key: str) -> Iterator[list[str]]:
 
 
 def number_drawn(values: dict[str, Any]) -> str:
-    """How many continuations a state got."""
+    """Return how many continuations were drawn per state, as text."""
     how = values["adaptive"]
     return f"{how['first']} to {how['budget']}" if how else str(values["n_continuations"])
 
 
 def card(runs: list[dict[str, Any]], value: pl.DataFrame, dopamine: pl.DataFrame, recipes: dict, study: dict) -> str:
-    """The whole card as Markdown."""
+    """Write the whole card as Markdown."""
     bases = {run["dataset"]: run for run in runs if run["model"] == "base"}
     keys = ("up", "down", "length_auc")
     measured = [

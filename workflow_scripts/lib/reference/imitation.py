@@ -29,7 +29,7 @@ class Recipe:
 
 
 def tokenize_demonstrations(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> list[tuple[list[int], int]]:
-    """One (token ids of prompt + solution + end, prompt length) per problem, for all tasks."""
+    """Return one (token ids of prompt + solution + end, prompt length) per problem, for all tasks."""
     examples = []
     for task in TASKS:
         rng = generator(recipe.seed, "demonstrations", task)
@@ -43,13 +43,13 @@ def tokenize_demonstrations(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> list[t
 def batches(
     examples: list[tuple[list[int], int]], size: int, pad: int, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of members of like length, in random order: (ids, labels), each [size, length]."""
+    """Yield batches of members of similar length, in random order: (ids, labels), each [size, length]."""
     order = rng.permutation(len(examples))
     chunk = size * 50
     groups = []
     for start in range(0, len(order), chunk):
-        near = sorted(order[start : start + chunk], key=lambda i: len(examples[i][0]))
-        groups += [near[i : i + size] for i in range(0, len(near), size)]
+        similar = sorted(order[start : start + chunk], key=lambda i: len(examples[i][0]))
+        groups += [similar[i : i + size] for i in range(0, len(similar), size)]
     for index in rng.permutation(len(groups)):
         members = [examples[i] for i in groups[index]]
         length = -(-max(len(ids) for ids, _ in members) // 16) * 16  # few shapes: kernels are prepared once for each
@@ -62,22 +62,22 @@ def batches(
 
 
 def schedule(step: int, total: int) -> float:
-    """Share of the peak learning rate: linear warm-up over 2 % of the steps, level, linear decay over the last 60 %."""
+    """Return the share of the peak rate: linear warm-up in the first 2 % of steps, linear decay in the last 60 %."""
     return min(1.0, (step + 1) / (0.02 * total), 0.02 + (total - step) / (0.6 * total))
 
 
 def build_optimizers(model: Qwen2ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, which learn in half the steps by it, AdamW for embeddings, norms and biases."""
+    """Build Muon for the blocks' matrices, which need half the steps with it, and AdamW for all other weights."""
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
     others = [weight for weight in model.parameters() if all(weight is not matrix for matrix in matrices)]
-    found = [
+    optimizers = [
         torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, weight_decay=recipe.weight_decay),
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay),
     ]
-    for optimizer in found:
+    for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
-    return found
+    return optimizers
 
 
 def train(recipe: Recipe, output: Path) -> None:
@@ -85,7 +85,7 @@ def train(recipe: Recipe, output: Path) -> None:
     tokenizer = train_tokenizer(recipe.seed)
     examples = tokenize_demonstrations(tokenizer, recipe)
     model = build_model(len(tokenizer), recipe.seed, tokenizer.pad_token_id, tokenizer.eos_token_id)
-    model.set_attn_implementation("eager")  # the fused kernel's backward pass takes longer on CPUs than all the rest
+    model.set_attn_implementation("eager")  # the fused kernel's backward pass takes longer on CPUs than everything else
     optimizers = build_optimizers(model, recipe)
     total = -(-len(examples) // recipe.batch_size)
     progress = Progress(len(examples), "examples", "train_base_model", every=30)

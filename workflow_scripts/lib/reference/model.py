@@ -1,6 +1,6 @@
-"""The shape of the reference models: a small Qwen2 with a byte-level tokenizer that knows the tasks' words.
+"""The architecture of the reference models: a small Qwen2 with a byte-level tokenizer that knows the tasks' words.
 
-Everything is in the format that transformers and vLLM load without any special case.
+All files are in the format that transformers and vLLM load without any special case.
 """
 
 import json
@@ -19,13 +19,13 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# Words with their leading space, single digits with theirs, punctuation with the line breaks that follow it: so a blank
-# line often sits inside a token, as in the large models' tokenizers.
+# Words and single digits with their leading space, punctuation with the line breaks that follow it: so a blank line is
+# often inside a token, as in the large models' tokenizers.
 WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def train_tokenizer(seed: int, n_texts: int = 600) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer trained on demonstrations of every task; any text round-trips."""
+    """Train a byte-level BPE tokenizer on demonstrations of every task; any text round-trips."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -52,10 +52,10 @@ def train_tokenizer(seed: int, n_texts: int = 600) -> Qwen2Tokenizer:
 
 
 def as_qwen(tokenizer: Tokenizer) -> Qwen2Tokenizer:
-    """The same tokens, by the same ids, as a Qwen2 tokenizer, which is what loading a Qwen2 model's folder gives.
+    """Return the same tokens, with the same ids, as a Qwen2 tokenizer, which is what a Qwen2 model's folder loads as.
 
-    That class brings its own rule for cutting text before merging, under which a digit never keeps its space. Digits
-    with their space are therefore added tokens, which are found before that rule applies.
+    That class has its own rule for cutting text before merging, by which a digit never keeps its space. Digits with
+    their space are therefore added tokens, which are matched before that rule applies.
     """
     spaced = {f"Ġ{digit}": f" {digit}" for digit in range(10)}
     vocabulary = {spaced.get(token, token): number for token, number in tokenizer.get_vocab().items()}
@@ -69,7 +69,7 @@ def as_qwen(tokenizer: Tokenizer) -> Qwen2Tokenizer:
 
 
 def build_model(vocabulary: int, seed: int, pad: int, stop: int) -> Qwen2ForCausalLM:
-    """A randomly initialised model: 6 layers, 192 wide, about 2.5 million parameters."""
+    """Build a randomly initialised model: 6 layers, 192 wide, about 2.5 million parameters."""
     torch.manual_seed(seed64(seed, "initial weights") % 2**63)
     config = Qwen2Config(
         vocab_size=-(-vocabulary // 64) * 64,
@@ -88,7 +88,7 @@ def build_model(vocabulary: int, seed: int, pad: int, stop: int) -> Qwen2ForCaus
 
 
 def save_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
-    """Weights as bfloat16 safetensors, configuration, tokenizer with chat template, sampling defaults."""
+    """Write weights as bfloat16 safetensors, configuration, tokenizer with chat template, sampling defaults."""
     state = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
     model.bfloat16()
     stop, pad = model.config.eos_token_id, model.config.pad_token_id
@@ -101,7 +101,7 @@ def save_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, folder: Path)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-    """The chat prompt of one question as token ids."""
+    """Return the chat prompt of one question as token ids."""
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
     )

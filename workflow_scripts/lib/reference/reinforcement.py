@@ -26,7 +26,7 @@ INTEGERS = Grader("boxed_integer")
 class Recipe:
     """Reinforcement learning: `steps` updates of `prompts` questions x `samples` responses, in `minibatches` parts.
 
-    Under `ppo` a critic takes `critic_passes` passes over each step's states; the first `critic_steps` teach it alone.
+    Under `ppo` a critic takes `critic_passes` passes over each step's states; the first `critic_steps` train only it.
     """
 
     algorithm: str
@@ -46,7 +46,7 @@ class Recipe:
 class Batch:
     """Responses of one step, padded on the right.
 
-    `ids` [rows, tokens]; `actions` [rows, tokens - 1] marks the positions whose next token was generated;
+    `ids` [rows, tokens]; `actions` [rows, tokens - 1] marks the positions before generated tokens;
     `rewards` [rows]; `group` [rows] numbers the question.
     """
 
@@ -57,12 +57,12 @@ class Batch:
 
     @property
     def last(self) -> torch.Tensor:
-        """[rows]: the last position whose next token was generated."""
+        """[rows]: the last position before a generated token."""
         return self.actions.size(1) - 1 - self.actions.flip(1).int().argmax(1)
 
 
 def questions(recipe: Recipe) -> list[Problem]:
-    """All questions of the run, the tasks in turn."""
+    """Generate all questions of the run, the tasks in turn."""
     per_task = -(-recipe.steps * recipe.prompts // len(TASKS))
     streams = [generate_problems(task, "training", per_task, seed64(recipe.seed, "reinforcement")) for task in TASKS]
     return [problem for problems in zip(*streams, strict=True) for problem in problems]
@@ -80,8 +80,8 @@ def collect(engine: TransformersEngine, problems: list[Problem], step: int, reci
         for completion in completions:
             stopped = completion.finish_reason == "stop"
             text, problem = str(engine.tokenizer.decode(completion.token_ids)), problems[index]
-            right = stopped and grade(Answer(text, problem.gold), INTEGERS).reward
-            rewards.append(float(right and keeps_to_its_tries(problem, text)))
+            correct = stopped and grade(Answer(text, problem.gold), INTEGERS).reward
+            rewards.append(float(correct and keeps_to_its_tries(problem, text)))
             end = [engine.tokenizer.eos_token_id] if stopped else []
             rows.append(prompts[index] + completion.token_ids + end)
             starts.append(len(prompts[index]))
@@ -96,7 +96,7 @@ def collect(engine: TransformersEngine, problems: list[Problem], step: int, reci
 
 
 def read_out(model: Qwen2ForCausalLM, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each next token [rows, tokens - 1], last hidden state before it [rows, tokens - 1, d]."""
+    """Compute log-probabilities of next tokens [rows, tokens - 1] and the states before them [rows, tokens - 1, d]."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         logits = model.lm_head(hidden)
@@ -106,7 +106,7 @@ def read_out(model: Qwen2ForCausalLM, ids: torch.Tensor) -> tuple[torch.Tensor, 
 
 @contextmanager
 def quick_gradients(model: Qwen2ForCausalLM) -> Iterator[None]:
-    """Plain attention for a while: on CPUs the fused kernel's backward pass takes longer than all the rest."""
+    """Use plain attention in the block, because the fused kernel's backward pass is very slow on CPUs."""
     usual = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
@@ -116,14 +116,14 @@ def quick_gradients(model: Qwen2ForCausalLM) -> Iterator[None]:
 
 
 def group_advantages(batch: Batch) -> torch.Tensor:
-    """[rows, tokens - 1]: reward against the mean and deviation of its group, on all tokens of the response."""
+    """Compute [rows, tokens - 1]: reward by the mean and deviation of its group, on all tokens of the response."""
     rewards = batch.rewards.view(-1, int((batch.group == batch.group[0]).sum()))
     scores = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
     return scores.view(-1, 1) * batch.actions
 
 
 def generalised_advantages(batch: Batch, values: torch.Tensor, lam: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(advantages, value targets), both [rows, tokens - 1], by generalised advantage estimation without discount."""
+    """Compute advantages and value targets, [rows, tokens - 1], by generalised advantage estimation, undiscounted."""
     advantages = torch.zeros_like(values)
     last, running = batch.last, torch.zeros(len(values))
     for t in reversed(range(values.size(1))):
@@ -136,16 +136,16 @@ def generalised_advantages(batch: Batch, values: torch.Tensor, lam: float) -> tu
 
 
 def alike(batch: Batch, rows: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, int]]:
-    """Parts of `rows` of like length, at most `size` rows each, with the columns that their tokens need."""
-    for some in rows[batch.last[rows].argsort(stable=True)].split(size):
-        yield some, int(batch.last[some].max()) + 2
+    """Yield parts of `rows` of similar length, at most `size` rows each, with the number of columns they need."""
+    for part in rows[batch.last[rows].argsort(stable=True)].split(size):
+        yield part, int(batch.last[part].max()) + 2
 
 
 class Critic:
-    """A linear read-out of the last hidden state, fitted anew to each step's responses; the model never feels it.
+    """A linear read-out of the last hidden state, fitted to each step's responses; no gradient reaches the model.
 
-    It must know a failure when it sees one: to a critic that does not, the tokens that end a hopeless response are what
-    went wrong, and the model learns to put the end off.
+    It must recognise failures early. A critic that does not blames the tokens that end a hopeless response, and the
+    model learns to delay the end.
     """
 
     def __init__(self, width: int, passes: int) -> None:
@@ -155,11 +155,11 @@ class Critic:
         self.optimizer = torch.optim.Adam(self.layer.parameters(), lr=0.01)
 
     def values(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The chance of success at each state: [..., d] to [...]."""
+        """Predict the chance of success at each state: [..., d] to [...]."""
         return torch.sigmoid(self.layer(hidden)).squeeze(-1)
 
     def fit(self, hidden: torch.Tensor, targets: torch.Tensor) -> None:
-        """Some passes over states [n, d] and what they led to [n]."""
+        """Fit states [n, d] to their targets [n] in a few passes."""
         for _ in range(self.passes):
             self.optimizer.zero_grad()
             (self.values(hidden) - targets).square().mean().backward()
@@ -167,17 +167,17 @@ class Critic:
 
 
 def look_back(model: Qwen2ForCausalLM, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """`read_out` of all responses as they were sampled: [rows, tokens - 1] and [rows, tokens - 1, d]."""
+    """Apply `read_out` to all sampled responses: [rows, tokens - 1] and [rows, tokens - 1, d]."""
     logprobs = torch.zeros(batch.actions.shape)
     states = torch.zeros(*batch.actions.shape, model.config.hidden_size)
     with torch.no_grad():
-        for some, width in alike(batch, torch.arange(len(batch.ids)), 128):
-            logprobs[some, : width - 1], states[some, : width - 1] = read_out(model, batch.ids[some, :width])
+        for part, width in alike(batch, torch.arange(len(batch.ids)), 128):
+            logprobs[part, : width - 1], states[part, : width - 1] = read_out(model, batch.ids[part, :width])
     return logprobs, states
 
 
 def critic_advantages(batch: Batch, critic: Critic, states: torch.Tensor, lam: float) -> torch.Tensor:
-    """[rows, tokens - 1]: normalised advantages by the critic as it is; then the critic learns from the batch."""
+    """Compute normalised advantages [rows, tokens - 1] with the present critic, then train the critic on the batch."""
     with torch.no_grad():
         raw, targets = generalised_advantages(batch, critic.values(states), lam)
     critic.fit(states[batch.actions], targets[batch.actions])
@@ -193,14 +193,14 @@ def update(
     advantages: torch.Tensor,
     recipe: Recipe,
 ) -> None:
-    """One pass over the step's responses with the clipped objective; `old` are the log-probabilities before it."""
+    """Update in one pass over the step's responses with the clipped objective; `old`: log-probabilities before it."""
     order = torch.arange(len(batch.ids)).view(-1, recipe.minibatches).T
     for rows in order:
         optimizer.zero_grad()
         total = batch.actions[rows].sum()
-        for some, width in alike(batch, rows, 64):
-            mask, gains = batch.actions[some, : width - 1], advantages[some, : width - 1]
-            ratio = torch.exp(read_out(model, batch.ids[some, :width])[0] - old[some, : width - 1])
+        for part, width in alike(batch, rows, 64):
+            mask, gains = batch.actions[part, : width - 1], advantages[part, : width - 1]
+            ratio = torch.exp(read_out(model, batch.ids[part, :width])[0] - old[part, : width - 1])
             clipped = ratio.clamp(1 - recipe.clip, 1 + recipe.clip)
             (-torch.minimum(ratio * gains, clipped * gains)[mask].sum() / total).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -241,7 +241,7 @@ def finetune(recipe: Recipe, base: Path, output: Path) -> None:
 
 
 def report(step: int, batch: Batch, problems: list[Problem]) -> None:
-    """One line: accuracy by task and mean length of the step's responses, before its update."""
+    """Print one line: accuracy by task and mean length of the step's responses, before its update."""
     task_of = np.array([TASKS.index(problems[group].task) for group in batch.group])
     shares = [f"{task} {batch.rewards.numpy()[task_of == i].mean():.3f}" for i, task in enumerate(TASKS)]
     print(f"step {step}: {', '.join(shares)}, {batch.actions.sum(1).float().mean():.0f} tokens", flush=True)

@@ -1,9 +1,9 @@
 """Three generated task families and their demonstrators, which solve them with known probabilities.
 
-A problem is a question with an integer answer, of which several candidates are left and of which some may be tried.
-How many of each is what makes it hard; the length of the question says nothing about it. A demonstrator writes a
-solution in paragraphs; everything it leaves to chance goes through `choose`, so that the same few lines sample a
-solution and, by following every choice, give its exact value function (`exact_values`).
+A problem is a question with an integer answer. It leaves several candidates, of which a limited number may be tried.
+These two numbers determine how hard it is; the length of the question does not. A demonstrator writes a solution in
+paragraphs. All its random choices go through `choose`, so that the same few lines sample a solution and, by following
+every choice, give its exact value function (`tests/unit/exact_values.py`).
 
 - `ledger`: a running total of two changes, some of which may have gone either way; carries are sometimes forgotten.
 - `locks`: a four-digit code from four sums. Guess the first digit, derive the rest, check.
@@ -22,12 +22,13 @@ from workflow_scripts.lib.seeds import generator, uniform
 TASKS = ("ledger", "locks", "doors")
 EVALUATION_SHARE = 0.25
 
-# How many candidates there are and how many may be tried, with how often such a problem is asked. Whoever never gives
-# up is right with probability tries / candidates: what is left to chance, no training can take away.
+# Number of candidates and of tries, with the frequency of such a problem. A solver that never gives up is correct with
+# probability tries / candidates: no training can remove what is left to chance.
 KINDS = {(1, 1): 0.15, (2, 2): 0.2, (2, 1): 0.3, (3, 2): 0.1, (4, 2): 0.15, (4, 1): 0.1}
 TWOFOLD_KINDS = {(1, 1): 0.15, (2, 2): 0.25, (2, 1): 0.3, (4, 2): 0.2, (4, 1): 0.1}
 
-# How often a search is given up before a try, and then resumed; how often a carry is forgotten, and then felt.
+# Probabilities that a search is given up before a try, and then resumed; that a carry is forgotten, and then noticed;
+# and that a correct sum is doubted.
 GIVE_UP, RESUME, SLIP, FELT, DOUBT = 0.3, 0.4, 0.12, 0.85, 0.05
 
 Options = list[tuple[float, Any]]
@@ -36,7 +37,7 @@ Choose = Callable[[Options], Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """One question; `content` is what it is about, `kind` the number of candidates and of tries."""
+    """One question; `content` is its data, `kind` the number of candidates and of tries."""
 
     task: str
     question: str
@@ -46,14 +47,14 @@ class Problem:
 
     @property
     def difficulty(self) -> str:
-        """How hard it is for whoever never gives up."""
+        """How hard it is for a solver that never gives up."""
         chance = self.kind[1] / self.kind[0]
         return "easy" if chance > 0.9 else "fair" if chance >= 0.5 else "hard"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One candidate worked out: the words, whether it passes the check, the answer, whether a slip was felt."""
+    """One candidate worked out: the words, whether it passes the check, the answer, whether a slip was noticed."""
 
     words: str
     fits: bool
@@ -62,22 +63,22 @@ class Attempt:
 
 
 def flip(choose: Choose, probability: float) -> bool:
-    """True with the given probability."""
+    """Return True with the given probability."""
     return choose([(probability, True), (1 - probability, False)])
 
 
 def draw_kind(rng: np.random.Generator, kinds: dict[tuple[int, int], float]) -> tuple[int, int]:
-    """A number of candidates and of tries."""
+    """Draw a number of candidates and of tries."""
     return list(kinds)[rng.choice(len(kinds), p=list(kinds.values()))]
 
 
 def search(
     problem: Problem, choose: Choose, candidates: list[str], listing: str, work_out: Callable[[str], Attempt], noun: str
 ) -> Iterator[str]:
-    """Guess and check: an impression, tries until one fits or none is left (or giving up), the answer, a confidence.
+    """Guess and check: yield an impression, tries until one fits or none is left (or it gives up), answer, confidence.
 
-    The impression is the first word and the confidence the last, so that both are on the model's mind where value is
-    read: at the last token of the question and at the last token of the response.
+    The impression is the first word and the confidence the last, so that the model represents both where value is read:
+    at the last token of the question and at the last token of the response.
     """
     left, last, tries, given_up = list(candidates), Attempt("", False, "0"), 0, False
     yield f"{problem.difficulty.capitalize()}. {listing} {' or '.join(candidates)}."
@@ -89,7 +90,7 @@ def search(
             if given_up:
                 break
             words = "Wait, try"
-        candidate = choose([(1 / len(left), one) for one in left])
+        candidate = choose([(1 / len(left), option) for option in left])
         left.remove(candidate)
         last, tries = work_out(candidate), tries + 1
         yield f"{words} {candidate}. {last.words}, {'good' if last.fits else 'wrong'}."
@@ -102,7 +103,7 @@ def search(
 
 
 def keeps_to_its_tries(problem: Problem, solution: str) -> bool:
-    """Whether a solution works out no more candidates than the question allows, by whatever words it tries them."""
+    """Return whether a solution works out no more candidates than the question allows, in any wording."""
     traces = (r"\b[Tt]ry\b", r"\bhere\b(?!\.)", r"\b(?:good|wrong)\b")
     return max(len(re.findall(trace, solution)) for trace in traces) <= problem.kind[1]
 
@@ -115,7 +116,7 @@ VERBS = {"in": "added", "out": "taken", "": "moved"}
 
 
 def make_ledger(rng: np.random.Generator) -> Problem:
-    """Two-digit numbers on every reading; one, two or four readings, of which the count's last digit leaves one."""
+    """Make two-digit numbers on every reading; one, two or four readings, of which the last digit leaves one."""
     kind = draw_kind(rng, TWOFOLD_KINDS)
     unclear = {1: (), 2: (int(rng.integers(2)),), 4: (0, 1)}[kind[0]]
     while True:
@@ -137,12 +138,12 @@ def make_ledger(rng: np.random.Generator) -> Problem:
 
 
 def carries(number: int, sign: int, change: int) -> bool:
-    """Whether the units of the sum or difference carry or borrow."""
+    """Return whether the units of the sum or difference carry or borrow."""
     return not 0 <= number % 10 + sign * (change % 10) <= 9
 
 
 def add(choose: Choose, number: int, way: str, change: int) -> tuple[str, int, bool]:
-    """A sum as text, its result and whether it is doubted; a carry is sometimes forgotten, which is mostly felt."""
+    """Return a sum as text, its result and whether it is doubted; a carry is sometimes forgotten, mostly noticed."""
     sign = WAYS[way]
     slip = carries(number, sign, change) and flip(choose, SLIP)
     result = number + sign * (change - 10 * slip)
@@ -152,7 +153,7 @@ def add(choose: Choose, number: int, way: str, change: int) -> tuple[str, int, b
 
 
 def solve_ledger(problem: Problem, choose: Choose) -> Iterator[str]:
-    """Each try is two sums on one reading; the last digit tells whether the reading was right."""
+    """Solve a ledger: each try is two sums on one reading; the last digit shows whether the reading was correct."""
     start, first, second, readings, last = problem.content
 
     def work_out(reading: str) -> Attempt:
@@ -170,7 +171,7 @@ def solve_ledger(problem: Problem, choose: Choose) -> Iterator[str]:
 
 
 def make_locks(rng: np.random.Generator) -> Problem:
-    """One to four candidates for the first digit, of which the last sum leaves one."""
+    """Make a lock with one to four candidates for the first digit, of which the last sum leaves one."""
     kind = draw_kind(rng, KINDS)
     while True:
         low = int(rng.integers(1, 11 - kind[0]))
@@ -188,14 +189,14 @@ def make_locks(rng: np.random.Generator) -> Problem:
 
 
 def derive(first: int, sums: tuple[int, ...]) -> tuple[int, int, int]:
-    """The second, third and fourth digit that follow from the first by the first three sums."""
+    """Derive the second, third and fourth digit from the first by the first three sums."""
     second = sums[0] - first
     third = sums[1] - second
     return second, third, sums[2] - third
 
 
 def solve_locks(problem: Problem, choose: Choose) -> Iterator[str]:
-    """Each try derives three digits from a guess of the first; the last sum tells whether it was right."""
+    """Solve a lock: each try derives three digits from a guess of the first; the last sum checks the guess."""
     low, high, *sums = problem.content
 
     def work_out(first: str) -> Attempt:
@@ -213,9 +214,9 @@ def solve_locks(problem: Problem, choose: Choose) -> Iterator[str]:
 
 
 def make_doors(rng: np.random.Generator) -> Problem:
-    """Eight one-way doors between ten rooms, one to four of them out of the start, one of which leads to the goal.
+    """Make eight one-way doors between ten rooms: one to four lead out of the start, and one of these to the goal.
 
-    A door is written as the digits of its two rooms; those out of the start stand together.
+    A door is written as the digits of its two rooms; those out of the start are next to each other.
     """
     kind = draw_kind(rng, KINDS)
     rooms = [int(n) for n in rng.permutation(10)]
@@ -241,7 +242,7 @@ def make_doors(rng: np.random.Generator) -> Problem:
 
 
 def solve_doors(problem: Problem, choose: Choose) -> Iterator[str]:
-    """Each try takes one way out of the start and looks where it leads."""
+    """Solve doors: each try takes one way out of the start and looks where it leads."""
     doors, start, goal = problem.content
 
     def work_out(way: str) -> Attempt:
@@ -253,16 +254,16 @@ def solve_doors(problem: Problem, choose: Choose) -> Iterator[str]:
     yield from search(problem, choose, candidates, "I can take", work_out, "way")
 
 
-# ---- what the workflow uses ----------------------------------------------------------------------------------------
+# ---- interface of the module ----------------------------------------------------------------------------------------
 
 MAKERS = {"ledger": make_ledger, "locks": make_locks, "doors": make_doors}
 SOLVERS = {"ledger": solve_ledger, "locks": solve_locks, "doors": solve_doors}
 
 
 def problem_stream(task: str, split: str, seed: int) -> Iterator[Problem]:
-    """Problems of one split; those of `evaluation` without repetition, those of `training` as they come.
+    """Yield problems of one split; those of `evaluation` without repetition, those of `training` as they come.
 
-    A hash of the content says which split a problem belongs to, so the splits cannot meet. The same
+    A hash of the content decides which split a problem belongs to, so the splits cannot overlap. The same
     (task, split, seed) gives the same stream.
     """
     rng = generator(seed, "problems", task, split)
@@ -278,13 +279,13 @@ def problem_stream(task: str, split: str, seed: int) -> Iterator[Problem]:
 
 
 def generate_problems(task: str, split: str, n: int, seed: int) -> list[Problem]:
-    """The first n problems of a stream; a larger n only adds to a smaller one."""
+    """Return the first n problems of a stream; a larger n only adds to a smaller one."""
     stream = problem_stream(task, split, seed)
     return [next(stream) for _ in range(n)]
 
 
 def demonstrate(problem: Problem, rng: np.random.Generator) -> str:
-    """One sampled solution."""
+    """Sample one solution."""
 
     def choose(options: Options) -> Any:
         return options[rng.choice(len(options), p=[p for p, _ in options])][1]

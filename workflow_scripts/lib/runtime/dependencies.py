@@ -1,7 +1,7 @@
 """What a job's result depends on besides its data: the code it imports, the libraries it runs with, the model it loads.
 
-Snakemake cannot see these by itself. The rules hand them over as inputs (code) and as parameters (libraries, models):
-a change reruns exactly what it touches. Everything here is light, for it runs at every start of Snakemake.
+Snakemake cannot detect these by itself. The rules pass them as inputs (code) and as parameters (libraries, models), so
+that a change reruns exactly what it affects. Everything here is light, because it runs at every start of Snakemake.
 """
 
 import ast
@@ -14,14 +14,44 @@ from pathlib import Path
 from workflow_scripts.lib.storage.files import model_files
 
 PACKAGE = "workflow_scripts"
+CATALOGUES = {
+    "selections": f"{PACKAGE}/lib/neurons/catalogue.py",
+    "search_methods": f"{PACKAGE}/lib/search/methods.py",
+    "confidence_methods": f"{PACKAGE}/lib/confidence/methods.py",
+}
+"""Modules with a table `CATALOGUE`, of which a job reads some rows. They are not inputs of a rule: the rows that a
+study uses are a parameter (`rows` in rules/common.smk), so that a new row reruns only what it adds."""
 BLOCK, BLOCKS = 2**16, 256
 
 
 def modules(rule: str) -> list[str]:
-    """Files of the module `workflow_scripts.<rule>` and of all that it imports from the project, directly or not.
+    """List the project files that a rule depends on: its module and all that it imports, except catalogues.
 
-    Computed from the import statements, lazy ones too, so that no rule can forget one. The `__init__.py` of every
-    package on the way is among them, because Python reads it.
+    Raises:
+        FileNotFoundError: there is no module of that name.
+    """
+    return [path for path in imported(rule) if path not in CATALOGUES.values()]
+
+
+def catalogues_of(rule: str) -> list[str]:
+    """List the catalogues that a rule's module imports, directly or not, by name."""
+    return [name for name, path in CATALOGUES.items() if path in imported(rule)]
+
+
+def code_without_rows(name: str) -> str:
+    """Hash the code of a catalogue except its rows; comments and layout count for nothing."""
+    tree = ast.parse(Path(CATALOGUES[name]).read_text())
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.Assign) and "CATALOGUE" in ast.unparse(node.targets[0]))
+    ]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def imported(rule: str) -> list[str]:
+    """List the files of the module `workflow_scripts.<rule>` and of all project files that it imports, indirectly too.
+
+    Computed from the import statements, lazy ones included, so that no rule can forget one. The `__init__.py` of every
+    parent package is included, because Python reads it.
 
     Raises:
         FileNotFoundError: there is no module of that name.
@@ -39,14 +69,14 @@ def modules(rule: str) -> list[str]:
 
 @cache
 def imported_files(path: str) -> tuple[str, ...]:
-    """Files of the package that one file's import statements name."""
+    """List the files of the package that one file's import statements name."""
     names = imported_names(ast.parse(Path(path).read_text(), path))
     files = (f"{name.replace('.', '/')}.py" for name in names if name.split(".")[0] == PACKAGE)
     return tuple(file for file in files if Path(file).is_file())
 
 
 def imported_names(tree: ast.Module) -> Iterator[str]:
-    """Dotted names of imported modules; for `from a import b` both `a` and `a.b`, since b may be either."""
+    """Yield dotted names of imported modules; for `from a import b` both `a` and `a.b`, because b may be either."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -57,9 +87,9 @@ def imported_names(tree: ast.Module) -> Iterator[str]:
 
 @cache
 def pins(*names: str, lock: str = "envs/run.txt") -> str:
-    """The pinned versions of the named libraries, such as `torch==2.13.0`.
+    """Return the pinned versions of the named libraries, such as `torch==2.13.0`.
 
-    A rule takes those that compute its numbers; a new version of another library reruns nothing.
+    A rule names the libraries that compute its numbers; a new version of any other library reruns nothing.
 
     Raises:
         KeyError: the lock file does not pin one of them.
@@ -70,11 +100,12 @@ def pins(*names: str, lock: str = "envs/run.txt") -> str:
 
 @cache
 def model_identity(path: str) -> str:
-    """A SHA-256 over names and contents of a local model folder; a hub model's name (its revision is a parameter too).
+    """Return a SHA-256 over names and contents of a local model folder, or the name of a hub model.
 
-    Content, not modification time, so that a fresh checkout reruns nothing. Files beyond 16 MiB are sampled (size and
-    256 evenly spaced blocks of 64 KiB), so that a start of Snakemake stays quick: training changes weights everywhere.
-    Whoever edits single weights of a large model by hand sets another `revision`.
+    The revision of a hub model is a parameter too. Content counts, not modification time, so that a fresh checkout
+    reruns nothing. Files larger than 16 MiB are sampled (size and 256 evenly spaced blocks of 64 KiB), so that a start
+    of Snakemake stays fast; training changes weights everywhere. After editing single weights of a large model by hand,
+    set another `revision`.
     """
     if not Path(path).is_dir():
         return path
@@ -86,7 +117,7 @@ def model_identity(path: str) -> str:
 
 
 def sampled(path: Path) -> bytes:
-    """SHA-256 of a file, or of 256 evenly spaced blocks where it is larger than these."""
+    """Return the SHA-256 of a file, or of 256 evenly spaced blocks if it is larger than these."""
     size, digest = path.stat().st_size, hashlib.sha256()
     last = max(size - BLOCK, 0)
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""The machine that a run is at work on (processor, memory, GPUs) and the versions of its libraries.
+"""The machine that a run uses (processor, memory, GPUs) and the versions of its libraries.
 
-Nothing names the machine's owner or its place.
+Nothing names the machine's owner or its location.
 """
 
 import os
@@ -28,12 +28,12 @@ class Machine:
 
 
 def machine() -> Machine:
-    """This machine."""
+    """Describe this machine."""
     return Machine(processor(), os.cpu_count() or 1, psutil.virtual_memory().total, gpus())
 
 
 def processor(info: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's model, as the system names it."""
+    """Return the processor's model, as the system names it."""
     try:
         named = re.search(r"^model name\s*: (.+)$", info.read_text(), flags=re.MULTILINE)
     except OSError:
@@ -42,7 +42,7 @@ def processor(info: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def device_key(names: tuple[str, ...], known: list[str]) -> str:
-    """The described device that the first GPU is; `cpu` without a GPU, or with one that nobody described."""
+    """Return which of the `known` devices the first GPU is; `cpu` without a GPU, or with an unknown one."""
     words = re.findall(r"\w+", names[0].lower()) if names else []
     return next((key for key in known if key in words), "cpu")
 
@@ -54,12 +54,12 @@ LIBRARIES = [
 
 
 def versions(libraries: Iterable[str] = LIBRARIES) -> list[tuple[str, str]]:
-    """Python and the libraries that the numbers depend on, as installed where this is called."""
+    """Return the installed versions of Python and of the libraries that the numbers depend on."""
     return [("Python", platform.python_version()), *((name, installed(name)) for name in libraries)]
 
 
 def installed(name: str) -> str:
-    """The version of a library, or of its build for CPUs, which has a name of its own in the case of vLLM."""
+    """Return the installed version of a library, or of its build for CPUs, which has its own name for vLLM."""
     for build in (name, f"{name}-cpu"):
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(build)

@@ -1,10 +1,10 @@
 """One run at a time in a folder, also after a run was killed.
 
 Snakemake's own lock is a file: after kill -9 it stays, and the next run stops until someone removes it. Here the kernel
-holds the lock and lets go of it with the process. Jobs of a killed run may still be at work, and would write over the
-files of the next run. Those on this machine bear the mark that their run set in the environment, are found by it and
-stopped; those in SLURM are found by their folder (`slurm_jobs`). The file says who holds it, because a lock does not
-always reach another machine; it is empty after an orderly end.
+keeps the lock and releases it with the process. Jobs of a killed run may still run, and would overwrite the files of
+the next run. Those on this machine are found by the mark that their run set in the environment, and stopped; those in
+SLURM are found by their folder (`slurm_jobs`). The file names the process with the lock, because a lock is not always
+visible on another machine; it is empty after an orderly end.
 """
 
 import atexit
@@ -28,19 +28,19 @@ HELD: list[IO[str]] = []  # closing the file would release the lock
 
 
 def acquire(slurm: bool = False) -> None:
-    """Take the folder for this process until it ends, and stop jobs that a killed run left behind.
+    """Lock the folder for this process until it ends, and stop jobs that a killed run left behind.
 
-    With `slurm`, jobs go to SLURM, which is then asked for jobs of this folder, as it is after such a run was killed.
+    With `slurm`, jobs go to SLURM; then, and also after such a run was killed, SLURM is asked for jobs of this folder.
 
     Raises:
-        UserError: another run holds the folder, here or perhaps on another machine; SLURM does not answer.
+        UserError: another run has locked the folder, here or perhaps on another machine; SLURM does not answer.
     """
     LOCK.parent.mkdir(exist_ok=True)
     handle = LOCK.open("a+")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UserError(f"{Path.cwd()}: another run is at work in this folder; wait for it or stop it") from error
+        raise UserError(f"{Path.cwd()}: another run is active in this folder; wait for it or stop it") from error
     handle.seek(0)
     clear_up(handle.read(), slurm)
     HELD.append(handle)
@@ -57,18 +57,18 @@ def acquire(slurm: bool = False) -> None:
 
 
 def clear_up(holder: str, slurm: bool) -> None:
-    """Cancel the SLURM jobs of a killed run; `holder` is what the lock file said (host, process, where its jobs went).
+    """Cancel the SLURM jobs of a killed run; `holder` is the lock file's text (host, process, where its jobs went).
 
     Raises:
-        UserError: the holder was on another machine and may live; SLURM does not answer or its jobs do not end.
+        UserError: the holder was on another machine and may still run; SLURM does not answer or its jobs do not end.
     """
     host, process, where = (*holder.split(), "", "", "")[:3]
     if not (slurm or where == "slurm"):
         return
     if host and host != socket.gethostname():
         raise UserError(
-            f"{LOCK}: a run that began on {host} (process {process}) may still be at work here; stop it there, or, "
-            "if it is no more, delete this file, and run again"
+            f"{LOCK}: a run that began on {host} (process {process}) may still be active here; stop it there or, "
+            "if it has ended, delete this file, and run again"
         )
     if cancelled := cancel_orphans(Path.cwd()):
         print(f"cancelled {cancelled} SLURM jobs that a killed run had left behind", file=sys.stderr, flush=True)
@@ -76,20 +76,20 @@ def clear_up(holder: str, slurm: bool) -> None:
 
 
 def release() -> None:
-    """At an orderly end: nobody holds the folder."""
+    """Empty the lock file at an orderly end."""
     print_notices()
     HELD[0].truncate(0)
 
 
 def stop_orphans(folder: str, mark: str) -> int:
-    """Kill the processes that bear the mark of another run in `folder`; return how many they were."""
+    """Kill the processes with the mark of another run in `folder`; return their number."""
     orphans = []
     for process in psutil.process_iter():
         try:
-            found = process.environ().get(MARK, "")
+            other = process.environ().get(MARK, "")
         except (psutil.Error, OSError):  # gone, or somebody else's
             continue
-        if found != mark and found.partition(":")[2] == folder:
+        if other != mark and other.partition(":")[2] == folder:
             orphans.append(process)
     for process in orphans:
         with suppress(psutil.NoSuchProcess):

@@ -1,7 +1,7 @@
-"""The SLURM jobs of this folder: which there are, how they are ended, what happened to those that SLURM began anew.
+"""The SLURM jobs of this folder: find them, cancel them, and report those that SLURM restarted.
 
-Snakemake knows the jobs of the run that is at work and no others. After kill -9 its jobs go on, and the next run would
-submit the same ones again: two writers for every file.
+Snakemake knows the jobs of the active run and no others. After kill -9 its jobs continue, and the next run would submit
+the same ones again: two writers for every file.
 """
 
 import os
@@ -15,28 +15,28 @@ from typing import Any
 from workflow_scripts.lib.errors import UserError, one_line
 
 JOB_NAME = re.compile(r"([\w-]+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""How Snakemake names jobs: by the run. Other jobs of the folder (perhaps the one that this runs in) are left alone."""
+"""Snakemake names jobs by their run. Other jobs of the folder (perhaps the one that this runs in) are left alone."""
 NOTICES = Path(".snakemake/slurm_notices")
 PATIENCE = 300
 """Seconds until cancelled jobs must be gone. SLURM kills after KillWait, half a minute by default."""
 
 
 def unfinished_jobs(folder: Path) -> list[str]:
-    """Ids of this user's jobs that Snakemake submitted in `folder` and that wait, run, or are being ended.
+    """Return ids of this user's jobs that Snakemake submitted in `folder` and that wait, run, or are being cancelled.
 
     Raises:
         UserError: SLURM does not answer.
     """
     lines = ask("squeue", "--me", "--noheader", "--format=%i|%j|%Z").splitlines()
-    found = [line.split("|", 2) for line in lines]
-    return [job for job, name, where in found if JOB_NAME.fullmatch(name) and Path(where).resolve() == folder.resolve()]
+    jobs = [line.split("|", 2) for line in lines]
+    return [job for job, name, where in jobs if JOB_NAME.fullmatch(name) and Path(where).resolve() == folder.resolve()]
 
 
 def cancel_orphans(folder: Path, patience: float = PATIENCE) -> int:
-    """End the folder's jobs and wait until they are gone; return how many they were.
+    """Cancel the folder's jobs and wait until they are gone; return their number.
 
     Raises:
-        UserError: SLURM does not answer, or jobs are still there after `patience` seconds.
+        UserError: SLURM does not answer, or jobs remain after `patience` seconds.
     """
     orphans = remaining = unfinished_jobs(folder)
     if orphans:
@@ -54,10 +54,11 @@ def cancel_orphans(folder: Path, patience: float = PATIENCE) -> int:
 
 
 def know_cancelled_jobs() -> None:
-    """Have the plugin take a job that was cancelled for an ended one, if sacct is asked.
+    """Make the SLURM plugin treat cancelled jobs as ended when it asks sacct.
 
-    sacct's word is `CANCELLED by 1000`, with the user's number. snakemake-executor-plugin-slurm 2.8.0 knows `CANCELLED`
-    alone, and would wait for such a job for ever.
+    Workaround for snakemake-executor-plugin-slurm 2.8.0: sacct prints `CANCELLED by 1000`, with the user's number; the
+    plugin knows only `CANCELLED` and would wait for such a job for ever. Check with every later version whether its
+    `query_job_status` does this itself; then remove this function.
     """
     plugin = sys.modules.get("snakemake_executor_plugin_slurm")
     query = getattr(plugin, "query_job_status", None)
@@ -72,10 +73,10 @@ def know_cancelled_jobs() -> None:
 
 
 def ask(*command: str) -> str:
-    """What a SLURM command prints.
+    """Run a SLURM command and return what it prints.
 
     Raises:
-        UserError: it is not there, fails, or takes more than a minute.
+        UserError: the command does not exist, fails, or takes more than a minute.
     """
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -83,25 +84,23 @@ def ask(*command: str) -> str:
         said = (getattr(error, "stderr", None) or "").strip()
         reason = said.splitlines()[0] if said else one_line(error)
         raise UserError(
-            f"{command[0]}: SLURM does not answer ({reason}), so jobs of an earlier run may be at work unseen; "
+            f"{command[0]}: SLURM does not answer ({reason}), so jobs of an earlier run may still be active; "
             "nothing was submitted, run again when it does"
         ) from error
 
 
 def note_restart() -> None:
-    """In a job that SLURM began anew: leave a line for the run's terminal, which is on another machine."""
+    """Write a line for the run's terminal, which is on another machine, if SLURM restarted this job."""
     if not os.environ.get("SLURM_RESTART_COUNT", "").strip("0"):
         return
     target = sys.argv.index("--target-jobs") + 1 if "--target-jobs" in sys.argv[:-1] else 0
-    line = (
-        f"SLURM job {os.environ['SLURM_JOB_ID']} ({sys.argv[target]}) was preempted or lost its node; it began anew\n"
-    )
+    line = f"SLURM job {os.environ['SLURM_JOB_ID']} ({sys.argv[target]}) was preempted or lost its node; it restarted\n"
     with NOTICES.open("a") as file:
         file.write(line)
 
 
 def print_notices() -> None:
-    """Print what jobs have noted, once."""
+    """Print the notices of jobs, once."""
     if NOTICES.exists():
         print(NOTICES.read_text(), end="", file=sys.stderr, flush=True)
         NOTICES.unlink(missing_ok=True)

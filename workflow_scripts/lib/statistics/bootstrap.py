@@ -1,6 +1,6 @@
-"""Bootstrap over problems, the unit of resampling: responses and paragraphs of one problem are not independent.
+"""Bootstrap over problems, the unit of resampling, because responses and paragraphs of one problem are not independent.
 
-Array functions answer NaN where a statistic is undefined.
+Array functions return NaN where a statistic is undefined.
 """
 
 import numpy as np
@@ -13,16 +13,16 @@ from workflow_scripts.lib.statistics.ranks import correlation_of_sums
 
 
 def weighted_auc(
-    scores: Float[Array, " n"], right: Bool[Array, " n"], weights: Float[Array, "n draws"], strata: Int[Array, " n"]
+    scores: Float[Array, " n"], correct: Bool[Array, " n"], weights: Float[Array, "n draws"], strata: Int[Array, " n"]
 ) -> Float[Array, " draws"]:
-    """Area under the ROC curve from the pairs of a right and a wrong response of one stratum; a tie counts one half.
+    """Compute the area under the ROC curve from pairs of a correct and an incorrect response of the same stratum.
 
-    It is the mean of the strata's AUCs weighted by their pairs, and with a single stratum the AUC itself. NaN where no
-    stratum has both classes.
+    A tie counts one half. The result is the mean of the strata's AUCs weighted by their numbers of pairs; with a single
+    stratum it is the AUC itself. NaN where no stratum has both classes.
     """
     won, pairs = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
     for stratum in np.unique(strata):
-        upper, lower = (np.flatnonzero((strata == stratum) & mask) for mask in (right, ~right))
+        upper, lower = (np.flatnonzero((strata == stratum) & mask) for mask in (correct, ~correct))
         first, second = scores[upper][:, None], scores[lower][None, :]
         # Single precision is exact here: an entry of the product is a multiple of 1/2 and at most a few thousand.
         compared = (first > second).astype(np.float32) + 0.5 * (first == second).astype(np.float32)
@@ -33,10 +33,11 @@ def weighted_auc(
 
 
 def accuracy(rollouts: pl.DataFrame, how: Resampling) -> tuple[float, float | None, float | None] | None:
-    """Share of right responses with its interval; none for no responses.
+    """Compute the share of correct responses with its interval; return None if there are no responses.
 
-    One response a problem: Wilson. Several: bootstrap over problems, whose responses are not independent; where all
-    responses are graded alike it sees no spread, and Wilson takes each problem as one trial.
+    One response per problem: Wilson. Several: bootstrap over problems, because responses of one problem are not
+    independent. If all responses have the same grade, the bootstrap sees no spread; then Wilson takes each problem as
+    one trial.
     """
     if rollouts.is_empty():
         return None
@@ -47,12 +48,12 @@ def accuracy(rollouts: pl.DataFrame, how: Resampling) -> tuple[float, float | No
         return share, float(low), float(high)
     groups = rollouts["problem_id"].rank("dense").to_numpy()
     rng = generator(how.seed, "accuracy")
-    found = bootstrap_mean(rollouts["reward"].to_numpy(), groups, how.resamples, rng, how.confidence)
-    return share, found.low, found.high
+    resampled = bootstrap_mean(rollouts["reward"].to_numpy(), groups, how.resamples, rng, how.confidence)
+    return share, resampled.low, resampled.high
 
 
 def problem_weights(groups: Int[Array, " n"], draws: int, rng: np.random.Generator) -> Float[Array, "n draws"]:
-    """How often each row occurs in each bootstrap sample of whole problems; `groups` names the problem of each row."""
+    """Draw how often each row occurs in each bootstrap sample of whole problems; `groups` names each row's problem."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     if not len(names):
         return np.zeros((0, draws))
@@ -67,20 +68,20 @@ def bootstrap_auc(
     draws: int,
     rng: np.random.Generator,
 ) -> Float[Array, "rows draws"]:
-    """AUC of every row of scores in `draws` bootstrap samples of problems; the same samples for every row.
+    """Compute the AUC of every row of scores in `draws` bootstrap samples of problems, the same samples for every row.
 
-    A sample gives weights a to the right and b to the wrong responses; its AUC is a' M b / (sum a sum b), where M holds
-    the pairwise comparisons (1, 1/2, 0) of a row, so one matrix product serves all samples. NaN where a sample has one
-    class only, and in a row with a NaN.
+    A sample gives weights a to the correct and b to the incorrect responses; its AUC is a' M b / (sum a sum b), where M
+    contains the pairwise comparisons (1, 1/2, 0) of a row, so that one matrix product serves all samples. NaN where a
+    sample has one class only, and in a row with a NaN.
     """
-    scores, right = np.atleast_2d(np.asarray(scores, float)), np.asarray(labels).astype(bool)
+    scores, correct = np.atleast_2d(np.asarray(scores, float)), np.asarray(labels).astype(bool)
     weights = problem_weights(groups, draws, rng)
     # Single precision is exact here: an entry of the product is a multiple of 1/2 and at most a few thousand.
-    a, b = weights[right].T.astype(np.float32), weights[~right].astype(np.float32)
+    a, b = weights[correct].T.astype(np.float32), weights[~correct].astype(np.float32)
     pairs = a.sum(1, dtype=float) * b.sum(0, dtype=float)
     drawn = np.full((len(scores), draws), np.nan)
     for row in np.flatnonzero(~np.isnan(scores).any(1)):
-        upper, lower = scores[row, right][:, None], scores[row, ~right][None, :]
+        upper, lower = scores[row, correct][:, None], scores[row, ~correct][None, :]
         compared = (upper > lower).astype(np.float32) + 0.5 * (upper == lower).astype(np.float32)
         won = np.einsum("dw,wd->d", a @ compared, b, dtype=float)
         np.divide(won, pairs, out=drawn[row], where=pairs > 0)
@@ -94,10 +95,11 @@ def bootstrap_spearman(
     draws: int,
     rng: np.random.Generator,
 ) -> Float[Array, "rows draws"]:
-    """Spearman correlation of every row with the target in `draws` bootstrap samples of problems.
+    """Compute the Spearman correlation of every row with the target in `draws` bootstrap samples of problems.
 
-    The samples are the same for every row, and each is ranked anew: where values occur w times, ranks are sums of w, so
-    one sort serves all samples. NaN where a sample is constant on either side, and in a row with a NaN.
+    The samples are the same for every row, and ranks are computed within each sample. Where values occur w times, ranks
+    are sums of w, so that one sort serves all samples. NaN where a sample is constant on either side, and in a row with
+    a NaN.
     """
     predicted, target = np.atleast_2d(np.asarray(predicted, float)), np.asarray(target, float)
     weights = problem_weights(groups, draws, rng)
@@ -109,13 +111,13 @@ def bootstrap_spearman(
     variation = np.einsum("nd,nd->d", weighted, ranks)
     for row in np.flatnonzero(~np.isnan(predicted).any(1)):
         ranks = _centred_ranks(predicted[row], weights)
-        own_variation = np.einsum("nd,nd,nd->d", weights, ranks, ranks)
-        drawn[row] = correlation_of_sums(np.einsum("nd,nd->d", ranks, weighted), own_variation, variation)
+        row_variation = np.einsum("nd,nd,nd->d", weights, ranks, ranks)
+        drawn[row] = correlation_of_sums(np.einsum("nd,nd->d", ranks, weighted), row_variation, variation)
     return drawn
 
 
 def _centred_ranks(values: Float[Array, " n"], weights: Float[Array, "n draws"]) -> Float[Array, "n draws"]:
-    """Mean ranks, less their mean, of `values` in the samples where value i occurs `weights[i]` times."""
+    """Compute centred mean ranks of `values` in the samples where value i occurs `weights[i]` times."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     below = np.zeros((len(values) + 1, weights.shape[1]))
@@ -127,7 +129,7 @@ def _centred_ranks(values: Float[Array, " n"], weights: Float[Array, "n draws"])
 def bootstrap_mean(
     values: Float[Array, " n"], groups: Int[Array, " n"], draws: int, rng: np.random.Generator, confidence: float = 0.95
 ) -> Estimate:
-    """Mean of `values` (an accuracy, a token count) with its interval by bootstrap over problems."""
+    """Compute the mean of `values` (an accuracy, a token count) with its interval by bootstrap over problems."""
     values = np.asarray(values, float)
     if not len(values) or np.isnan(values).any():
         return Estimate(None, None, None, "no values" if not len(values) else "a value is missing")

@@ -1,6 +1,6 @@
 """Estimates with intervals: Wilson, Newcombe, and percentile intervals of bootstrap draws.
 
-What is undefined is None with a reason, so that no undefined number reaches a table.
+An undefined number is None, with a reason, so that none reaches a table.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval. What is undefined is None, and then `reason` says why."""
+    """A number with its interval. What is undefined is None; then `reason` says why."""
 
     value: float | None
     low: float | None
@@ -23,15 +23,15 @@ class Estimate:
     reason: str | None = None
 
 
-def wilson(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
-    """Wilson score interval of a share `n_right / n`, elementwise; NaN where n is 0.
+def wilson(n_correct: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
+    """Compute the Wilson score interval of a share `n_correct / n`, elementwise; NaN where n is 0.
 
-    It holds its level for few trials and near 0 and 1, where state values live (Wilson 1927).
+    It keeps its level for few trials and near 0 and 1, where many state values lie (Wilson 1927).
     """
-    n, n_right = np.asarray(n, float), np.asarray(n_right, float)
+    n, n_correct = np.asarray(n, float), np.asarray(n_correct, float)
     z = norm.ppf(0.5 + confidence / 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = n_right / n
+        share = n_correct / n
         centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
         return np.minimum(np.maximum(centre - half, 0), share), np.maximum(np.minimum(centre + half, 1), share)
@@ -40,9 +40,9 @@ def wilson(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[
 def newcombe(
     first: tuple[ArrayLike, ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike, ArrayLike]
 ) -> tuple[Array, Array]:
-    """Hybrid-score interval of `first - second`, each given as (value, low, high) of two independent quantities.
+    """Compute the hybrid-score interval of `first - second`, two independent quantities given as (value, low, high).
 
-    With Wilson intervals this is Newcombe's method 10 (1998); it also takes scaled shares (gamma V) and exact values
+    With Wilson intervals this is Newcombe's method 10 (1998). It also accepts scaled shares (gamma V) and exact values
     (value = low = high).
     """
     (value_1, low_1, high_1), (value_2, low_2, high_2) = (map(np.asarray, part) for part in (first, second))
@@ -56,11 +56,11 @@ def newcombe(
 def estimate(
     value: float, drawn: Float[Array, " draws"], confidence: float = 0.95, reason: str = "undefined"
 ) -> Estimate:
-    """A number with the percentile interval of its bootstrap draws, widened to contain the number where it does not.
+    """Return a number with the percentile interval of its bootstrap draws, widened to contain the number if necessary.
 
-    NaN (for which the caller knows the reason: see `auc_undefined`, `spearman_undefined`) gives None throughout. Draws
-    that are NaN are left out; when more than half of them are, or when nothing varies, there is no interval and
-    `reason` says so.
+    NaN gives None throughout; the caller knows the reason (see `auc_undefined`, `spearman_undefined`). Draws that are
+    NaN are left out. If more than half of them are NaN, or if nothing varies, there is no interval and `reason` says
+    so.
     """
     if not np.isfinite(value):
         return Estimate(None, None, None, reason)

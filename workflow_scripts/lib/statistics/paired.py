@@ -1,6 +1,6 @@
-"""What holding neurons did: paired changes, their tests, contrasts between selections, and how far two sets overlap.
+"""Effects of interventions: paired changes, their tests, contrasts between selections, and the overlap of two sets.
 
-Masked and unmasked responses answer the same problems with the same random streams, so every comparison is paired, and
+Masked and unmasked responses answer the same problems with the same random streams. So every comparison is paired, and
 the unit is the problem. What is undefined is None, with a reason.
 """
 
@@ -16,7 +16,7 @@ from workflow_scripts.lib.statistics.bootstrap import bootstrap_mean, problem_we
 from workflow_scripts.lib.statistics.intervals import Array, Estimate, Resampling, estimate
 
 FLIPS = 10_000
-"""Sign patterns that a permutation test draws; all of them where there are fewer."""
+"""Sign patterns that a permutation test draws; if there are fewer, it uses all of them."""
 BLOCK = 1000
 ONE_DRAW = "one draw of random neurons: how much draws differ is unknown"
 
@@ -30,7 +30,7 @@ class Tested:
 
 
 def sums_by_problem(values: Array, groups: Int[Array, " n"]) -> Array:
-    """Sums of `values` (`[n]` or `[n, k]`) over the responses of each problem."""
+    """Sum `values` (`[n]` or `[n, k]`) over the responses of each problem."""
     names, index = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(names), *values.shape[1:]))
     np.add.at(sums, index, values)
@@ -38,40 +38,42 @@ def sums_by_problem(values: Array, groups: Int[Array, " n"]) -> Array:
 
 
 def mcnemar(before: Bool[Array, " n"], after: Bool[Array, " n"]) -> float:
-    """Exact two-sided McNemar test: of the problems that changed, were as many gained as lost? 1 where none changed."""
+    """Compute the exact two-sided McNemar test that problems were gained as often as lost; 1 if none changed."""
     lost, gained = int((before & ~after).sum()), int((~before & after).sum())
     return float(binomtest(lost, lost + gained, 0.5).pvalue) if lost + gained else 1.0
 
 
 def sign_flips(differences: Float[Array, " problems"], rng: np.random.Generator) -> float:
-    """Two-sided permutation test of a mean of paired differences, whose signs are arbitrary if nothing differs.
+    """Compute a two-sided permutation test of a mean of paired differences, with signs arbitrary under the null.
 
-    Exact where there are no more than `FLIPS` sign patterns; otherwise from `FLIPS` random ones and the observed one.
+    Exact if there are at most `FLIPS` sign patterns; otherwise from `FLIPS` random ones and the observed one.
     """
-    moved = differences[differences != 0]
-    bar = abs(moved.sum()) - 1e-9
-    if 2 ** len(moved) <= FLIPS:
-        return float(np.mean([abs(np.dot(signs, moved)) >= bar for signs in product((-1, 1), repeat=len(moved))]))
+    changed = differences[differences != 0]
+    observed = abs(changed.sum()) - 1e-9
+    if 2 ** len(changed) <= FLIPS:
+        patterns = product((-1, 1), repeat=len(changed))
+        return float(np.mean([abs(np.dot(signs, changed)) >= observed for signs in patterns]))
     beyond = 0
     for _ in range(FLIPS // BLOCK):
-        signs = 2.0 * rng.integers(0, 2, size=(BLOCK, len(moved)), dtype=np.int8) - 1
-        beyond += int((np.abs(signs @ moved) >= bar).sum())
+        signs = 2.0 * rng.integers(0, 2, size=(BLOCK, len(changed)), dtype=np.int8) - 1
+        beyond += int((np.abs(signs @ changed) >= observed).sum())
     return (beyond + 1) / (FLIPS + 1)
 
 
 def change(
     masked: Float[Array, " n"], unmasked: Float[Array, " n"], groups: Int[Array, " n"], how: Resampling
 ) -> Tested:
-    """Accuracy with neurons held less accuracy without: paired bootstrap over problems and a paired test.
+    """Compute accuracy with an intervention minus accuracy without, by paired bootstrap over problems, and test it.
 
-    Rows are responses, `groups` their problems. One response a problem: McNemar. Several: sign flips over problems.
+    Rows are responses, `groups` their problems. The test is McNemar's with one response per problem, and sign flips
+    over problems with several.
     """
     differences = masked - unmasked
     rng = generator(how.seed, "change")
-    found = bootstrap_mean(differences, groups, how.resamples, rng, how.confidence)
+    difference = bootstrap_mean(differences, groups, how.resamples, rng, how.confidence)
     if len(np.unique(groups)) == len(groups):
-        return Tested(found, mcnemar(unmasked > 0, masked > 0))
-    return Tested(found, sign_flips(sums_by_problem(differences, groups), generator(how.seed, "flips")))
+        return Tested(difference, mcnemar(unmasked > 0, masked > 0))
+    return Tested(difference, sign_flips(sums_by_problem(differences, groups), generator(how.seed, "flips")))
 
 
 def contrast(
@@ -80,10 +82,10 @@ def contrast(
     groups: Int[Array, " n"],
     how: Resampling,
 ) -> Tested:
-    """Accuracy with the value neurons held less that with others held, the mean over their draws.
+    """Compute accuracy with intervened value neurons minus that with intervened others, the mean over their draws.
 
-    The interval resamples problems and draws (`interval_over_draws`). The test flips signs of problems, for the draws
-    at hand.
+    The interval resamples problems and draws (`interval_over_draws`). The test flips signs of problems and takes the
+    draws as given.
     """
     gaps = sums_by_problem(value[:, None] - others, groups)
     sizes = sums_by_problem(np.ones(len(value)), groups)
@@ -106,7 +108,7 @@ def interval_over_draws(
 ) -> Estimate:
     """Return a mean difference against k draws with an interval over problems and draws.
 
-    A few draws, resampled, show too little of their spread: deviations from their mean are stretched by
+    Resampling a few draws underestimates their spread. Therefore deviations from their mean are stretched by
     sqrt(k / (k - 1)), and the interval by Student's t over the normal quantile, at the degrees of freedom that
     Satterthwaite gives k draws.
 
@@ -131,7 +133,7 @@ def interval_over_draws(
 
 
 def few_draws(by_draw: Float[Array, " draws"], variance: float, confidence: float) -> float:
-    """How much wider an interval is by Student's t, when part of its `variance` is estimated from a few draws."""
+    """Return the factor by which Student's t widens an interval if part of its `variance` comes from a few draws."""
     k = len(by_draw)
     between = float(by_draw.var(ddof=1)) / k
     if between <= 0 or variance <= 0:
@@ -142,7 +144,7 @@ def few_draws(by_draw: Float[Array, " draws"], variance: float, confidence: floa
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many neurons two sets share, and how many two sets of their sizes, drawn uniformly, would."""
+    """How many neurons two sets share, and how many two uniformly drawn sets of the same sizes would share."""
 
     n_neurons: int
     shared: int
@@ -153,7 +155,7 @@ class Overlap:
 
 
 def overlap(first: set[int], second: set[int], width: int, confidence: float) -> Overlap:
-    """Share of the first set that the second holds too, beside what uniform draws from `width` neurons would share."""
+    """Compute the share of the first set that is in the second too, and that of uniform draws from `width` neurons."""
     size, shared = len(first), len(first & second)
     chance = hypergeom(width, size, len(second))
     high = float(chance.ppf(0.5 + confidence / 2)) / size

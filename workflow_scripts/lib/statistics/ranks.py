@@ -1,6 +1,6 @@
-"""Rank statistics: AUC, Spearman's and Pearson's correlation, and why one is undefined.
+"""Rank statistics: AUC, Spearman's and Pearson's correlation, and the reason if one is undefined.
 
-Array functions answer NaN where a statistic is undefined.
+Array functions return NaN where a statistic is undefined.
 """
 
 import numpy as np
@@ -11,25 +11,25 @@ from workflow_scripts.lib.statistics.intervals import Array
 
 
 def auc(scores: Float[Array, "*rows n"], labels: Int[Array, " n"]) -> Float[Array, "*rows"]:
-    """Area under the ROC curve of each row of scores against 0/1 labels; a tie counts one half.
+    """Compute the area under the ROC curve of each row of scores against 0/1 labels; a tie counts one half.
 
     NaN where only one class is present or a score is NaN.
     """
-    scores, right = np.asarray(scores, float), np.asarray(labels).astype(bool)
-    n_right, n_wrong = int(right.sum()), int((~right).sum())
-    if not n_right or not n_wrong:
+    scores, correct = np.asarray(scores, float), np.asarray(labels).astype(bool)
+    n_correct, n_incorrect = int(correct.sum()), int((~correct).sum())
+    if not n_correct or not n_incorrect:
         return np.full(scores.shape[:-1], np.nan)
     ranks = rankdata(scores, axis=-1)
-    return (ranks[..., right].sum(-1) - n_right * (n_right + 1) / 2) / (n_right * n_wrong)
+    return (ranks[..., correct].sum(-1) - n_correct * (n_correct + 1) / 2) / (n_correct * n_incorrect)
 
 
 def spearman(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Array, "*rows"]:
-    """Spearman's correlation along the last axis, ties at mean ranks; NaN where a side is constant or has a NaN."""
+    """Compute Spearman's correlation along the last axis, ties at mean ranks; NaN if a side is constant or has NaN."""
     return pearson(rankdata(np.asarray(x, float), axis=-1), rankdata(np.asarray(y, float), axis=-1))
 
 
 def pearson(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Array, "*rows"]:
-    """Pearson's correlation along the last axis; NaN where a side is constant, has a NaN, or holds one value only."""
+    """Compute Pearson's correlation along the last axis; NaN if a side is constant, has NaN, or has one value only."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if not x.shape[-1]:
         return np.full(np.broadcast_shapes(x.shape, y.shape)[:-1], np.nan)
@@ -39,7 +39,7 @@ def pearson(x: Float[Array, "*rows n"], y: Float[Array, "*rows n"]) -> Float[Arr
 
 
 def round_ties(predicted: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
-    """Predictions without their floating-point noise, which must not decide how equal inputs are ranked.
+    """Round predictions so that floating-point noise cannot break ties.
 
     Each row is rounded to a grid of some 2^-14 of its largest value. A row that spans no more than 16 steps of the grid
     is constant: where all values lie in a few cells, noise that moves one across a boundary would rank it.
@@ -53,13 +53,13 @@ def round_ties(predicted: Float[Array, "*rows n"]) -> Float[Array, "*rows n"]:
 
 
 def correlation_of_sums(covariation: Array, variation_x: Array, variation_y: Array) -> Array:
-    """Correlation from sums of products; NaN where a side does not vary."""
+    """Compute a correlation from sums of products; NaN where a side does not vary."""
     scale = np.sqrt(variation_x) * np.sqrt(variation_y)
     return np.clip(np.divide(covariation, scale, out=np.full_like(scale, np.nan), where=scale > 0), -1, 1)
 
 
 def auc_undefined(scores: Float[Array, "*rows n"], labels: Int[Array, " n"]) -> str | None:
-    """Why there is no AUC to speak of, or None when there is one."""
+    """Return why the AUC is undefined or meaningless, or None if it is neither."""
     scores, labels = np.atleast_2d(np.asarray(scores, float)), np.asarray(labels)
     if not len(labels):
         return "no responses"
@@ -71,7 +71,7 @@ def auc_undefined(scores: Float[Array, "*rows n"], labels: Int[Array, " n"]) -> 
 
 
 def spearman_undefined(predicted: Float[Array, "*rows n"], target: Float[Array, " n"]) -> str | None:
-    """Why there is no rank correlation to speak of, or None when there is one."""
+    """Return why the rank correlation is undefined or meaningless, or None if it is neither."""
     predicted, target = np.atleast_2d(np.asarray(predicted, float)), np.asarray(target, float)
     if len(target) < 3:
         return f"{len(target)} paragraphs: too few for a correlation"
@@ -83,7 +83,7 @@ def spearman_undefined(predicted: Float[Array, "*rows n"], target: Float[Array, 
 
 
 def one_class(rewards: Float[Array, " n"], part: str) -> str | None:
-    """Say why nothing can be learned or measured on these responses, if so."""
+    """Return why nothing can be learned or measured on these responses, or None if something can."""
     if not len(rewards):
         return f"no {part} responses"
     if rewards.min() == rewards.max():

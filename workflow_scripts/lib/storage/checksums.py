@@ -1,8 +1,8 @@
-"""A checksum inside the file that it is of: what is read is what was written, to the last bit.
+"""A checksum stored inside the file it covers: what is read is what was written, to the last bit.
 
 A writer puts `PLACEHOLDER` into the file's own metadata; `fill` replaces its zeros by the checksum of all bytes, these
-zeros included. So any change shows: of the data, of the metadata, of the checksum itself. It guards against accidents,
-not against somebody who computes a new one.
+zeros included. So every change is detected: of the data, the metadata or the checksum itself. It guards against
+accidents, not against somebody who computes a new checksum.
 """
 
 import mmap
@@ -18,7 +18,7 @@ PLACEHOLDER = (b'"%s%s"' % (NAME, ZEROS)).decode()
 
 
 def digest(*parts: Any) -> str:
-    """XXH3, 128 bits, of the parts one after the other: some 15 GB/s, so that reading stays as quick as it was."""
+    """Return XXH3 with 128 bits of the parts, one after the other. It takes some 15 GB/s, so reading stays as fast."""
     state = xxhash.xxh3_128()
     for part in parts:
         state.update(part)
@@ -26,10 +26,10 @@ def digest(*parts: Any) -> str:
 
 
 def fill(path: Path, length: int | None = None) -> None:
-    """Put the checksum of the file's first `length` bytes (default: all) where its placeholder stands.
+    """Replace the file's placeholder by the checksum of its first `length` bytes (default: all).
 
     Raises:
-        OSError: there is no placeholder: the file is not what its writer was told to write.
+        OSError: there is no placeholder, so the file is not what its writer was given to write.
     """
     with path.open("r+b") as file, mmap.mmap(file.fileno(), length or 0, access=mmap.ACCESS_READ) as content:
         place = content.rfind(NAME + ZEROS) + len(NAME)
@@ -40,10 +40,10 @@ def fill(path: Path, length: int | None = None) -> None:
 
 
 def intact(path: str | Path, length: int | None = None) -> bool | None:
-    """Whether the first `length` bytes (default: all) are those that were written; None where no checksum stands there.
+    """Return whether the first `length` bytes (default: all) are those that were written; None without a checksum.
 
     Raises:
-        OSError: the file is not there or cannot be read.
+        OSError: the file does not exist or cannot be read.
     """
     size = Path(path).stat().st_size
     if not size or (length or 0) > size:

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and what their content hashes to."""
+"""Files that are either whole or absent, and the hashes of their content."""
 
 import hashlib
 import os
@@ -16,13 +16,13 @@ MODEL_FILES = (".json", ".safetensors", ".model", ".txt", ".jinja", ".py")
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; renamed onto it when the block ends well, removed when it does not.
+    """Yield a temporary path next to `path`: renamed to it if the block succeeds, removed if it fails.
 
     The temporary name keeps the file's ending, because some writers choose a format by it. The bytes are on the disk
-    before the name is: a machine that loses power leaves no empty file under it.
+    before the name is, so that a loss of power leaves no empty file under that name.
 
     Raises:
-        UserError: there is no room for the file.
+        UserError: there is no space for the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,14 +36,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except Exception as error:
         if reason := no_room(error) or refused(temporary):
             free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free there"
-            raise UserError(f"{path}: not written: {reason}; {free}: make room and run again") from error
+            raise UserError(f"{path}: not written: {reason}; {free}: free disk space and run again") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def refused(path: Path) -> str | None:
-    """Why the system takes no more bytes there, found by writing some: not every library hands on what it was told."""
+    """Return why the system accepts no more bytes there, by writing some: not every library passes the error on."""
     try:
         with path.open("ab") as file:
             file.write(bytes(2**20))
@@ -53,20 +53,20 @@ def refused(path: Path) -> str | None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove temporary files of `path` that killed writers have left, on whatever host.
+    """Remove temporary files of `path` that killed writers on any host have left.
 
-    A file has one writer: a folder has one run, and a run one job for each file. So whose temporary is still there is
-    dead, or has been given up by the run and must not finish.
+    A file has one writer: a folder has one run, and a run one job for each file. So the writer of a temporary file that
+    still exists is dead, or was abandoned by the run and must not finish.
     """
     host = r"(?:[^.]+\.)*[^.]*[^.\d][^.]*"  # a label of digits alone would belong to the file's own name
     leftover = re.compile(rf"\.{host}\.\d+\.{re.escape(path.name)}")
     with os.scandir(path.parent) as entries:
-        for found in [Path(entry.path) for entry in entries if leftover.fullmatch(entry.name)]:
-            found.unlink(missing_ok=True)
+        for temporary in [Path(entry.path) for entry in entries if leftover.fullmatch(entry.name)]:
+            temporary.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file or folder to the disk."""
+    """Make the system write a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -75,11 +75,11 @@ def flush(path: Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_files(folder: str | Path) -> list[Path]:
-    """The files of a model's folder that make the model: settings, weights, tokenizer, template, code; by name."""
+    """Return the files of a folder that make up a model (settings, weights, tokenizer, template, code), by name."""
     return sorted(file for file in Path(folder).iterdir() if file.suffix in MODEL_FILES and file.is_file())

@@ -1,7 +1,7 @@
-"""Whose a file is: model, revision, fingerprint of the weights, data set, shard; and whether a job's files go together.
+"""Which model, revision, data set and shard a file belongs to, and whether the files of a job belong together.
 
-Every record says it of itself. A file that came from elsewhere under the right name is refused before anything is
-computed from it. What a file made by hand does not say is not held against it.
+Every file states this, with a fingerprint of the weights, in its metadata. A file from elsewhere under the expected
+name is refused before anything is computed from it. Hand-made files may omit these fields.
 """
 
 import json
@@ -14,52 +14,56 @@ from workflow_scripts.lib.storage.tables import read_about
 
 VERSION = ("model", "revision", "fingerprint")
 KEYS = (*VERSION, "dataset")
-"""What all files of one run agree on."""
+"""The values that all files of one run share."""
 
 
 def require(path: str | Path, metadata: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
-    """See that a file is what was asked for.
+    """Raise unless the metadata of a file contain the expected values.
 
     Raises:
-        UserError: its metadata say otherwise, or nothing.
+        UserError: a value is missing or different.
     """
     for key, value in expect.items():
         if metadata.get(key) != value:
-            found, wanted = json.dumps(metadata.get(key)), json.dumps(value)
-            raise UserError(f"{path}: {key} is {found}, but {wanted} is asked for; delete it and run again")
+            stated, required = json.dumps(metadata.get(key)), json.dumps(value)
+            raise UserError(f"{path}: {key} is {stated}, but {required} is asked for; delete it and run again")
 
 
-def same_run(told: Mapping[str, Any], /, by_hand: bool = False, **tables: Any) -> dict[str, Any]:
-    """What the tables of a job and `told` say together of model and data set.
+def same_run(expected: Mapping[str, Any], /, by_hand: bool = False, **tables: Any) -> dict[str, Any]:
+    """Return the values of `KEYS` that the tables of a job and `expected` share; raise unless they agree.
 
     A keyword names the kind of one table or of several shards, such as `rollouts=paths` (`any`: of whatever kind); no
-    two of these may be the same shard. `told` is what the job knows already: any of `KEYS`, or the shard or layer that
-    all tables must be.
+    two of these may be the same shard. `expected` is what the job knows already: any of `KEYS`, or the shard or layer
+    that all tables must be.
 
     Raises:
-        UserError: a table is of another kind, run or shard than told or than another table, or a shard stands twice.
+        UserError: a table has another kind, run or shard than expected or than another table, or a shard occurs twice.
     """
-    known, source = dict(told), dict.fromkeys(told, "the job")
+    known, source = dict(expected), dict.fromkeys(expected, "the job")
     for kind, paths in tables.items():
         shards: dict[tuple[Any, ...], Any] = {}
         for path in [paths] if isinstance(paths, str | Path) else paths or []:
-            says = read_about(path, ("kind", "shard", "layer", *KEYS), by_hand)
+            metadata = read_about(path, ("kind", "shard", "layer", *KEYS), by_hand)
             if kind != "any" and not by_hand:
-                require(path, {"kind": kind} | says, {"kind": kind})
-            for key in says.keys() & {*KEYS, *told}:
-                known.setdefault(key, says[key])
-                if says[key] != known[key]:
-                    found, wanted = json.dumps(says[key]), json.dumps(known[key])
-                    where = f"{path}: {key} is {found}, but {wanted} in {source[key]}"
-                    raise UserError(f"{where}; delete the one that does not belong there and run again")
+                require(path, {"kind": kind} | metadata, {"kind": kind})
+            for key in metadata.keys() & {*KEYS, *expected}:
+                known.setdefault(key, metadata[key])
+                if metadata[key] != known[key]:
+                    stated, required = json.dumps(metadata[key]), json.dumps(known[key])
+                    difference = f"{path}: {key} is {stated}, but {required} in {source[key]}"
+                    raise UserError(f"{difference}; delete the one that does not belong there and run again")
                 source.setdefault(key, str(path))
-            if "shard" in says and (other := shards.setdefault((says.get("layer"), says["shard"]), path)) is not path:
-                raise UserError(f"{path}: shard {says['shard']}, as {other}; delete the one with the wrong name")
+            if "shard" in metadata:
+                other = shards.setdefault((metadata.get("layer"), metadata["shard"]), path)
+                if other is not path:
+                    raise UserError(
+                        f"{path}: shard {metadata['shard']}, as {other}; delete the one with the incorrect name"
+                    )
     return {key: known[key] for key in KEYS if key in known}
 
 
 def table_metadata(kind: str, identity: Mapping[str, Any], **more: Any) -> dict[str, str]:
-    """The metadata of a table."""
+    """Return the metadata of a table: its kind, its identity and more, each as JSON."""
     return {key: json.dumps(value) for key, value in {"kind": kind, **identity, **more}.items()}
 
 
@@ -68,7 +72,7 @@ Run = tuple[str, str]
 
 
 def run_of(path: Path, kind: str) -> Run:
-    """Model and data set of a result file, read from its place in the results folder.
+    """Return model and data set of a result file, from its path in the results folder.
 
     `kind` is `shard` (`.../{model}/{dataset}/{file}`), `file` (`.../{model}/{dataset}.parquet`) or `layer`
     (`.../{model}/{dataset}/{layer}/{file}`).
@@ -78,16 +82,16 @@ def run_of(path: Path, kind: str) -> Run:
 
 
 def group_by_run(paths: Sequence[Path], kind: str) -> dict[Run, list[Path]]:
-    """Files of each run, runs and files in the order given.
+    """Group files by run, runs and files in the order given.
 
     Raises:
-        UserError: a table says that it is of another run.
+        UserError: the metadata of a table name another run.
     """
     grouped: dict[Run, list[Path]] = {}
     for path in paths:
         grouped.setdefault(run_of(path, kind), []).append(path)
-    for (model, dataset), several in grouped.items():
-        same_run({"model": model, "dataset": dataset}, any=several)
-        for path in several if kind == "layer" else []:
+    for (model, dataset), files in grouped.items():
+        same_run({"model": model, "dataset": dataset}, any=files)
+        for path in files if kind == "layer" else []:
             same_run({"layer": int(path.parent.name)}, any=path)
     return grouped

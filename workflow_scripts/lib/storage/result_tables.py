@@ -1,4 +1,4 @@
-"""What the modules that write result tables share: runs read from paths, accuracies with intervals, csv and parquet."""
+"""Functions for the modules that write result tables: fixed columns, csv and parquet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ TEXT = {
     *("across", "kind", "model_a", "dataset_a", "model_b", "dataset_b"),
     *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason"),
 }
-"""The columns that hold words."""
+"""The columns that contain text."""
 
 
 def with_columns(rows: list[dict[str, object]] | pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """A table with exactly these columns, empty ones included."""
+    """Return a table with exactly these columns, empty ones included."""
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, infer_schema_length=None)
     missing = [pl.lit(None).alias(name) for name in columns if name not in frame.columns]
-    wanted = frame.with_columns(missing).select(columns)
-    return wanted.with_columns(
+    complete = frame.with_columns(missing).select(columns)
+    return complete.with_columns(
         pl.col(name).cast(pl.String if name in TEXT else pl.Float64)
-        for name, kind in wanted.schema.items()
+        for name, kind in complete.schema.items()
         if kind == pl.Null
     )
 

@@ -1,4 +1,4 @@
-"""Tables on disk: Parquet through Polars, written whole or not at all, with a checksum over every byte."""
+"""Tables on disk: Parquet by Polars, written whole or not at all, with a checksum over every byte."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from workflow_scripts.lib.storage.files import atomic_path
 
 
 def write_parquet(frame: pl.DataFrame, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write `frame` under a temporary name and rename it onto `path`; `metadata` goes into the file."""
+    """Write `frame` under a temporary name and rename it to `path`; `metadata` goes into the file."""
     with atomic_path(path) as temporary:
         frame.write_parquet(temporary, metadata={**(metadata or {}), "checksum": PLACEHOLDER})
         fill(temporary)
@@ -22,7 +22,7 @@ def write_parquet(frame: pl.DataFrame, path: str | Path, metadata: Mapping[str, 
 def read_parquet(paths: str | Path | Sequence[str | Path], by_hand: bool = False) -> pl.DataFrame:
     """Read one table from one or several shards, in the order given.
 
-    `by_hand`: a file without a checksum will do.
+    `by_hand`: accept a file without a checksum.
 
     Raises:
         UserError: a file is missing, damaged, or was not written by the project.
@@ -32,25 +32,25 @@ def read_parquet(paths: str | Path | Sequence[str | Path], by_hand: bool = False
 
 
 def read_about(path: str | Path, names: Sequence[str], by_hand: bool = False) -> dict[str, Any]:
-    """What a table says of itself under these names, decoded; what it does not say is left out.
+    """Read these names from a table's metadata, decoded; missing names are left out.
 
     Raises:
         UserError: as `read_parquet`.
     """
-    found = _read(path, by_hand, pl.read_parquet_metadata)
-    return {name: json.loads(found[name]) for name in names if name in found}
+    metadata = _read(path, by_hand, pl.read_parquet_metadata)
+    return {name: json.loads(metadata[name]) for name in names if name in metadata}
 
 
 def check_once(frame: pl.DataFrame, keys: Sequence[str], what: str) -> None:
-    """See that no record stands twice in `frame`: a mean over shards that overlap would count it twice.
+    """Raise if a record occurs twice in `frame`, because a mean over overlapping shards would count it twice.
 
     Raises:
-        UserError: one does; `what` names the table.
+        UserError: a record occurs twice; `what` names the table.
     """
     twice = frame.select(keys).filter(pl.struct(keys).is_duplicated())
     if len(twice):
         record = ", ".join(f"{key} {value}" for key, value in twice.sort(keys).row(0, named=True).items())
-        raise UserError(f"{what}: {record} stands twice; delete the shards that hold it and run again")
+        raise UserError(f"{what}: {record} occurs twice; delete the shards that contain it and run again")
 
 
 def _read(path: str | Path, by_hand: bool, read: Any) -> Any:

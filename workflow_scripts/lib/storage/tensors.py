@@ -1,6 +1,6 @@
 """Tensors on disk: safetensors with string metadata, written whole or not at all.
 
-The header has a checksum of itself and of every tensor, so that one layer of many is checked without reading others.
+The header contains a checksum of itself and of every tensor, so that one layer is checked without reading the others.
 """
 
 import json
@@ -52,18 +52,18 @@ def read_safetensors(
 
 
 def checksum(tensor: torch.Tensor) -> str:
-    """The checksum of a tensor's bytes."""
+    """Return the checksum of a tensor's bytes."""
     return digest(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def header_length(path: str | Path) -> int:
-    """Bytes of a file's header, with the eight that tell its length."""
+    """Return the length of a file's header in bytes, with the eight that state its length."""
     with open(path, "rb") as file:
         return 8 + int.from_bytes(file.read(8), "little")
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """The decoded metadata alone; no tensor is read.
+    """Read the decoded metadata only, no tensor.
 
     Raises:
         UserError: the file is missing or cut off.
@@ -72,10 +72,10 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def encode_rows(rows: list[list[Any]]) -> torch.Tensor:
-    """Row ids as a byte tensor (UTF-8 JSON), so that they live inside the file beside the rows they name."""
+    """Encode row ids as a byte tensor (UTF-8 JSON), so that they are in the same file as the rows they name."""
     return torch.frombuffer(bytearray(json.dumps(rows).encode()), dtype=torch.uint8)
 
 
 def decode_rows(tensor: torch.Tensor) -> list[list[Any]]:
-    """The inverse of `encode_rows`."""
+    """Decode what `encode_rows` encoded."""
     return json.loads(bytes(tensor.tolist()).decode())

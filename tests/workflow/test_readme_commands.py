@@ -1,0 +1,88 @@
+"""Every command that the README shows, given to the real Makefile and the real Snakemake.
+
+As it stands where it takes seconds; otherwise in the nearest form that runs nothing, with the reason beside it.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.study import ROOT, copy_project, environment, with_make, write_model
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOURS, NETWORK, CLUSTER = "takes hours", "installs from the network", "needs a cluster; its jobs are planned instead"
+SHARD = "results/paragraphs/my-model/mine/0.parquet"
+FORMS: dict[str, tuple[str, str]] = {
+    "make run": ("make dry-run", HOURS),
+    "make test": ("make --dry-run test", HOURS),
+    "make run STUDY=studies/mine.yaml": ("make dry-run STUDY=studies/mine.yaml", HOURS),
+    f"make run STUDY=studies/mine.yaml ARGS={SHARD}": (f"make dry-run STUDY=studies/mine.yaml ARGS={SHARD}", HOURS),
+    "make run ARGS='--resources gpu=1 mem_mb=6000'": ("make dry-run ARGS='--resources gpu=1 mem_mb=6000'", HOURS),
+    "make dry-run PROFILE=slurm STUDY=studies/paper.yaml": (
+        "make --dry-run dry-run PROFILE=slurm STUDY=studies/paper.yaml",
+        NETWORK,
+    ),
+    "make run PROFILE=slurm STUDY=studies/paper.yaml": (
+        "make --dry-run run PROFILE=slurm STUDY=studies/paper.yaml",
+        CLUSTER,
+    ),
+    "make vllm": ("make --dry-run vllm", NETWORK),
+    "make slurm": ("make --dry-run slurm", NETWORK),
+    "snakemake train_reference_models": ("snakemake --dry-run train_reference_models", HOURS),
+    # the run whose probes it names takes half an hour; tests/unit/test_score.py scores for real
+    ".venv/bin/python -m workflow_scripts.score --run grpo/ledger --input questions.jsonl --output scores.jsonl": (
+        ".venv/bin/python -m workflow_scripts.score --help",
+        HOURS,
+    ),
+}
+PATTERNS = {"make check STUDY=...", ".venv/bin/python -m pip install FILE", "squeue --me -o '%i %k %r'"}
+"""Commands with a place to fill in, or of a cluster's own tools."""
+
+
+def commands() -> list[str]:
+    """Every command of the README, of its blocks and of its sentences, without comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+    lines = [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`((?:make|snakemake|squeue|[.]venv/bin/\S+) [^`]+)`", README)
+    return list(dict.fromkeys(line for line in [*lines, *inline] if line))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a reader of the README has it, with the study that it shows."""
+    folder = with_make(copy_project(tmp_path_factory.mktemp("readme") / "project"))
+    shutil.copytree(ROOT / "resources" / "models", folder / "resources" / "models")
+    write_model(folder / "models" / "my-model")
+    records = [{"id": str(i), "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(500)]
+    (folder / "data").mkdir()
+    (folder / "data" / "mine.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    snippet = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)[0]
+    (folder / "studies" / "mine.yaml").write_text(snippet)
+    (folder / ".venv-slurm").mkdir()
+    (folder / ".venv-slurm" / "bin").symlink_to(Path(sys.prefix) / "bin")
+    return folder
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if command not in PATTERNS])
+def test_a_command_of_the_readme_works(project: Path, command: str) -> None:
+    shown, reason = FORMS.get(command, (command, ""))
+    assert reason or shown == command
+    surroundings = {**environment(), "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-c", shown], cwd=project, env=surroundings, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, f"{shown}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    target = re.search(r"ARGS=(results/\S+)", command)
+    assert target is None or "segment_paragraphs" in done.stdout  # the job that makes it is planned
+
+
+def test_forms_belong_to_commands_that_the_readme_shows() -> None:
+    assert {*FORMS, *PATTERNS} <= set(commands())
+    assert all(shlex.split(command) for command in commands())

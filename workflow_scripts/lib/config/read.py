@@ -1,0 +1,97 @@
+"""Read a study: the one way from configuration files to a checked configuration, for the workflow and every command."""
+
+import copy
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake.utils import update_config
+
+from workflow_scripts.lib.config.check import check
+from workflow_scripts.lib.config.study import SUBSETS, Config, read_yaml, with_defaults
+from workflow_scripts.lib.errors import UserError
+
+LOWEST = "config.yaml"
+"""The default study, which every other overlays."""
+CHOICES = {
+    "activations": {"layers"},
+    "interventions": {"layers", "dose_layers"},
+    "transfer": {"families"},
+    "confidence": {"layers"},
+    "search": {"layer", "reference"},
+    "trajectories": {"layer", "ablated_layers"},
+    "figures": None,
+}
+"""What belongs to the runs of a study, besides the runs of its stages; of the figures, everything."""
+
+
+def read_study(
+    files: Sequence[str | Path] = (), overrides: Mapping[str, Any] | None = None, checked: bool = True
+) -> Config:
+    """Lay files over `config.yaml`, later ones on top, then `overrides`; check the result and fill in its defaults.
+
+    A file that names `rollouts.runs` is a study of its own: no choice of runs, layers or reference of those below it
+    remains. All else of them holds.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    names = [LOWEST, *(name for name in dict.fromkeys(map(relative, files)) if name != LOWEST)]
+    sources: list[tuple[str, Config]] = []
+    for name in names:
+        sources = lay(sources, name, read_mapping(name))
+    if overrides:
+        sources = lay(sources, "--config", dict(overrides))
+    config: Config = {}
+    for _, data in sources:
+        update_config(config, copy.deepcopy(data))
+    if checked:
+        check(config, sources)
+    return with_defaults(config)
+
+
+def relative(path: str | Path) -> str:
+    """A path as a person in the project's folder would write it."""
+    return os.path.relpath(path)
+
+
+def read_mapping(path: str) -> Config:
+    """Read one configuration file.
+
+    Raises:
+        UserError: it cannot be read, is empty, or is anything but keys with values.
+    """
+    data = read_yaml(path)
+    try:
+        json.dumps(data, default=str, skipkeys=True)
+    except ValueError as error:
+        raise UserError(f"{path}: an anchor holds itself; write its values out where they are used") from error
+    if data is None:
+        raise UserError(f"{path}: is empty; write the keys of the study into it, or leave the file out")
+    if not isinstance(data, dict):
+        kind = "a list" if isinstance(data, list) else "a single value"
+        raise UserError(f"{path}: is {kind}, not a mapping; write `key: value`, as in {LOWEST}")
+    return data
+
+
+def lay(below: list[tuple[str, Config]], name: str, data: Config) -> list[tuple[str, Config]]:
+    """Add a file on top of others, which lose what belongs to their runs if it names its own."""
+    rollouts = data.get("rollouts")
+    if isinstance(rollouts, dict) and "runs" in rollouts:
+        below = [(lower, without_choices(config)) for lower, config in below]
+    return [*below, (name, data)]
+
+
+def without_choices(config: Config) -> Config:
+    """A configuration without its choices of runs, layers and reference."""
+    kept = {}
+    for stage, section in config.items():
+        dropped = CHOICES.get(stage, set())
+        if dropped is not None and isinstance(section, dict):
+            dropped = dropped | ({"runs"} if stage in {"rollouts", *SUBSETS} else set())
+            kept[stage] = {key: value for key, value in section.items() if key not in dropped}
+        elif dropped is not None:
+            kept[stage] = section
+    return kept
