@@ -276,7 +276,7 @@ BAD = [
         "line 2: field 'response_ids' has token 99999, but the tokens",
     ),
     ({"question": QUESTION, "response_ids": [9] * 5000}, "tokens, but model grpo reads"),
-    ({"question": QUESTION, "value": 1}, "line 2: has a field 'value', which the output adds; rename it"),
+    ({"question": QUESTION, "value": 1}, "line 2: has a field 'value', which the output adds; rename or remove it"),
 ]
 
 
