@@ -17,7 +17,7 @@ from workflow_scripts.lib.probes.data import (
     select_responses,
     split_of,
 )
-from workflow_scripts.lib.probes.targets import TARGETS
+from workflow_scripts.lib.probes.targets import CATALOGUE
 from workflow_scripts.lib.probes.trainer import (
     MEMORY_GB,
     Trainer,
@@ -38,7 +38,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--activations", required=True, nargs="+", type=Path)
     parser.add_argument("--layers", nargs="+", type=int, help="default: every stored layer")
     parser.add_argument(
-        "--target", choices=TARGETS, help="in place of the configured one; the kind is then value_TARGET"
+        "--target", choices=CATALOGUE, help="in place of the configured one; the kind is then value_TARGET"
     )
     parser.add_argument("--true-labels-only", action="store_true", help="no probes on shuffled rewards")
     parser.add_argument("--memory-gb", type=float, default=MEMORY_GB, help="layers are trained in groups that fit")

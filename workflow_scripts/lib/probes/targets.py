@@ -8,13 +8,13 @@ TD error: delta_t = gamma V(h_{t+1}) - V(h_t) for t < T, delta_T = r - V(h_T). T
 the states of the batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-TARGETS = ("td", "td_lambda", "mc", "final")
 GRADIENTS = ("semi", "residual")
 
 
@@ -22,10 +22,9 @@ GRADIENTS = ("semi", "residual")
 class Target:
     """The training target of V(h_t).
 
-    `name`: `td` (gamma V(h_{t+1})), `td_lambda` (lambda-return), `mc` (r at every state), `final` (r, at s_T alone).
-    `gradient` belongs to `td`: `semi` keeps the target constant, `residual` differentiates both sides of the TD error
-    (in a stochastic chain, its fixed point is not the value function). `td_lambda`: weight of the longer
-    returns, in [0, 1].
+    `name`: one of `CATALOGUE`. `gradient` belongs to `td`: `semi` keeps the target constant, `residual` differentiates
+    both sides of the TD error (in a stochastic chain, its fixed point is not the value function). `td_lambda`: weight
+    of the longer returns, in [0, 1].
     """
 
     name: str = "td"
@@ -35,8 +34,8 @@ class Target:
 
     def __post_init__(self) -> None:
         """Refuse a name that is not known."""
-        if self.name not in TARGETS:
-            raise ValueError(f"target {self.name!r} is none of {', '.join(TARGETS)}")
+        if self.name not in CATALOGUE:
+            raise ValueError(f"target {self.name!r} is none of {', '.join(CATALOGUE)}")
         if self.gradient not in GRADIENTS:
             raise ValueError(f"td_gradient {self.gradient!r} is none of {', '.join(GRADIENTS)}")
 
@@ -78,12 +77,32 @@ def targets(
     target: Target,
 ) -> Float[Tensor, "probes states"]:
     """Return the target of each V(h_t); it carries a gradient only for `td` with `residual`."""
-    if target.name == "td":
-        ahead = following(values if target.gradient == "residual" else values.detach())
-        return torch.where(last, rewards, target.gamma * ahead)
-    if target.name == "td_lambda":
-        return lambda_returns(values, rewards, last, target.gamma, target.td_lambda)
-    return rewards
+    return CATALOGUE[target.name].of(values, rewards, last, target)
+
+
+def td_targets(values: Tensor, rewards: Tensor, last: Tensor, target: Target) -> Tensor:
+    """gamma V(h_{t+1}), and r at s_T."""
+    ahead = following(values if target.gradient == "residual" else values.detach())
+    return torch.where(last, rewards, target.gamma * ahead)
+
+
+@dataclass(frozen=True)
+class ProbeTarget:
+    """One training target: `of` gives it from the arguments of `targets`; with `last_only`, s_T is the only state."""
+
+    of: Callable[[Tensor, Tensor, Tensor, Target], Tensor]
+    last_only: bool = False
+
+
+CATALOGUE = {
+    "td": ProbeTarget(td_targets),
+    "td_lambda": ProbeTarget(
+        lambda values, rewards, last, how: lambda_returns(values, rewards, last, how.gamma, how.td_lambda)
+    ),
+    "mc": ProbeTarget(lambda values, rewards, last, how: rewards),
+    "final": ProbeTarget(lambda values, rewards, last, how: rewards, last_only=True),
+}
+"""Every training target: temporal differences, their lambda-return, r at every state, r at s_T alone."""
 
 
 def loss(
@@ -92,7 +111,7 @@ def loss(
     last: Bool[Tensor, " states"],
     target: Target,
 ) -> Float[Tensor, " probes"]:
-    """Return each probe's loss: the mean squared error over the batch's states (over its states s_T for `final`).
+    """Return each probe's loss: the mean squared error over the batch's states, or its states s_T (`last_only`).
 
     Args:
         values: V(h), in [0, 1].
@@ -101,4 +120,4 @@ def loss(
         target: which target and gradient.
     """
     squared = (targets(values, rewards, last, target) - values).square()
-    return squared[:, last].mean(1) if target.name == "final" else squared.mean(1)
+    return squared[:, last].mean(1) if CATALOGUE[target.name].last_only else squared.mean(1)

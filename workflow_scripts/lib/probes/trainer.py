@@ -123,6 +123,6 @@ def train_groups(
     parts = []
     for layers in groups:
         specs = specs_of(layers, section.seeds, section.shuffled_seeds)
-        units = training_units(source, responses, layers, section.target == "final")
+        units = training_units(source, responses, layers, targets.CATALOGUE[section.target].last_only)
         parts.append(trainer.train(units, specs, progress))
     return concatenate(parts)
