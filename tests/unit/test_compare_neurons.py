@@ -246,7 +246,7 @@ BAD = {
     "another version of grpo than": bad_versions,
     'dataset is "locks", but "a" is asked for': bad_place,
     'kind is "dopamine", but "value" is asked for': bad_kind,
-    "layer 3, seed 4 has weights that are no numbers: training diverged; lower value_probes": diverged,
+    "layer 3, seed 4 has weights that are not finite: training diverged; lower value_probes": diverged,
     "a layer has no probe on true labels": untrained,
 }
 

@@ -123,7 +123,7 @@ def test_the_output_projection_is_found_under_any_name(name: str, parent: str) -
 
 
 def test_blocks_without_a_single_output_projection_are_refused() -> None:
-    message = "layer 2: its block has not one MLP output projection.*take them out of interventions.selections"
+    message = "layer 2: its block has not one MLP output projection.*remove them from interventions.selections"
     experts = [nn.ModuleDict({"up": nn.Linear(8, 32), "down": nn.Linear(32, 8)}) for _ in range(2)]
     shared = Block(mlp=experts[0])
     shared.register_parameter("experts", nn.Parameter(torch.zeros(4, 32, 8)))

@@ -313,13 +313,13 @@ def test_final_probes_are_value_probes_of_another_target(study: Study, monkeypat
     assert plain["config"] == configured
     expected = expected.of(layer=NOISE, labels="true")
     read: list[str] = []
-    from workflow_scripts.lib.models import states
+    from workflow_scripts.lib.models import activation_files
 
     def spy(path: Any, names: list[str] | None = None) -> Any:
         read.extend(names or [])
         return read_safetensors(path, names)
 
-    monkeypatch.setattr(states, "read_safetensors", spy)
+    monkeypatch.setattr(activation_files, "read_safetensors", spy)
     options = ["--target", "final", "--true-labels-only", "--layers", str(NOISE)]
     found, metadata = load(train_value(study, "final.safetensors", VALUE, *options), kind="value_final")
     assert f"layer_{NOISE}" in read and f"layer_{PLANTED}" not in read

@@ -276,7 +276,7 @@ BAD = [
         "line 2: field 'response_ids' has token 99999, but the tokens",
     ),
     ({"question": QUESTION, "response_ids": [9] * 5000}, "tokens, but model grpo reads"),
-    ({"question": QUESTION, "value": 1}, "line 2: has a field 'value', which the output adds; rename it"),
+    ({"question": QUESTION, "value": 1}, "line 2: has a field 'value', which the output adds; rename or remove it"),
 ]
 
 
@@ -303,7 +303,10 @@ def test_a_bad_line_is_refused_before_the_model_is_loaded(
         (["--run", "grpo"], "datasets has no entry ''"),
         (["--value", "none.safetensors"], "none.safetensors: no such file; train the probes"),
         (["--dopamine", "none.safetensors"], "none.safetensors: no such file"),
-        (["--value", "results/probes/grpo/ledger/dopamine.safetensors"], "holds dopamine probes; name a file of value"),
+        (
+            ["--value", "results/probes/grpo/ledger/dopamine.safetensors"],
+            "contains dopamine probes; name a file of value",
+        ),
         (["--config", "config.yaml", "none.yaml"], "none.yaml: cannot be read"),
     ],
 )

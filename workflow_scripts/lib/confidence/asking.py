@@ -21,7 +21,7 @@ WORDS = (
 """The text after the question, exactly as Appendix J prints it."""
 NUMBER = re.compile(r"(?<![\w.,])[-+\N{MINUS SIGN}]?(?:\d+(?:\.\d*)?|\.\d+)")
 UNIT = re.compile(r"\w|\s*%")
-"""What must not follow the number: a percentage is not a number from 0 to 1, whatever its digits."""
+"""Text that must not follow the number: a percentage is not a number from 0 to 1, whatever its digits."""
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem_id": pl.String,
     "token": pl.Float64,

@@ -27,7 +27,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class MeasureSettings(Resampling):
-    """How measures are computed; also the bins of the calibration error and the strata of question length."""
+    """Settings of the measures: resampling, bins of the calibration error, strata of question length."""
 
     bins: int
     strata: int

@@ -68,7 +68,7 @@ def origins_of(
 
 
 def stored(responses: Path, mask_checks: Path) -> dict[str, Generated]:
-    """Read what the files of an earlier run hold, by origin."""
+    """Read the contents of the files of an earlier run, by origin."""
     rows = read_parquet(responses).drop("reward", "truncated").partition_by("origin", as_dict=True)
     checks = {row["origin"]: tuple(row.values()) for row in read_parquet(mask_checks).to_dicts()}
     return {str(origin): (rows[origin,].rows(), check) for origin, check in checks.items() if (origin,) in rows}

@@ -38,7 +38,7 @@ ONE_PAIR = "one pair of seeds: no range"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs whose probes of one kind are compared."""
+    """Two runs to compare, by their probes of one kind."""
 
     across: str
     a: Importances

@@ -19,10 +19,10 @@ from workflow_scripts.lib.probes.pruning import selected_count
 from workflow_scripts.lib.seeds import generator
 
 NEIGHBOURS = 10
-"""Of how many neurons nearest in log RMS a matched one is drawn."""
+"""Number of neurons nearest in log RMS among which a matched one is drawn."""
 
 SINK_FACTOR = 100.0
-"""How far above the median a neuron's absolute value at the first position marks a massive activation. Massive
+"""Factor over the median at which a neuron's absolute value at the first position is a massive activation. Massive
 activations exceed the others by orders of magnitude, and the other neurons are close together: two orders separate
 them."""
 

@@ -1,4 +1,4 @@
-"""What a plan counts: the size of a model, the lengths of its responses, and the work of a rule."""
+"""The quantities of a plan: the size of a model, the lengths of its responses, and the work of a rule."""
 
 from dataclasses import dataclass
 

@@ -125,15 +125,15 @@ def at_measured_rates(rows: pl.DataFrame, every: Sequence[Job], seconds_of: dict
     The range around the measured hours is `SPREAD`, because other data and days differ. A rule without a finished job
     is not scaled.
     """
-    done: dict[Key, float] = defaultdict(float)
+    spent: dict[Key, float] = defaultdict(float)
     finished: Counter[Key] = Counter()
     for job in every:
         if job.benchmark in seconds_of:
-            done[key_of(job)] += seconds_of[job.benchmark]
+            spent[key_of(job)] += seconds_of[job.benchmark]
             finished[key_of(job)] += 1
     names = ("rule", "model", "dataset")
     schema = {**dict.fromkeys(names, pl.String), "took": pl.Float64, "finished": pl.Int64}
-    took = pl.DataFrame([(*key, done[key] / 3600, finished[key]) for key in finished], schema=schema, orient="row")
+    took = pl.DataFrame([(*key, spent[key] / 3600, finished[key]) for key in finished], schema=schema, orient="row")
     joined = rows.join(took, on=names, how="left", maintain_order="left")
     part = pl.col("finished") / pl.col("jobs")
     for end, around in zip(ENDS, SPREAD, strict=True):

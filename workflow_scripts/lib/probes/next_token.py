@@ -30,7 +30,7 @@ LOGIT_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
 """Logits of one slice; with their gradients they take about three times as much."""
 
 ADDED = (1.0, 0.1, 0.01, 0.001)
-"""What may be added to every count of the guess that ignores the state."""
+"""Candidate smoothing terms, added to every count of the guess that ignores the state."""
 
 
 @dataclass(frozen=True)

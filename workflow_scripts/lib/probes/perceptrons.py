@@ -25,7 +25,7 @@ PARAMETERS = ("w1", "b1", "w2", "b2")
 
 @dataclass(frozen=True)
 class Spec:
-    """Which probe: the layer it reads, the seed of its first weights and batch order, the labels it was trained on."""
+    """Identity of a probe: the layer it reads, the seed of its first weights and batch order, its training labels."""
 
     layer: int
     seed: int
@@ -52,11 +52,11 @@ class Probes:
 
     def of(self, layer: int | None = None, seed: int | None = None, labels: str | None = None) -> "Probes":
         """Return the probes of one layer, one seed, one kind of labels; None matches all."""
-        wanted = (("layer", layer), ("seed", seed), ("labels", labels))
+        criteria = (("layer", layer), ("seed", seed), ("labels", labels))
         keep = [
             i
             for i, spec in enumerate(self.specs)
-            if all(value is None or getattr(spec, name) == value for name, value in wanted)
+            if all(value is None or getattr(spec, name) == value for name, value in criteria)
         ]
         return self.select(keep)
 

@@ -36,13 +36,13 @@ def pruned_outputs(
     """
     inputs = scaled(probes, states)
     before = probes.b1[:, None].expand(-1, len(states), -1).clone()
-    done = 0
+    n_added = 0
     for k in sorted(set(counts)):
-        block = rankings[:, done:k]
+        block = rankings[:, n_added:k]
         columns = torch.gather(inputs, 2, block[:, None].expand(-1, len(states), -1))
         weights = torch.gather(probes.w1, 2, block[:, None].expand(-1, probes.w1.shape[1], -1))
         before.baddbmm_(columns, weights.transpose(1, 2))
-        done = k
+        n_added = k
         yield k, torch.bmm(before.relu(), probes.w2[:, :, None])[..., 0] + probes.b2[:, None]
 
 

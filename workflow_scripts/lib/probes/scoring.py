@@ -80,7 +80,7 @@ def open_probes(path: Path, kind: str, model: Mapping[str, Any], layer: int | No
     probes, metadata = load(path)
     stored_kind = str(metadata.get("kind"))
     if stored_kind.partition("_")[0] != kind:
-        raise UserError(f"{path}: holds {stored_kind} probes; name a file of {kind} probes with --{kind}")
+        raise UserError(f"{path}: contains {stored_kind} probes; name a file of {kind} probes with --{kind}")
     for key in VERSION:  # the data set may be another
         if metadata.get(key) != model[key]:
             difference = f"its probes read a model whose {key} is {metadata.get(key)!r}, not {model[key]!r}"

@@ -188,7 +188,7 @@ def n_batches(units: int, seeds: int, training: Training) -> int:
 
 
 def train(units: Units, specs: Sequence[Spec], training: Training, loss: Loss, progress: Progress) -> Probes:
-    """Train probes of the layers that `units` holds; the result keeps the order of `specs`.
+    """Train probes of the layers in `units`; the result keeps the order of `specs`.
 
     Raises:
         UserError: a layer's states are not finite.

@@ -67,7 +67,7 @@ def dopamine_scorer(scoring: Scoring, seed: int) -> Scorer:
 
 
 SCORERS = {"dopamine": dopamine_scorer, "implicit_prm": implicit_prm_scorer, "random": random_scorer}
-"""How each guided method scores."""
+"""The scorer of each guided method."""
 
 
 def checked_probes(path: Path, kind: str, model: ModelConfig, dataset: str, reader: StateReader) -> Probes:

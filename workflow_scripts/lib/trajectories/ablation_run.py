@@ -181,13 +181,13 @@ def ablate(run: AblationRun, model: PreTrainedModel, every: Sequence[Ablation]) 
     rows = [row for i, one in enumerate(unablated) for row in rows_of(run, every[0], i, one, one)]
     checks: list[AblationRow] = []
     for condition in every[1:]:
-        done: dict[int, MaskCheck] = {}
+        layer_checks: dict[int, MaskCheck] = {}
         layer = run.traced.layer
         for i, states in passes(
-            model, run.responses, layer, condition, run.dtype, run.batch_tokens, progress.advance, done
+            model, run.responses, layer, condition, run.dtype, run.batch_tokens, progress.advance, layer_checks
         ):
             rows += rows_of(run, condition, i, run.trajectories(states), unablated[i])
-        checks += mask_check_rows(condition, done) if run.responses else []
+        checks += mask_check_rows(condition, layer_checks) if run.responses else []
     place = pl.col("condition").replace_strict({name: i for i, name in enumerate(ablation.CONDITIONS)})
     frame = pl.DataFrame(rows, schema=SCHEMA).sort("problem_id", "sample", "neuron", place, "draw")
     return frame, {"proofs": checks, "largest_gap": gap}

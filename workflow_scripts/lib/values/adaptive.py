@@ -1,4 +1,4 @@
-"""How many continuations a boundary gets: a fixed number, or more of them where its value is still uncertain.
+"""The number of continuations of a boundary: fixed, or adaptive, with more of them where its value is still uncertain.
 
 An adaptive design draws in rounds. It stops at a boundary once Wilson's interval of the value is narrow enough, or the
 budget is spent; it looks only at that boundary's continuations, so neither shards nor other responses influence it.

@@ -32,7 +32,7 @@ class Settings(Resampling):
     min_abs_delta: float
     """The threshold that kept paragraphs pass."""
     design: Design
-    """How many continuations a boundary got."""
+    """The design that decides the number of continuations of a boundary."""
 
 
 def rollout_row(run: Run, rollouts: pl.DataFrame, splits: pl.DataFrame, settings: Settings) -> dict[str, object]:
