@@ -21,14 +21,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.lib.confidence import outcomes as confidence
 from workflow_scripts.lib.confidence.predictions import (
-    asked_methods,
+    all_outcomes,
     choices,
-    linear_methods,
     predictions,
     read_study,
-    value_methods,
 )
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import UserError, run_main
@@ -62,11 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if lacking := sorted(set(how.layers) - {spec.layer for spec in true.specs}):
         raise UserError(f"{arguments.probes}: no probe of layer {lacking[0]}; add it to activations.layers")
     asked = read_parquet(arguments.asked)
-    verbalized = asked_methods(study, asked)
-    outcomes = value_methods(study, true, how.layers, metadata["config"], ratios, arguments.memory_gb)
-    outcomes += [*linear_methods(study), *verbalized]
-    training, validation = study.lengths_of(study.training), study.lengths_of(study.validation)
-    outcomes.append(confidence.length_outcome(training, validation, study.labels))
+    outcomes = all_outcomes(study, true, metadata["config"], asked, how.layers, ratios, arguments.memory_gb)
     write_parquet(predictions(study, outcomes), arguments.output, table_metadata("predictions", identity))
     write_parquet(choices(outcomes, study.labels), arguments.choices, table_metadata("choices", identity))
 

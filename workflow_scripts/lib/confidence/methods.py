@@ -34,6 +34,7 @@ CATALOGUE = {
 }
 """Every method, in the order of tables and figures."""
 METHODS = {name: method.label for name, method in CATALOGUE.items()}
+EXPLAINED = {name: method.explained or method.label for name, method in CATALOGUE.items()}
 CHOSEN_ON = {name: method.chosen_on for name, method in CATALOGUE.items()}
 VALUE_METHODS = tuple(name for name, method in CATALOGUE.items() if method.value_neurons)
 BASELINES = [name for name, method in CATALOGUE.items() if not method.value_neurons]

@@ -81,6 +81,38 @@ def read_study(arguments: argparse.Namespace, n_folds: int, seed: int) -> Study:
     return Study(source, training, validation, {name: int(n) for name, n in prompts.iter_rows()}, labels)
 
 
+def all_outcomes(
+    study: Study,
+    probes: Probes,
+    config: dict[str, Any],
+    asked: pl.DataFrame,
+    layers: Sequence[int],
+    ratios: Sequence[float],
+    memory: float,
+) -> list[Outcome]:
+    """Return the outcomes of every method.
+
+    Args:
+        study: the responses of the run.
+        probes: value probes on true rewards, for the methods on value neurons.
+        config: how those were trained.
+        asked: what the model was asked for, a row per problem.
+        layers: layers of the methods on value neurons.
+        ratios: prune ratios to choose among.
+        memory: gigabytes that training in folds may take.
+
+    Raises:
+        UserError: a problem with a response was not asked.
+    """
+    verbalized = asked_methods(study, asked)  # first, because it may refuse its input, and folds take long
+    return [
+        *value_methods(study, probes, layers, config, ratios, memory),
+        *linear_methods(study),
+        *verbalized,
+        confidence.length_outcome(*map(study.lengths_of, (study.training, study.validation)), study.labels),
+    ]
+
+
 def value_methods(
     study: Study,
     probes: Probes,

@@ -41,7 +41,7 @@ FILES = tuple(dict.fromkeys(name for selection in CATALOGUE.values() for name in
 """The files that selections are made from."""
 SELECTIONS = {UNMASKED: "no neuron", **{name: selection.label for name, selection in CATALOGUE.items()}}
 """The label of every selection and of the unmasked run, in the order of the tables."""
-MODES = {"zero": "ablated (set to zero)", "mean": "set to their mean", "scale": "scaled"}
+MODES = {"zero": "set to zero (ablated)", "mean": "set to their mean", "scale": "scaled"}
 """The modes of intervention and their names in tables and figures."""
 
 

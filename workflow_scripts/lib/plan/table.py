@@ -52,7 +52,7 @@ def basis(config: dict[str, Any], device_key: str, results: Path | None, end: in
 def used_models(config: dict[str, Any]) -> list[str]:
     """List the models that runs name, and the reference that a search scores against."""
     search = config["search"]
-    reference = {search["reference"]} - {None} if search["runs"] and "implicit_prm" in search["methods"] else set()
+    reference = {search["reference"]} - {None} if search["runs"] and "reference" in needs_of(search["methods"]) else set()
     return sorted({pair(run)[0] for run in config["rollouts"]["runs"]} | reference)
 
 

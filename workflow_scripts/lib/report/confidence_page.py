@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from workflow_scripts.lib.confidence.methods import EXPLAINED
 from workflow_scripts.lib.formatting import number
 from workflow_scripts.lib.report.application_section import Figures, Section, Tables, rows_of, section
 from workflow_scripts.lib.report.paper_tables import comparison, runs_in
@@ -22,16 +23,6 @@ from workflow_scripts.lib.report.tables import (
     written,
 )
 
-METHODS = {
-    "value_neurons": "value neurons, ratio chosen on validation",
-    "value_neurons_cv": "value neurons, ratio chosen on training",
-    "lcd": "latent correctness direction",
-    "lcd_logistic": "logistic regression",
-    "verbal": "verbal confidence",
-    "token": "token confidence",
-    "question_length": "question length",
-}
-"""How the report calls the methods of Table 3."""
 LEAD = (
     "Whether value neurons predict, before an answer is written, that it will be correct, and predict it better than "
     "simpler methods."
@@ -68,7 +59,7 @@ def confidence_section(tables: Tables, figures: Figures, published: dict[str, An
 
 def method(title: str, name: str) -> Column:
     """A column that names a method."""
-    return Column(title, lambda row: METHODS.get(row[name], str(row[name])), "text")
+    return Column(title, lambda row: EXPLAINED.get(row[name], str(row[name])), "text")
 
 
 def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:
@@ -80,5 +71,5 @@ def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView
         aucs = [written(by_method[n], "auc", "ci_low", "ci_high") if n in by_method else "–" for n in names]
         rows.append([f"Here: {place[0]}/{place[1]}", *aucs])
     titles: list[tuple[str, Kind]] = [("Source", "text")]
-    titles += [(METHODS[name].partition(",")[0], "number") for name in names]
+    titles += [(EXPLAINED[name].partition(",")[0], "number") for name in names]
     return comparison(f"{printed['where']}: {printed['setting']}.", titles, rows)

@@ -9,7 +9,7 @@ import polars as pl
 
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, HARM, SUPPORTED, UNDECIDED, Rule
 from workflow_scripts.lib.formatting import fine, fine_interval, grouped, interval, listed, number, p_value
-from workflow_scripts.lib.neurons.catalogue import SELECTIONS, is_random
+from workflow_scripts.lib.neurons.catalogue import MODES, SELECTIONS, is_random
 from workflow_scripts.lib.report.paper_tables import paper_table
 from workflow_scripts.lib.report.parts import FigureView, caption_of, data_uri
 from workflow_scripts.lib.report.tables import (
@@ -32,7 +32,6 @@ TITLES = {
     "table2": "Value neurons compared with other selections (the paper’s Table 2)",
     "table5": "Value probes trained on TD errors and on the final state (the paper’s Table 5)",
 }
-MODE_WORDS = {"zero": "set to zero (ablated)", "mean": "set to their mean", "scale": "scaled"}
 PLACE = ["model", "dataset", "layer"]
 CONTROLS = ("random_matched", "random")
 """What value neurons are compared with in the summary: the first of these that was run."""
@@ -71,7 +70,7 @@ def intervention_section(
     level = config["pruning"]["confidence"]
     dose = next((path for path in figures if path.stem == DOSE), None)
     return InterventionSection(
-        how=listed([MODE_WORDS[mode] for mode in modes]),
+        how=listed([MODES[mode] for mode in modes]),
         share=f"{100 * float(config['interventions']['share']):g} %",
         proof=proof_words(tables),
         rule=HARM,
@@ -82,7 +81,7 @@ def intervention_section(
         overlaps=overlap_table(tables["neuron_overlap"].to_dicts(), published["overlap"]),
         source=published["source"],
         printed=[paper_table(entry, tables[entry["table"]]) for entry in published["tables"]],
-        figure=dose and dose_view(dose, captions, tables["dose_response"], config["figures"][DOSE]),
+        figure=dose_view(dose, captions, tables["dose_response"], config["figures"][DOSE]) if dose else None,
     )
 
 

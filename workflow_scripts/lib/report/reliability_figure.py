@@ -1,5 +1,6 @@
 """The reliability diagram: share of correct answers against the calibrated probability of one."""
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ WRAP = 40
 REASON_WRAP, REASON_LINES = 60, 2
 SMALLEST, LARGEST = 4.0, 60.0
 SEVENTH: dict[str, Any] = {"color": "#8f8f8f", "linestyle": (0, (1, 1)), "marker": "X"}
-STYLES = dict(zip(METHODS, (*figure_style.LINES, SEVENTH), strict=True))
+STYLES = dict(zip(METHODS, itertools.cycle((*figure_style.LINES, SEVENTH)), strict=False))
 DIAGONAL: dict[str, Any] = {"color": "#9b9b9b", "linestyle": "-", "linewidth": 0.7}
 
 

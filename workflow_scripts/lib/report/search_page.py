@@ -21,16 +21,8 @@ from workflow_scripts.lib.report.tables import (
     whole,
     words,
 )
+from workflow_scripts.lib.search.methods import LABELS
 
-METHODS = {
-    "dopamine": "dopamine neurons",
-    "implicit_prm": "implicit reward model",
-    "random": "random candidate",
-    "greedy": "greedy decoding",
-    "best_of_n": "best of n by value probe",
-    "majority": "majority of n",
-}
-"""How the report calls the methods of Table 4."""
 LEAD = (
     "Whether choosing paragraphs by dopamine neurons solves more problems than other uses of the same number of tokens."
 )
@@ -59,7 +51,7 @@ def search_section(tables: Tables, published: dict[str, Any]) -> Section:
 
 def method(title: str, name: str) -> Column:
     """A column that names a method."""
-    return Column(title, lambda row: METHODS.get(row[name], str(row[name])), "text")
+    return Column(title, lambda row: LABELS.get(row[name], str(row[name])), "text")
 
 
 def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:
@@ -69,7 +61,7 @@ def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView
     for place in runs_in(measured):
         rows_here = [row for row in measured if (row["model"], row["dataset"]) == place]
         rows.append([f"{place[0]}/{place[1]}", *(mean_accuracy(rows_here, name) for name in names)])
-    titles: list[tuple[str, Kind]] = [("Source", "text"), *((METHODS[name], "number") for name in names)]  # type: ignore[list-item]
+    titles: list[tuple[str, Kind]] = [("Source", "text"), *((LABELS[name], "number") for name in names)]
     return comparison(f"{printed['where']}: {printed['setting']}. {printed['note']}", titles, rows)
 
 

@@ -31,6 +31,7 @@ CATALOGUE = {
 }
 """Every method, in the order of the tables, in which they are run: `whole` ones spend what `dopamine` has spent."""
 METHODS = tuple(CATALOGUE)
+LABELS = {name: method.label for name, method in CATALOGUE.items()}
 GUIDED = tuple(name for name, method in CATALOGUE.items() if method.kind == "guided")
 PROBES = tuple(
     dict.fromkeys(need for method in CATALOGUE.values() for need in method.needs if need.endswith("_probes"))
