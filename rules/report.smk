@@ -5,13 +5,13 @@ Gives, in the study's folder, `tables/*.{csv,parquet}` and `report.html`; after 
 `provenance/costs.{csv,parquet}`, which differ from run to run as durations do.
 """
 
-from workflow_scripts.lib.config.study import left_out
+from workflow_scripts.lib.config.study import figure_stages, left_out
 
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
 CLAIM_TABLES = tables("claims")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
 TABLES = [*MEASURED, *CLAIM_TABLES]
-FIGURES = figures(*sorted(config["figures"]))
+FIGURES = figures(*figure_stages())
 RECORDS = [*ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED]
 PROVENANCE = [f"{OUT}/provenance.html", *expand(f"{OUT}/provenance/costs.{{kind}}", kind=["csv", "parquet"])]
 PROBLEMS = list(dict.fromkeys(every_shard(shard_file("problems"), "rollouts", dataset_shards)))
@@ -96,7 +96,7 @@ rule write_report:
         tables=[path for path in TABLES if path.endswith(".parquet")],
         figures=[path for path in FIGURES if path.endswith(".svg")],
         trajectories=TRACED,
-        captions=expand("report/captions/{name}.md", name=sorted(config["figures"])),
+        captions=expand("report/captions/{name}.md", name=figure_stages()),
         template="report/template.html",
         parts=expand(
             "report/{part}",

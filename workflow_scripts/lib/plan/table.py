@@ -14,6 +14,7 @@ from workflow_scripts.lib.plan.lengths import expected, shares
 from workflow_scripts.lib.plan.quantities import Lengths, Size, Work
 from workflow_scripts.lib.plan.rates import Device, Setting, device, seconds, sizes
 from workflow_scripts.lib.plan.work import works
+from workflow_scripts.lib.search.methods import needs_of
 
 ASSUMPTIONS = Path("resources/plan/assumptions.yaml")
 ENDS = ("low", "high")
@@ -52,8 +53,9 @@ def basis(config: dict[str, Any], device_key: str, results: Path | None, end: in
 def used_models(config: dict[str, Any]) -> list[str]:
     """List the models that runs name, and the reference that a search scores against."""
     search = config["search"]
-    reference = {search["reference"]} - {None} if search["runs"] and "reference" in needs_of(search["methods"]) else set()
-    return sorted({pair(run)[0] for run in config["rollouts"]["runs"]} | reference)
+    scored = search["runs"] and "reference" in needs_of(search["methods"])
+    references = {search["reference"]} - {None} if scored else set()
+    return sorted({pair(run)[0] for run in config["rollouts"]["runs"]} | references)
 
 
 def setting(config: dict[str, Any], model: str, dataset: str, lengths: Lengths | None) -> Setting:

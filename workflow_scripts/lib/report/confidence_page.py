@@ -23,6 +23,7 @@ from workflow_scripts.lib.report.tables import (
     written,
 )
 
+SHOWN = ("reliability",)
 LEAD = (
     "Whether value neurons predict, before an answer is written, that it will be correct, and predict it better than "
     "simpler methods."
@@ -54,7 +55,7 @@ def confidence_section(tables: Tables, figures: Figures, published: dict[str, An
         view(CONTRASTS, contrasts, rows_of(tables, "confidence_contrasts"), notes=reason),
     ]
     nothing = "Confidence was not measured in this study."
-    return section("confidence", "Confidence", LEAD, figures.named("reliability"), listed, nothing)
+    return section("confidence", "Confidence", LEAD, figures.named(*SHOWN), listed, nothing)
 
 
 def method(title: str, name: str) -> Column:

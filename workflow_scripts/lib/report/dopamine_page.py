@@ -23,6 +23,7 @@ from workflow_scripts.lib.report.tables import (
 from workflow_scripts.lib.report.trajectories_page import data_text, page, part, script_hash
 from workflow_scripts.lib.trajectories.traces import read_trace
 
+SHOWN = ("fig3", "fig9", "fig10")
 LEAD = "Single dopamine neurons over the tokens of responses, with Monte-Carlo values and TD errors."
 NEURONS = (
     "Activation of single neurons, averaged over kept paragraphs of validation responses, against "
@@ -65,7 +66,7 @@ def dopamine_section(tables: Tables, figures: Figures) -> Section:
         view(CONTRASTS, contrasts, rows_of(tables, "ablation_contrasts"), notes=reason),
     ]
     nothing = "No neuron was traced over responses in this study."
-    return section("trajectories", "Trajectories", LEAD, figures.named("fig3", "fig9", "fig10"), listed, nothing)
+    return section("trajectories", "Trajectories", LEAD, figures.named(*SHOWN), listed, nothing)
 
 
 def neuron() -> Column:

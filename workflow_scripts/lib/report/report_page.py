@@ -8,13 +8,15 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.claims.curve_rules import curves_of
+from workflow_scripts.lib.report import confidence_page, dopamine_page, transfer_page
 from workflow_scripts.lib.report.application_section import Figures, Section
 from workflow_scripts.lib.report.claims_page import claims_section
 from workflow_scripts.lib.report.confidence_page import confidence_section
-from workflow_scripts.lib.report.curves_page import judge, pruning_figures
+from workflow_scripts.lib.report.curves_page import FIGURE_PLACES, judge, pruning_figures
 from workflow_scripts.lib.report.dopamine_page import dopamine_section, viewer
-from workflow_scripts.lib.report.interventions_page import intervention_section
+from workflow_scripts.lib.report.interventions_page import DOSE, intervention_section
 from workflow_scripts.lib.report.paper_page import paper_section
+from workflow_scripts.lib.report.parts import FigureView, shown_figure
 from workflow_scripts.lib.report.runs_page import runs_section
 from workflow_scripts.lib.report.search_page import search_section
 from workflow_scripts.lib.report.settings_page import settings_section
@@ -54,7 +56,7 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "claims": claims_section(tables, confidence),
         "summary": summary(judged, level),
         "runs": runs_section(tables, confidence, config.get("left_out") or {}),
-        "figures": pruning_figures(results.figures, results.captions, config, curves),
+        "figures": [*pruning_figures(results.figures, results.captions, config, curves), *other_figures(results)],
         "interventions": intervention_section(
             tables, published["interventions"], config, results.figures, results.captions
         ),
@@ -65,6 +67,12 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "excerpt": excerpt_section(judged, list(tables), confidence),
         "settings": settings_section(config),
     }
+
+
+def other_figures(results: Results) -> list[FigureView]:
+    """The figures that no section is about."""
+    known = {*FIGURE_PLACES, DOSE, *confidence_page.SHOWN, *dopamine_page.SHOWN, *transfer_page.SHOWN}
+    return [shown_figure(path, results.captions) for path in results.figures if path.stem not in known]
 
 
 def applications(results: Results) -> list[Section]:

@@ -3,6 +3,7 @@
 from workflow_scripts.lib.report.application_section import Figures, Section, Tables, rows_of, section
 from workflow_scripts.lib.report.tables import Column, Row, ranged, two, view, whole, words
 
+SHOWN = ("fig2", "fig8")
 LEAD = "Whether probes trained on other data sets, or on models derived from the same base, select the same neurons."
 OVERLAPS = (
     "Value neurons that two probes share, as intersection over union, the mean over pairs of different "
@@ -28,7 +29,7 @@ def transfer_section(tables: Tables, figures: Figures) -> Section:
         view(RANKS, [*ranks, *controls], rows_of(tables, "importance_correlation")),
     ]
     nothing = "No two runs were compared in this study."
-    return section("transfer", "Transfer", LEAD, figures.named("fig2", "fig8"), listed, nothing)
+    return section("transfer", "Transfer", LEAD, figures.named(*SHOWN), listed, nothing)
 
 
 def is_shown(ratio: float) -> bool:
