@@ -22,11 +22,6 @@ SELECTIONS = config["interventions"]["selections"]
 FROM_WEIGHTS = any(selections.CATALOGUE[name].from_weights for name in SELECTIONS)
 
 
-def selected_from(need, path):
-    """What selections are made from (`needs` in lib/neurons/catalogue.py), if a configured one is."""
-    return path if selections.users_of(need, SELECTIONS) else []
-
-
 rule measure_neurons:
     """Measure what neurons are selected by besides probes, in one pass of the model over the training responses."""
     input:

@@ -88,6 +88,11 @@ def every_shard(pattern, stage, numbers):
     return sum(found, [])
 
 
+def selected_from(need, path):
+    """What selections are made from (`needs` in lib/neurons/catalogue.py), if a configured one is."""
+    return path if selections.users_of(need, config["interventions"]["selections"]) else []
+
+
 # Records are targets beside the report: a deleted shard is then missed, and made again with all that is below it.
 ROLLOUTS = every_shard(shard_file("rollouts"), "rollouts", dataset_shards)
 CONTINUATIONS = every_shard(shard_file("continuations"), "values", value_shards)
