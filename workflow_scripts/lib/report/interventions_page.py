@@ -82,7 +82,7 @@ def intervention_section(
         overlaps=overlap_table(tables["neuron_overlap"].to_dicts(), published["overlap"]),
         source=published["source"],
         printed=[paper_table(entry, tables[entry["table"]]) for entry in published["tables"]],
-        figure=dose and dose_view(dose, captions, tables["dose_response"], config["figures"][DOSE]),
+        figure=dose_view(dose, captions, tables["dose_response"], config["figures"][DOSE]) if dose else None,
     )
 
 

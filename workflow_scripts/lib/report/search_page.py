@@ -69,7 +69,7 @@ def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView
     for place in runs_in(measured):
         rows_here = [row for row in measured if (row["model"], row["dataset"]) == place]
         rows.append([f"{place[0]}/{place[1]}", *(mean_accuracy(rows_here, name) for name in names)])
-    titles: list[tuple[str, Kind]] = [("Source", "text"), *((METHODS[name], "number") for name in names)]  # type: ignore[list-item]
+    titles: list[tuple[str, Kind]] = [("Source", "text"), *((METHODS[name], "number") for name in names)]
     return comparison(f"{printed['where']}: {printed['setting']}. {printed['note']}", titles, rows)
 
 
