@@ -8,8 +8,8 @@ from workflow_scripts.lib.runtime import job_environment, run_lock
 
 min_version("9.19")
 
-# The study is read from its files by the project itself, config.yaml the lowest, and not by a `configfile:`, which would keep
-# the runs of config.yaml in every other study. It is checked once: a job's own process gets what has passed.
+# The study is read from its files by the project itself, config.yaml the lowest, and not by a `configfile:`, which
+# would keep the runs of config.yaml in every other study. It is checked once: a job's own process gets what has passed.
 settings = workflow.config_settings
 run_main(lambda: config.update(read_study(settings.configfiles, settings.config, workflow.is_main_process)))
 

@@ -1,7 +1,8 @@
 """Hidden states of the model while it reads its own responses.
 
 Needs rollouts and the model's files.
-Gives `results/activations/{model}/{dataset}/{shard}.safetensors`: every configured layer at every state of every response.
+Gives `results/activations/{model}/{dataset}/{shard}.safetensors`: every configured layer at every state of every
+response.
 """
 
 

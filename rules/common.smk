@@ -27,10 +27,9 @@ def entry(kind, name):
 def section(keys):
     """Canonical JSON of what a module reads: whole sections (`split`) or some of their keys (`rollouts.seed,stop`).
 
-    `model` and `dataset` are the entries of the job's wildcards. A changed value reruns the job: name no more than the module
-    reads. `runs` is left out; it decides which jobs there are. The `n_problems` of a shard end with the shard, so that more
-    problems rerun the last shard at most.
-    """
+    `model` and `dataset` are the entries of the job's wildcards. A changed value reruns the job: name no more than the
+    module reads. `runs` is left out; it decides which jobs there are. The `n_problems` of a shard end with the shard,
+    so that more problems rerun the last shard at most."""
 
     def parameters(wildcards):
         picked = {}
@@ -57,8 +56,8 @@ USED_ROWS = {
 
 
 def rows(rule):
-    """The rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is added reruns only
-    what it adds."""
+    """The rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is added
+    reruns only what it adds."""
     picked = {}
     for name in catalogues_of(rule):
         catalogue, used = USED_ROWS[name]
@@ -70,13 +69,13 @@ def rows(rule):
 
 
 def weights(wildcards):
-    """The identity of the model's files. They are no inputs: large ones would be compared by modification time, and the rules
-    that train the reference models would be drawn into every study."""
+    """The identity of the model's files. They are no inputs: large ones would be compared by modification time, and the
+    rules that train the reference models would be drawn into every study."""
     return model_identity(config["models"][wildcards.model]["path"])
 
 
-# Where text is generated: the environment and the versions of the configured engine, and how it is started. The latter is a
-# resource, whose change reruns nothing.
+# Where text is generated: the environment and the versions of the configured engine, and how it is started. The latter
+# is a resource, whose change reruns nothing.
 ENGINE = config["rollouts"]["engine"]
 ENGINE_ENV = {"transformers": "../envs/cpu.yaml", "vllm": "../envs/vllm.yaml"}[ENGINE]
 ENGINE_PINS = " ".join(

@@ -2,8 +2,8 @@
 
 Needs problems, rollouts, activations, value probes and the model's files.
 Gives `results/confidence/{model}/{dataset}/{shard}.parquet` (what the model says of its confidence),
-`results/confidence/{model}/{dataset}.parquet` with `{dataset}/choices.parquet` (scores of every method and what was chosen),
-tables and the reliability diagram.
+`results/confidence/{model}/{dataset}.parquet` with `{dataset}/choices.parquet` (scores of every method and what was
+chosen), tables and the reliability diagram.
 """
 
 ASKED = every_shard(shard_file("confidence"), "confidence", dataset_shards)

@@ -1,8 +1,8 @@
 """Every probe: value probes on token states, next-token probes, dopamine probes on paragraphs.
 
 Needs problems, rollouts, activations and, for dopamine probes, paragraphs and values.
-Gives `results/probes/{model}/{dataset}/{value,value_final,ntp,dopamine,dopamine_causal}.safetensors`: the probes of all layers
-and seeds in one file each. Which of them a study makes depends on its interventions and its search.
+Gives `results/probes/{model}/{dataset}/{value,value_final,ntp,dopamine,dopamine_causal}.safetensors`: the probes of all
+layers and seeds in one file each. Which of them a study makes depends on its interventions and its search.
 """
 
 # A step is scored before the rest of the response is there, so its probe must be trained on features of what was there.

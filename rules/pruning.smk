@@ -1,8 +1,8 @@
 """How well pruned probes still predict.
 
 Needs probes, what they were trained on, and problems.
-Gives `results/pruning/{model}/{dataset}/{value,dopamine}.parquet`: curves by importance, at random and with shuffled labels;
-figures 1, 4 to 7 and 11.
+Gives `results/pruning/{model}/{dataset}/{value,dopamine}.parquet`: curves by importance, at random and with shuffled
+labels; figures 1, 4 to 7 and 11.
 """
 
 PRUNING_FIGURES = figures("fig1", "fig4", "fig5", "fig6", "fig7", "fig11")

@@ -1,9 +1,9 @@
 """The reference models: trained from seeds, measured on held-out problems, shipped under `resources/models`.
 
 Needs nothing but the configuration.
-Gives `results/reference_models/{model}/` (target `train_reference_models`); `make ship-models` puts them in place. The rule
-`write_model_card` makes their card from the tables of `studies/model_card.yaml`; `make model-card` puts it beside them. No
-study asks for either.
+Gives `results/reference_models/{model}/` (target `train_reference_models`); `make ship-models` puts them in place. The
+rule `write_model_card` makes their card from the tables of `studies/model_card.yaml`; `make model-card` puts it beside
+them. No study asks for either.
 """
 
 WEIGHTS = [

@@ -1,8 +1,8 @@
 """Dopamine neurons over the tokens of responses, and what holding value neurons of earlier layers does to them.
 
 Needs problems, rollouts, paragraphs, values, activations, value and dopamine probes and the model's files.
-Gives `results/trajectories/{model}/{dataset}.parquet` (trajectories), `results/trajectories/{model}/{dataset}/ablated.parquet`,
-three tables and figures 3, 9 and 10.
+Gives `results/trajectories/{model}/{dataset}.parquet` (trajectories),
+`results/trajectories/{model}/{dataset}/ablated.parquet`, three tables and figures 3, 9 and 10.
 """
 
 TRACED = of_runs("results/trajectories/{model}/{dataset}.parquet", "trajectories")

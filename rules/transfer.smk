@@ -1,8 +1,9 @@
 """Which neurons probes find, and whether other data sets and related models have the same.
 
 Needs value probes, and dopamine probes where there are any.
-Gives, in the study's folder, `neurons/{model}.parquet`: every neuron with its importance and rank in every probe of the model,
-`tables/{transfer,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and 8.
+Gives, in the study's folder, `neurons/{model}.parquet`: every neuron with its importance and rank in every probe of the
+model, `tables/{transfer,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and
+8.
 """
 
 PROBED = list(dict.fromkeys([*runs("value_probes"), *runs("dopamine_probes")]))
