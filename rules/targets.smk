@@ -1,12 +1,10 @@
-"""The files of a study: shards of records, which studies share, and what is made of all its runs, which is a study's
-own."""
+"""The files of a study: shards of records, which studies share, and what is made of all its runs."""
 
 import os.path
 
 from workflow_scripts.lib.config.study import pair
 
-# Tables, figures and pages of one study must not overwrite those of another; records are the same wherever settings
-# are.
+# Tables, figures and pages of one study do not overwrite those of another; records of equal settings are shared.
 OUT = "results" if config["study"] == "default" else f"results/studies/{config['study']}"
 REPORT = f"{OUT}/report.html"
 FINER = ("paragraphs", "continuations")
@@ -44,8 +42,7 @@ def dataset_shards(dataset, start=0, stop=None):
 
 
 def n_problems(stage, dataset):
-    """How many problems of a data set there are (`dataset`), get values (`values`) or masked responses
-    (`interventions`)."""
+    """How many problems of a data set there are (`dataset`), or a stage has (`values`, `interventions`)."""
     total = config["datasets"][dataset]["n_problems"]
     return min(config.get(stage, {}).get("n_problems") or total, total)
 
