@@ -1,4 +1,4 @@
-"""Adaptive Monte-Carlo values against a fixed number of continuations, both held against the truth from many.
+"""Adaptive Monte-Carlo values against a fixed number of continuations, both compared with the truth from many.
 
 Usage: python -m benchmarks.bench_adaptive [--runs grpo/ledger grpo/locks] [--responses 32] [--cache FILE]
 

@@ -16,7 +16,7 @@ RECORDS = [*ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASK
 PROVENANCE = [f"{OUT}/provenance.html", *expand(f"{OUT}/provenance/costs.{{kind}}", kind=["csv", "parquet"])]
 PROBLEMS = list(dict.fromkeys(every_shard(shard_file("problems"), "rollouts", dataset_shards)))
 
-# The whole configuration, but for what only plans read: the sizes of models, which therefore rerun nothing.
+# The whole configuration, except what only plans read: the sizes of models, which therefore rerun nothing.
 WHOLE = {**config, "models": {name: {**model} for name, model in config["models"].items()}}
 SIZES = {name: model.pop("size") for name, model in WHOLE["models"].items()}
 

@@ -187,7 +187,7 @@ def test_instructions_strict_and_loose() -> None:
         one("Hi.", "", "instructions", spec=json.dumps({"ids": ["tone:polite"], "arguments": [{}], "prompt": ""}))
 
 
-def test_what_the_user_can_mend() -> None:
+def test_what_the_user_can_fix() -> None:
     with pytest.raises(UserError, match="'twelve' is not an integer; set the data set's answer to math"):
         one(r"\boxed{12}", "twelve", "boxed_integer")
     with pytest.raises(UserError, match="none of boxed_integer, math"):

@@ -20,7 +20,7 @@ FAILED = "SLURM-job '12' failed, SLURM status is: '{}'. Detailed failure reason 
             "error: the job was ended by signal 9\n",
             "OUT_OF_MEMORY, Detected 1 oom_kill event in StepId=12.0. Some step tasks have been OOM Killed.",
         ),
-        ("FAILED", "warning\nerror: key a: wrong; mend it\nRuleException\n", "FAILED, key a: wrong; mend it"),
+        ("FAILED", "warning\nerror: key a: wrong; fix it\nRuleException\n", "FAILED, key a: wrong; fix it"),
         ("NODE_FAIL", "", "NODE_FAIL"),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_configuration_that_wants_to_compute_is_refused_before_snakemake_reads
     for target in ("check", "run", "dry-run"):
         done = make(unrun, target, "STUDY=hostile.yaml")
         assert done.returncode != 0
-        assert "error: hostile.yaml: __use_yte__: a configuration is data and may not compute" in done.stderr
+        assert "error: hostile.yaml: __use_yte__: configurations are plain data" in done.stderr
     (unrun / "config.yaml").write_text(study)
     assert "error: config.yaml: __use_yte__:" in snakemake(unrun, "--dry-run", check=False).stderr
     assert not (unrun / "sprung").exists()

@@ -158,7 +158,7 @@ def reference_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
     if "implicit_prm" not in config["search"]["methods"]:
         return
     if name is None:
-        yield ("search", "reference"), "implicit_prm wants the model to score against; name it, or drop the method"
+        yield ("search", "reference"), "implicit_prm needs the model to score against; name it, or drop the method"
     elif name not in models:
         yield ("search", "reference"), f"models has no entry {name}; {did_you_mean(name, list(models))}"
     elif name in {pair(run)[0] for run in config["search"]["runs"]}:
@@ -210,9 +210,9 @@ def dataset_faults(name: str, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
         if url_ending(dataset["url"]) is None:
             yield (*key, "url"), f"ends with none of {', '.join(ENDINGS)}; name a file of one of these kinds"
         if dataset["sha256"] is None and dataset["content"] is None:
-            yield (*key, "url"), "wants sha256, the hash of the file, or content, that of its problems; add one of them"
+            yield (*key, "url"), "needs sha256, the hash of the file, or content, that of its problems; add one of them"
     elif dataset[wanted] is None:
-        yield (*key, "source"), f"{dataset['source']} wants a {wanted}; add {wanted}"
+        yield (*key, "source"), f"{dataset['source']} needs `{wanted}`; add it"
     elif dataset["source"] == "file" and not Path(dataset["path"]).is_file():
         fault = f"{dataset['path']}: no such file; correct the path (it is relative to the project's folder)"
         yield (*key, "path"), fault

@@ -88,9 +88,9 @@ def sentence(kind: str, value: Any, rule: Any) -> str:
     if kind == "required":
         return f"lacks {', '.join(sorted(set(rule) - set(value)))}; schemas/config.schema.yaml describes it"
     if kind == "pattern":
-        return f"{value!r} is not written as it must be; schemas/config.schema.yaml describes it"
+        return f"{value!r} has the wrong format; schemas/config.schema.yaml describes it"
     if kind == "uniqueItems":
-        return "lists something twice; take one away"
+        return "contains a duplicate; remove it"
     return "is empty; schemas/config.schema.yaml describes it"
 
 

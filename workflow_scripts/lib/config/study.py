@@ -178,7 +178,7 @@ def read_yaml(path: str | Path) -> Any:
     """Parse a YAML or JSON file.
 
     Raises:
-        UserError: it does not exist, is no text, is not YAML, gives a key twice, or wants to be executed.
+        UserError: it does not exist, is no text, is not YAML, gives a key twice, or holds something to execute.
     """
     try:
         data = parse(Path(path).read_text(encoding="utf-8"))
@@ -196,5 +196,5 @@ def read_yaml(path: str | Path) -> Any:
     except RecursionError as error:
         raise UserError(f"{path}: is nested too deeply; write it as flat as config.yaml") from error
     if isinstance(data, dict) and "__use_yte__" in data:  # Snakemake would evaluate expressions in it as Python
-        raise UserError(f"{path}: __use_yte__: a configuration is data and may not compute; write its values out")
+        raise UserError(f"{path}: __use_yte__: configurations are plain data; write its values out")
     return data

@@ -67,7 +67,7 @@ def shown_figure(path: Path, captions: dict[str, Path]) -> FigureView:
 
 
 def prose(text: str) -> Markup:
-    """The text escaped, with what stands between backticks set as code."""
+    """The text escaped, with text between backticks set as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
