@@ -52,6 +52,15 @@ def test_states_equal_those_of_transformers(family: str, batch_tokens: int) -> N
         assert not torch.allclose(last, expected, atol=1e-2), "the last layer is taken before the final norm"
 
 
+def distance(states: torch.Tensor, expected: torch.Tensor) -> float:
+    """How far a state is from what it should be, at most, in norms of the latter: rounding grows with the whole state.
+
+    Recurrent blocks compute in chunks that padding on the left shifts, so that a small element next to large ones may
+    differ by more than its own size suggests.
+    """
+    return float(((states - expected).norm(dim=-1) / expected.norm(dim=-1)).max())
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("family", PAPER_FAMILIES)
 def test_states_are_the_same_on_either_side_of_padding(family: str, side: str) -> None:
@@ -65,9 +74,9 @@ def test_states_are_the_same_on_either_side_of_padding(family: str, side: str) -
         own = model(torch.tensor([sequence]), output_hidden_states=True).hidden_states
         for layer in LAYERS[:-1]:  # transformers gives the last one behind the final norm
             found = kept[layer][row, mask[row].bool()]
-            torch.testing.assert_close(found, own[layer][0], rtol=1e-4, atol=1e-4)
+            assert distance(found, own[layer][0]) < 1e-4
         inner = getattr(model.base_model, "language_model", model.base_model)
-        torch.testing.assert_close(inner.norm(kept[3][row, mask[row].bool()]), own[3][0], rtol=1e-4, atol=1e-4)
+        assert distance(inner.norm(kept[3][row, mask[row].bool()]), own[3][0]) < 1e-4
 
 
 def test_batches_hold_every_response_within_the_budget() -> None:

@@ -98,7 +98,7 @@ FAULTS = [
     ("models.A", {"path": "a/b"}, "models.A: is no name for files; use lower-case letters"),
     ("datasets.d.path", "data/e.jsonl", "datasets.d.path: data/e.jsonl: no such file; correct the path"),
     ("datasets.d.path", None, "datasets.d.source: file needs `path`; add it"),
-    ("datasets.d.source", "reference", "datasets.d.source: reference wants a task; add task"),
+    ("datasets.d.source", "reference", "datasets.d.source: reference needs `task`; add it"),
     ("transfer.families", [["m", "n"]], "transfer.families[0][1]: models has no entry n; known are m"),
     ("confidence.layers", [1, 3], "confidence.layers[1]: layer 3 is not in activations.layers; add it there"),
     (
@@ -111,7 +111,7 @@ FAULTS = [
     (
         "search.methods",
         ["implicit_prm"],
-        "search.reference: implicit_prm wants the model to score against; name it, or drop",
+        "search.reference: implicit_prm needs the model to score against; name it, or drop",
     ),
     ("rollouts.temperature", math.nan, "rollouts.temperature: nan is not a finite number; write one, or leave"),
     ("pruning.ratios", [0.1, math.inf], "pruning.ratios[1]: inf is not a finite number"),

@@ -155,6 +155,6 @@ def test_a_data_set_that_brings_code_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     Path("trap").mkdir()
     Path("trap", name).write_bytes(CODE.encode() if name.endswith("py") else pickle.dumps(Trap()))
-    with pytest.raises(UserError, match=r"^\./trap: part test cannot be read"):
+    with pytest.raises(UserError, match=r"^\./trap: split test cannot be read"):
         list(hub_records("./trap", None, "test", None))
     assert not Path("sprung").exists()

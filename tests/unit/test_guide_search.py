@@ -214,7 +214,7 @@ def test_probes_and_references_that_do_not_fit_are_refused_before_work_starts(tm
         answer(folder)
     with pytest.raises(UserError, match=r"dopamine.safetensors: dataset is \"locks\", but \"ledger\" is asked for"):
         answer(prepare(tmp_path / "b", dataset="locks"))
-    with pytest.raises(UserError, match=r"search.reference: implicit_prm needs the model to score against; name it"):
+    with pytest.raises(UserError, match=r"search.reference: a method scores against this model; name it"):
         answer(prepare(tmp_path / "c"), reference=None)
     stranger = save_tiny_model(tmp_path / "tiny")
     with pytest.raises(UserError, match=r"search.reference: tiny does not share the tokenizer of grpo"):
