@@ -140,7 +140,7 @@ def study(folder: Path) -> list[str]:
     surprise = pruning("spearman", {layer: 0.2 + 0.05 * layer for layer in range(1, 7)}, 0.08, chance=0.0)
     write_run(folder, "grpo", "ledger", mixed, signal, surprise)
     write_run(folder, "grpo", "codes", mixed, pruning("auc", dict.fromkeys(range(1, 7), 0.51)))
-    alike = "all responses are right"
+    alike = "all responses are correct"
     nothing = pruning(
         "spearman", dict.fromkeys(range(1, 7), 0.0), chance=0.0, reason="0 paragraphs: too few for a correlation"
     )

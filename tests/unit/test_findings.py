@@ -28,7 +28,7 @@ def curve(
             random_mean=random,
             random_high=random + 0.03,
             shuffled=shuffled,
-            reason="all responses are right" if value is None else None,
+            reason="all responses are correct" if value is None else None,
         )
         for ratio, value in zip(RATIOS, values, strict=True)
     ]
@@ -71,7 +71,7 @@ def test_dopamine_curves_are_held_against_zero() -> None:
 def test_data_with_one_class_are_not_judged_and_the_reason_is_given() -> None:
     points = curve([None] * 5)
     for judge in (judge_informative, judge_stable, judge_selective):
-        assert judge(points, 0.5) == Finding(NOT_JUDGED, "all responses are right")
+        assert judge(points, 0.5) == Finding(NOT_JUDGED, "all responses are correct")
     assert judge_level(points, 0.8).verdict == NOT_JUDGED
 
 

@@ -26,6 +26,7 @@ from workflow_scripts import (
 )
 from workflow_scripts.lib.models.activation_files import write_activations
 from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.runtime.dependencies import modules
 from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.lib.storage.tensors import read_safetensors
 
@@ -301,18 +302,20 @@ def test_problems_are_divided_in_one_place() -> None:
     """One rule is told how to divide, one module does; no library divides anything else."""
     told = {name for name, body in rules().items() if "split" in settings(body)}
     assert told == {"prepare_problems"}
-    names, plans = ("sections.py",), ("plan_work.py",)  # a plan counts the problems of a part; it sees none
-    modules = [path for path in Path("workflow_scripts").rglob("*.py") if path.name not in names + plans]
-    assert {path.stem for path in modules if "train_ratio" in words(path)} == {"prepare_problems"}
-    assert [path.stem for path in modules if DIVIDERS & words(path)] == []
+    library = Path("workflow_scripts/lib")
+    plan = library / "plan" / "work.py"  # counts the problems of a part, and sees none
+    paths = set(Path("workflow_scripts").rglob("*.py")) - {library / "config" / "sections.py", plan}
+    assert {path for path in paths if "train_ratio" in words(path)} == {library / "problems" / "preparation.py"}
+    assert [path for path in paths if DIVIDERS & words(path)] == []
 
 
 def test_all_who_ask_for_the_split_are_given_the_same_table() -> None:
     """Probes, confidence, search and tables: the parts are those of `results/problems/{dataset}/`."""
-    asking = []
+    asking, given = [], re.compile(r"problems=(all_shards|valued_shards)\(\"problems\"\)|problems=PROBLEMS")
     for name, body in rules().items():
         for module in set(re.findall(r"python -m workflow_scripts[.](\w+)", body)) - {"prepare_problems"}:
-            if ASKS & words(Path(f"workflow_scripts/{module}.py")):
+            readers = [path for path in modules(module) if path != "workflow_scripts/lib/probes/data.py"]
+            if any(ASKS & words(Path(path)) for path in readers):
                 asking.append(name)
-                assert '"results/problems/{dataset}/{shard}.parquet"' in body, name
+                assert given.search(body), name
     assert {"train_value_probes", "train_dopamine_probes", "train_ntp_probes", "measure_neurons"} <= set(asking)

@@ -96,7 +96,7 @@ def test_the_noise_ceiling_is_drawn_for_dopamine_probes(tables: Path) -> None:
 
 def test_panels_with_nothing_to_show_say_why(tables: Path) -> None:
     one_class = figure(tables, "fig1", FIGURES["fig1"])
-    assert texts(one_class) == ["No curve: all responses are right."]
+    assert texts(one_class) == ["No curve: all responses are correct."]
     no_paragraph = figure(tables, "fig4", {"runs": ["ppo/easy"], "layers": [2]})
     assert texts(no_paragraph) == ["No curve: 0 paragraphs: too few for a correlation."]
     unknown = figure(tables, "fig4", {"runs": ["grpo/codes"], "layers": None})

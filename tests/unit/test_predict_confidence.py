@@ -216,7 +216,7 @@ def test_little_data_gives_rows_and_reasons(tmp_path: Path, n: int, rewards: lis
         if row["undefined"] is None:
             assert mine["score"].null_count() == 0
     if n == 8 and all(rewards):
-        assert choices.filter(pl.col("method") == "lcd")["undefined"][0] == "all training responses are right"
+        assert choices.filter(pl.col("method") == "lcd")["undefined"][0] == "all training responses are correct"
     if n == 1:
         assert choices.filter(pl.col("method") == "value_neurons")["undefined"][0] == "no training responses"
 

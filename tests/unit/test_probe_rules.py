@@ -264,7 +264,7 @@ def test_one_class_gives_reasons_and_no_number(tmp_path, right):
     study.write(np.full(N, right))
     table = study.prune_value(study.train_value(section=VALUE | {"epochs": 1}), random_draws=1)
     assert table["auc"].is_null().all() and table["ci_low"].is_null().all()
-    assert set(table["reason"]) == {f"all training responses are {'right' if right else 'wrong'}"}
+    assert set(table["reason"]) == {f"all training responses are {'correct' if right else 'incorrect'}"}
     assert -1 in table["seed"]
 
 
@@ -273,7 +273,7 @@ def test_one_class_in_the_validation_part_alone(study, probes, rewards, tmp_path
     other.write(np.where(np.arange(N) % 5 == 0, 1, rewards))
     table = other.prune_value(probes, retrain_pruned=False)
     assert table["auc"].is_null().all()
-    assert set(table["reason"]) == {"all responses are right"}
+    assert set(table["reason"]) == {"all responses are correct"}
 
 
 def test_probes_of_another_model_are_refused(study, probes, tmp_path):

@@ -184,7 +184,7 @@ def test_a_ceiling_that_cannot_be_said_has_a_reason(half_a, half_b, reason):
 
 
 def test_undefined_numbers_become_none_with_a_reason():
-    assert estimate(np.nan, np.zeros(3), reason="all responses are right").reason == "all responses are right"
+    assert estimate(np.nan, np.zeros(3), reason="all responses are correct").reason == "all responses are correct"
     constant = estimate(0.5, np.full(10, 0.5))
     assert constant.low is None and "same number" in str(constant.reason)
     scarce = estimate(0.5, np.array([np.nan, np.nan, 0.5]))
@@ -201,8 +201,8 @@ def test_an_interval_contains_its_number():
 def test_reasons_why_a_correlation_or_an_auc_is_undefined():
     scores, labels = np.arange(3.0), np.array([0, 1, 1])
     assert auc_undefined(scores, labels) is None
-    assert auc_undefined(scores, np.ones(3)) == "all responses are right"
-    assert auc_undefined(scores, np.zeros(3)) == "all responses are wrong"
+    assert auc_undefined(scores, np.ones(3)) == "all responses are correct"
+    assert auc_undefined(scores, np.zeros(3)) == "all responses are incorrect"
     assert auc_undefined(np.zeros((2, 3)), labels) == "all scores are equal"
     assert auc_undefined(np.array([0, np.nan, 1]), labels) == "a score is not a number"
     assert auc_undefined(np.zeros(0), np.zeros(0)) == "no responses"

@@ -183,7 +183,7 @@ def test_several_responses_of_a_problem_are_one_trial(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rewards", "reason"),
-    [(np.ones(5), "all validation responses are right"), (np.zeros(0), "no validation responses")],
+    [(np.ones(5), "all validation responses are correct"), (np.zeros(0), "no validation responses")],
 )
 def test_one_class_or_nothing(tmp_path: Path, rewards: np.ndarray, reason: str) -> None:
     made.write_run(tmp_path, rewards=rewards)

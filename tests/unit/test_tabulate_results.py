@@ -127,7 +127,7 @@ def test_no_kept_paragraph_and_one_class_leave_reasons_and_no_numbers(tables: di
     curves = tables["pruning_value"].filter(easy)
     assert len(curves) == 15 * 6 * 2
     assert curves["auc"].null_count() == curves["shuffled"].null_count() == curves["random_mean"].null_count() == 180
-    assert curves["reason"].unique().to_list() == ["all responses are right"]
+    assert curves["reason"].unique().to_list() == ["all responses are correct"]
 
 
 def test_every_curve_has_all_ratios_and_its_run(tables: dict[str, pl.DataFrame]) -> None:

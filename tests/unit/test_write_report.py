@@ -149,7 +149,7 @@ def test_verdicts_are_given_in_words(report: Path) -> None:
     assert "the highest of 6 layers, selected on the data shown" in text
     assert "ppo/easy: all answers of the validation problems are correct: no probe can be judged." in text
     assert "ppo/easy: no paragraph passes the threshold: no dopamine probe can be judged." in text
-    assert "Not judged in all 6 layers (all responses are right)." in text
+    assert "Not judged in all 6 layers (all responses are correct)." in text
 
 
 def test_the_number_of_curves_compared_with_chance_is_given(report: Path) -> None:
@@ -192,7 +192,7 @@ def test_adaptive_continuations_are_described(report: Path, tmp_path: Path) -> N
 
 
 def test_a_study_without_a_single_number_says_so(tmp_path: Path) -> None:
-    alike = synthetic.pruning("auc", {1: 0.5, 2: 0.5}, reason="all responses are right")
+    alike = synthetic.pruning("auc", {1: 0.5, 2: 0.5}, reason="all responses are correct")
     synthetic.write_run(tmp_path, "grpo", "ledger", [1] * 40, alike)
     config = CONFIG | {"figures": {"fig1": {"runs": ["grpo/ledger"], "layers": [1, 2]}, "fig4": {"runs": []}}}
     text = flat(page_of(make_report(tmp_path, config)))

@@ -109,7 +109,7 @@ def all_outcomes(
         *value_methods(study, probes, layers, config, ratios, memory),
         *linear_methods(study),
         *verbalized,
-        confidence.length_outcome(*map(study.lengths_of, (study.training, study.validation)), study.labels),
+        confidence.length_outcome(study.lengths_of(study.training), study.lengths_of(study.validation), study.labels),
     ]
 
 

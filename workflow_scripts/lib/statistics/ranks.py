@@ -64,7 +64,7 @@ def auc_undefined(scores: Float[Array, "*rows n"], labels: Int[Array, " n"]) -> 
     if not len(labels):
         return "no responses"
     if len(np.unique(labels)) < 2:
-        return "all responses are right" if labels[0] else "all responses are wrong"
+        return "all responses are correct" if labels[0] else "all responses are incorrect"
     if np.isnan(scores).any():
         return "a score is not a number"
     return "all scores are equal" if (np.ptp(scores, axis=-1) == 0).all() else None
@@ -87,5 +87,5 @@ def one_class(rewards: Float[Array, " n"], part: str) -> str | None:
     if not len(rewards):
         return f"no {part} responses"
     if rewards.min() == rewards.max():
-        return f"all {part} responses are {'right' if rewards[0] else 'wrong'}"
+        return f"all {part} responses are {'correct' if rewards[0] else 'incorrect'}"
     return None
