@@ -57,8 +57,14 @@ def kinds_of(study: Interventions, layer: int) -> list[Kind]:
 
 
 def shares_of(study: Interventions, layer: int, selection: str) -> list[float]:
-    """List the shares at which a selection is made at a layer, each once."""
-    return list(dict.fromkeys(kind.share for kind in kinds_of(study, layer) if kind.selection == selection))
+    """List the shares at which a selection is made at a layer, each once, whatever is then done to the neurons.
+
+    Mode and factors play no part, so that another factor selects no neurons again.
+    """
+    shares = [study.share]
+    if layer in study.dose_layers and selection in study.dose_selections:
+        shares += [*study.dose_shares, study.dose_factor_share]
+    return list(dict.fromkeys(map(float, shares)))
 
 
 def n_draws(study: Interventions, selection: str) -> int:
