@@ -131,7 +131,7 @@ def test_numbers_stand_with_intervals_beside_the_papers(report: Path) -> None:
     assert "0.50 [0.40, 0.60]0.050.150.100.800.70" in text  # an overlap beside random sets, shuffled labels, seeds
     assert "Paper: Llama-3.1-8B on MATH5000.690.640.690.540.63" in text
     assert "Here: grpo/ledger0.72 [0.67, 0.77]" in text
-    assert "the model named no number" in text
+    assert "The model named no number" in text
     assert "Paper72.272.275.077.8" in text and "grpo/ledger60.0––80.0" in text
     assert "0.200 [0.100, 0.300]< 0.0013.60supported" in text
 

@@ -298,9 +298,9 @@ def test_more_positions_held_than_processed_are_an_engines_padding(tmp_path: Pat
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "not every position": ({"changed": 4999}, "4999 of 5000 positions were masked"),
     "nothing processed": ({"processed": 0, "changed": 0}, "0 of 0 positions were masked"),
-    "not the wanted value": ({"largest_miss": 1e-7}, "largest miss 1e-07"),
-    "not a number": ({"largest_miss": float("nan")}, "largest miss nan"),
-    "empty": ({"largest_miss": None}, "largest miss None"),
+    "not the wanted value": ({"largest_miss": 1e-7}, "largest error 1e-07"),
+    "not a number": ({"largest_miss": float("nan")}, "largest error nan"),
+    "empty": ({"largest_miss": None}, "largest error None"),
 }
 
 
@@ -346,7 +346,7 @@ def test_shards_that_overlap_are_refused(tmp_path: Path) -> None:
     arguments = small_study(tmp_path)
     first, second = (tmp_path / f"masked/grpo/ledger/2/{i}.parquet" for i in range(2))
     rewrite(second, lambda frame: pl.concat([pl.read_parquet(first)[:1], frame]))
-    with pytest.raises(UserError, match=r"2/1\.parquet: problem p-000000, sample 0 stands in .*2/0\.parquet as well"):
+    with pytest.raises(UserError, match=r"2/1\.parquet: problem p-000000, sample 0 is in .*2/0\.parquet as well"):
         main(arguments)
 
 
