@@ -97,8 +97,9 @@ def test_killed_in_every_rule_the_results_are_those_of_an_undisturbed_run(finish
         random.Random(SEED),
         seconds(finished),
     )
+    named = re.compile(r"^(?:rule|use rule \w+ as) (\w+)", re.MULTILINE)
     files = (folder / "rules").glob("*.smk")
-    stages = {rule: file.stem for file in files for rule in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)}
+    stages = {rule: file.stem for file in files for rule in named.findall(file.read_text())}
     spared: set[str] = set()
     hits: list[str] = []
     done: dict[Path, int] = {}

@@ -262,7 +262,7 @@ def test_a_study_with_one_of_each_runs_to_its_report(tmp_path: Path) -> None:
     planned = make(folder, "plan")
     assert planned.returncode == 0, planned.stderr
     snakemake(folder, "--cores", "2")
-    results = folder / "results" / "studies" / "tiny"
+    results = folder / "results"
     tables = {name: pl.read_parquet(results / "tables" / f"{name}.parquet") for name in ("table2", "table3", "table4")}
     assert "first" in tables["table2"]["selection"].to_list()
     assert "constant" in tables["table3"]["method"].to_list()

@@ -129,6 +129,6 @@ def test_a_failing_download_does_not_tell(unrun: Path, monkeypatch: pytest.Monke
         done = snakemake(unrun, "--cores", "1", "results/problems/coins/0.parquet", check=False)
         server.shutdown()
     assert any(SECRETS["HF_TOKEN"] in told for told in Echo.heard)
-    assert done.returncode != 0 and "error: owner/data: part test" in done.stderr
+    assert done.returncode != 0 and "error: owner/data: split test" in done.stderr
     text = done.stdout + done.stderr + "".join(path.read_text() for path in (unrun / "results").rglob("*.log"))
     assert "sentinel" not in text.lower()
