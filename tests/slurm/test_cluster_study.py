@@ -74,7 +74,9 @@ def rule_of(comment: str) -> str:
 
 
 def rules_with_a_gpu(folder: Path) -> set[str]:
-    """Names of the rules that say `gpu=1`."""
+    """Names of the rules that say `gpu=1`, and of their copies."""
     text = "".join(path.read_text() for path in (folder / "rules").glob("*.smk"))
-    blocks = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
-    return {block.partition(":")[0] for block in blocks if "gpu=1," in block}
+    blocks = re.split(r"^(?:use )?rule ", text, flags=re.MULTILINE)[1:]
+    found = {block.partition(":")[0] for block in blocks if "gpu=1," in block}
+    copies = re.findall(r"^use rule (\w+) as (\w+) with:", text, flags=re.MULTILINE)
+    return found | {copy for original, copy in copies if original in found}
