@@ -181,7 +181,7 @@ PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliabilit
 MODULES = {
     "lib/report/figure_style.py": {**PLOTS, **REPORT},
     "lib/claims/paper_claims.py": CLAIMS,
-    "lib/runtime/reuse.py": {"measure_neurons": 1, **FROM_ACTIVATIONS},
+    "lib/runtime/reuse.py": FROM_ACTIVATIONS,
     "lib/search/step_scores.py": SEARCH,
     "lib/neurons/overlap.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
     "score.py": {},  # a tool of its own
