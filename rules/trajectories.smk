@@ -35,7 +35,6 @@ rule trace_neurons:
         runtime=more_each_attempt(30),
         gpu=0,
     params:
-        rows=rows("trace_neurons"),
         settings=section("model trajectories.layer,n_neurons,seed dopamine_probes.normalization"),
         weights=weights,
         versions=pins("torch", "scipy", "transformers", "tokenizers"),
@@ -73,7 +72,6 @@ rule ablate_value_neurons:
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
     params:
-        rows=rows("ablate_value_neurons"),
         settings=section("model activations.dtype trajectories.ablated_layers,ablated_share,draws,seed"),
         weights=weights,
         versions=pins("torch", "transformers"),

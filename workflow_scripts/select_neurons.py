@@ -9,7 +9,8 @@ from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.neurons.catalogue import FILES, users_of
 from workflow_scripts.lib.neurons.selection_inputs import check_identity, needed_files, read_measures
-from workflow_scripts.lib.neurons.selections import select_all, sinks
+from workflow_scripts.lib.neurons.selection_table import select_all
+from workflow_scripts.lib.neurons.selections import sinks
 from workflow_scripts.lib.storage.tables import write_parquet
 
 

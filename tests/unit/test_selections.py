@@ -12,7 +12,7 @@ import torch
 
 from workflow_scripts import select_neurons
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.neurons import selections
+from workflow_scripts.lib.neurons import selection_table
 from workflow_scripts.lib.neurons.selections import (
     LayerMeasures,
     matched_neurons,
@@ -194,7 +194,7 @@ def neurons(table: pl.DataFrame, selection: str, layer: int = 2, share: float = 
 
 
 def test_the_table_has_every_row_once(table: pl.DataFrame) -> None:
-    assert dict(table.schema) == selections.SCHEMA
+    assert dict(table.schema) == selection_table.SCHEMA
     keys = table.select("layer", "selection", "draw", "share")
     assert keys.is_unique().all()
     wanted = set()

@@ -6,15 +6,11 @@ the order of their index; random ones come from streams named by seed, layer and
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Bool, Float
 
-from workflow_scripts.lib.config.sections import Interventions
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.neurons.conditions import n_draws, shares_of
 from workflow_scripts.lib.probes.pruning import selected_count
 from workflow_scripts.lib.seeds import generator
 
@@ -112,24 +108,3 @@ def select(selection: str, share: float, draw: int, seed: int, measures: LayerMe
     if selection == "random_matched":
         return matched_neurons(top(measures.scores["value"], k), measures.rms, seed, layer, draw)
     return top(measures.scores[selection], k)
-
-
-SCHEMA: dict[str, Any] = {
-    "layer": pl.Int64,
-    "selection": pl.String,
-    "draw": pl.Int64,
-    "share": pl.Float64,
-    "neurons": pl.List(pl.Int64),
-}
-
-
-def select_all(measures: Sequence[LayerMeasures], section: Interventions) -> pl.DataFrame:
-    """Return one row for each layer, selection, share and draw."""
-    rows = [
-        (one.layer, selection, draw, share, select(selection, share, draw, section.seed, one))
-        for one in measures
-        for selection in section.selections
-        for share in shares_of(section, one.layer, selection)
-        for draw in range(n_draws(section, selection))
-    ]
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
