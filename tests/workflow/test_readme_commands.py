@@ -34,6 +34,7 @@ FORMS: dict[str, tuple[str, str]] = {
     ),
     "make vllm": ("make --dry-run vllm", NETWORK),
     "make slurm": ("make --dry-run slurm", NETWORK),
+    "snakemake --configfile studies/mine.yaml": ("snakemake --dry-run --configfile studies/mine.yaml", HOURS),
     "snakemake train_reference_models": ("snakemake --dry-run train_reference_models", HOURS),
     # the run whose probes it names takes half an hour; tests/unit/test_score.py scores for real
     ".venv/bin/python -m workflow_scripts.score --run grpo/ledger --input questions.jsonl --output scores.jsonl": (
