@@ -51,6 +51,7 @@ def commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
     lines = [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
     inline = re.findall(r"`((?:make|snakemake|squeue|[.]venv/bin/\S+) [^`]+)`", README)
+    inline = [" ".join(line.split()) for line in inline]  # a line of prose may end inside a command
     return list(dict.fromkeys(line for line in [*lines, *inline] if line))
 
 
