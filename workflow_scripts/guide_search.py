@@ -9,6 +9,7 @@ search that an earlier run made from the same inputs is reused.
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def origin_of(arguments: argparse.Namespace, params: Params, identity: dict[str,
     versions = environment("guide_search", *LIBRARIES[params.rollouts.engine])
     questions = problems.select("problem_id", "question", "gold", "spec").rows()
     scored_with = input_digests(arguments, params.search.methods, params.search.layer)
-    return digest(versions, params.raw, identity, arguments.seed, questions, *scored_with)
+    rows = [astuple(CATALOGUE[name]) for name in params.search.methods]
+    return digest(versions, params.raw, rows, identity, arguments.seed, questions, *scored_with)
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

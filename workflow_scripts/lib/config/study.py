@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def with_defaults(config: Config) -> Config:
     return filled
 
 
+@cache
 def figure_stages() -> dict[str, str]:
     """Map every figure of the schema to the stage whose runs it draws (`runs_of`)."""
     figures = read_yaml(SCHEMA)["properties"]["figures"]["properties"]

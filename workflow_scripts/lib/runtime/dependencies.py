@@ -35,9 +35,11 @@ def modules(rule: str) -> list[str]:
 
 def catalogues_of(rule: str) -> list[str]:
     """List the catalogues that a rule's module imports, directly or not, by name."""
-    return [name for name, path in CATALOGUES.items() if path in imported(rule)]
+    files = imported(rule)
+    return [name for name, path in CATALOGUES.items() if path in files]
 
 
+@cache
 def code_without_rows(name: str) -> str:
     """Hash the code of a catalogue except its rows; comments and layout count for nothing."""
     tree = ast.parse(Path(CATALOGUES[name]).read_text())

@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from workflow_scripts.lib.runtime.dependencies import modules
+from workflow_scripts.lib.runtime.dependencies import catalogues_of, code_without_rows, modules
 from workflow_scripts.lib.runtime.devices import devices, gpus
 from workflow_scripts.lib.runtime.machine import versions
 from workflow_scripts.lib.storage.files import atomic_path, sha256
@@ -49,6 +49,7 @@ def environment(rule: str, *libraries: str) -> str:
     """Return a hash of the rule's code, of the installed libraries, and of the devices that compute."""
     with chdir(PROJECT):
         code = [(path, sha256(path)) for path in modules(rule)]
+        code += [(name, code_without_rows(name)) for name in catalogues_of(rule)]
     # The driver is asked, because CUDA must not have started in the process that starts vLLM.
     device = sorted(set(gpus())) if devices() else []
     return digest(code, versions(("torch", "numpy", *libraries)), device)
