@@ -8,11 +8,11 @@ from workflow_scripts.lib.formatting import number
 from workflow_scripts.lib.report.application_section import Figures, Section, Tables, rows_of, section
 from workflow_scripts.lib.report.paper_tables import comparison, runs_in
 from workflow_scripts.lib.report.tables import (
-    Column,
     Kind,
     Row,
     TableView,
     difference,
+    labelled,
     p_column,
     ranged,
     reason,
@@ -42,12 +42,12 @@ CONTRASTS = (
 def confidence_section(tables: Tables, figures: Figures, published: dict[str, Any]) -> Section:
     """Table 3, the paper's Table 3, and paired differences."""
     measured = rows_of(tables, "table3")
-    columns = [run(), method("Method", "method"), ranged("AUC", "auc")]
+    columns = [run(), labelled("Method", "method", EXPLAINED), ranged("AUC", "auc")]
     columns += [ranged("Brier score", "brier", "brier_low", "brier_high")]
     columns += [ranged("Calibration error", "ece", "ece_low", "ece_high")]
     columns += [ranged("AUC within question length", "auc_within_length", "auc_within_low", "auc_within_high")]
     columns += [whole("Responses", "n")]
-    contrasts = [run(), method("Method", "method"), method("Against", "against")]
+    contrasts = [run(), labelled("Method", "method", EXPLAINED), labelled("Against", "against", EXPLAINED)]
     contrasts += [difference(), p_column(), verdict()]
     listed = [
         view(TABLE3, columns, measured, notes=reason),
@@ -56,11 +56,6 @@ def confidence_section(tables: Tables, figures: Figures, published: dict[str, An
     ]
     nothing = "Confidence was not measured in this study."
     return section("confidence", "Confidence", LEAD, figures.named(*SHOWN), listed, nothing)
-
-
-def method(title: str, name: str) -> Column:
-    """A column that names a method."""
-    return Column(title, lambda row: EXPLAINED.get(row[name], str(row[name])), "text")
 
 
 def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:

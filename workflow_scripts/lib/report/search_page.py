@@ -6,11 +6,11 @@ from typing import Any
 from workflow_scripts.lib.report.application_section import Section, Tables, rows_of, section
 from workflow_scripts.lib.report.paper_tables import comparison, runs_in
 from workflow_scripts.lib.report.tables import (
-    Column,
     Kind,
     Row,
     TableView,
     difference,
+    labelled,
     p_column,
     ranged,
     reason,
@@ -37,9 +37,15 @@ CONTRASTS = "Accuracy of the dopamine search less another method’s, seeds aver
 def search_section(tables: Tables, published: dict[str, Any]) -> Section:
     """Table 4, the paper's Table 4, and paired differences."""
     measured = rows_of(tables, "table4")
-    columns = [run(), method("Method", "method"), words("Seed", "seed"), ranged("Accuracy", "accuracy")]
+    columns = [run(), labelled("Method", "method", LABELS), words("Seed", "seed"), ranged("Accuracy", "accuracy")]
     columns += [whole("Problems", "n"), whole("Tokens per problem", "tokens")]
-    contrasts = [run(), method("Method", "method"), method("Against", "against"), difference(), p_column()]
+    contrasts = [
+        run(),
+        labelled("Method", "method", LABELS),
+        labelled("Against", "against", LABELS),
+        difference(),
+        p_column(),
+    ]
     contrasts += [two("Tokens, ratio", "tokens_ratio"), verdict()]
     listed = [
         view(TABLE4, columns, measured),
@@ -47,11 +53,6 @@ def search_section(tables: Tables, published: dict[str, Any]) -> Section:
         view(CONTRASTS, contrasts, rows_of(tables, "search_contrasts"), notes=reason),
     ]
     return section("search", "Guided search", LEAD, [], listed, "No search was run in this study.")
-
-
-def method(title: str, name: str) -> Column:
-    """A column that names a method."""
-    return Column(title, lambda row: LABELS.get(row[name], str(row[name])), "text")
 
 
 def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:

@@ -1,6 +1,6 @@
 """Describe the tables of a page: columns, cells, notes, and how wide a column must be for its texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -132,6 +132,11 @@ def plain(name: str) -> Callable[[Row], str]:
 def words(title: str, name: str) -> Column:
     """A column of words."""
     return Column(title, plain(name), "text")
+
+
+def labelled(title: str, name: str, labels: Mapping[str, str]) -> Column:
+    """A column of keys, written as the labels of a catalogue; a key without one stands as it is."""
+    return Column(title, lambda row: labels.get(row[name], str(row[name])), "text")
 
 
 def exact(title: str, name: str) -> Column:
