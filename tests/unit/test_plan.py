@@ -203,9 +203,9 @@ def test_another_model_on_the_data_set_comes_before_what_is_assumed(tmp_path: Pa
 
 def test_jobs_are_read_from_what_a_dry_run_prints() -> None:
     first, second = read_jobs(PRINTED)
-    assert (first.rule, first.model, first.dataset, first.gpu) == ("dump_activations", "m", "d", 1)
+    assert (first.rule, *first.run, first.gpu) == ("dump_activations", "m", "d", 1)
     assert first.benchmark == "results/benchmarks/dump_activations/m/d/0.jsonl"
-    assert (second.model, second.gpu) == ("", 0)
+    assert (second.run, second.gpu) == (("", ""), 0)
     assert second.outputs == ("results/tables/claims.csv", "results/tables/claims.parquet")
 
 
@@ -242,7 +242,7 @@ def test_the_order_of_the_stages_stands_in_the_snakefile_alone() -> None:
 def test_a_plan_counts_jobs_and_scales_by_those_that_are_left_or_measured() -> None:
     config = study(models={"m": {"path": "owner/m", "size": SIZE.__dict__}})
     name = "results/benchmarks/dump_activations/m/d/{}.jsonl"
-    every = [Job("dump_activations", "m", "d", 1, name.format(n), ()) for n in range(4)]
+    every = [Job("dump_activations", {"model": "m", "dataset": "d"}, 1, name.format(n), ()) for n in range(4)]
     rows = plan(config, every, every[:1], "h100", None)
     (row,) = rows.to_dicts()
     assert (row["jobs"], row["to_do"], row["cpu_hours_high"]) == (4, 1, 0)

@@ -93,7 +93,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = {"problem_id": ["p", "p"], "prompt_ids": [[1, 2, 3]] * 2, "response_ids": [[1, 2], [1, 2, 3]]}
     pl.DataFrame(rows).write_parquet(samples)
     benchmark.write_text(json.dumps({"s": 7200.0, "cpu_time": 9000.0, "max_rss": 2048.0}))
-    job = Job("sample_rollouts", "m", "d", 1, str(benchmark), (str(samples),))
+    job = Job("sample_rollouts", {"model": "m", "dataset": "d"}, 1, str(benchmark), (str(samples),))
     table = costs.costs(config, [job], "h100", holds_gpus=True)
     (row,) = table.to_dicts()
     assert (row["generated"], row["read"], row["gpu_hours"], row["recorded"]) == (5, 3, 2.0, 1)

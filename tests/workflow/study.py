@@ -21,6 +21,7 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from workflow_scripts.lib.plan.jobs import read_jobs
 from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
 ROOT = Path(__file__).parents[2]
@@ -201,7 +202,9 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def environment() -> dict[str, str]:
     """The environment of a run: no network, and no trace of the run that the tests may themselves be part of."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("REWARD_SUBSYSTEM_")}
+    # `make test` passes its own level, flags and variables on to each `make` below it
+    dropped = re.compile("REWARD_SUBSYSTEM_|MAKE|MFLAGS|STUDY$|PROFILE$|GPU$|ARGS$")
+    kept = {key: value for key, value in os.environ.items() if not dropped.match(key)}
     return {"HF_HUB_OFFLINE": "1", **kept, **SECRETS}
 
 
@@ -216,22 +219,19 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.C
 def jobs(folder: Path, *arguments: str) -> Counter[str]:
     """What a run would run: `rule` or, with wildcards, `rule dataset=coins model=tiny shard=0` (`all` left out)."""
     printed = snakemake(folder, "--dry-run", "--quiet", "host", *arguments).stdout
-    found: Counter[str] = Counter()
-    for block in re.split(r"^rule ", printed, flags=re.MULTILINE)[1:]:
-        rule = block.partition(":")[0]
-        wildcards = re.search(r"^    wildcards: (.*)$", block, flags=re.MULTILINE)
-        named = sorted(wildcards.group(1).split(", ")) if wildcards else []
-        if rule != "all":
-            found[" ".join([rule, *named])] += 1
-    return found
+    return Counter(
+        " ".join([job.rule, *sorted("=".join(one) for one in job.wildcards.items())]) for job in read_jobs(printed)
+    )
+
+
+def by_rule(found: Counter[str]) -> Counter[str]:
+    """Jobs counted by their rule alone."""
+    return Counter(job.split()[0] for job in found.elements())
 
 
 def rules(folder: Path, *arguments: str) -> Counter[str]:
     """What a run would run, by rule alone."""
-    found: Counter[str] = Counter()
-    for job, count in jobs(folder, *arguments).items():
-        found[job.split()[0]] += count
-    return found
+    return by_rule(jobs(folder, *arguments))
 
 
 def records(folder: Path) -> dict[str, Any]:

@@ -5,23 +5,11 @@ A change is made as a newcomer would make it, by inserting text before a line of
 
 import re
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
-from tests.workflow.study import (
-    ROOT,
-    configuration,
-    dataset,
-    make,
-    make_study,
-    snakemake,
-    with_make,
-    write_config,
-    write_problems,
-)
-from tests.workflow.study import write_model as add_model
+from tests.workflow.study import ROOT, copy_project, make, rules, with_make, write_model, write_problems
 
 LIBRARY = "workflow_scripts/lib"
 SCHEMA = "schemas/config.schema.yaml"
@@ -59,7 +47,6 @@ CONSTANT = '''def constant_outcome(labels: Labels) -> Outcome:
 FIGURE = '''"""Rule `plot_lengths`: tokens of the answers of each search method, as pdf, svg and png."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 from matplotlib import pyplot as plt
@@ -237,36 +224,64 @@ def test_data_sets_and_models_are_configuration_alone(task: str) -> None:
     assert listed(task) == {"studies/<study>.yaml"}
 
 
-def use_everything(config: dict[str, Any]) -> None:
-    """Have the tiny study use what was added, on a model and a data set of its own."""
-    config["models"]["newcomer"] = {"path": "resources/models/newcomer"}
-    config["datasets"]["words"] = {**dataset("data/words.jsonl", 96), "answer": "word"}
-    run = ["newcomer/words"]
-    for stage in ("rollouts", "values", "value_probes", "dopamine_probes", "interventions", "search"):
-        config[stage]["runs"] = run
-    config["interventions"] |= {"selections": ["value", "first"], "dose_selections": ["value"]}
-    config["search"] |= {"methods": ["dopamine", "longest", "majority"]}
-    config["value_probes"]["target"] = "half"
+STUDY = """
+study: mine
+models: { newcomer: { path: resources/models/newcomer } }
+datasets: { words: { source: file, path: data/words.jsonl, n_problems: 48, answer: word, shard_size: 48 } }
+rollouts: { runs: [newcomer/words], max_tokens: 24 } # the model reads 256 tokens in all
+interventions: { selections: [value, first], dose_selections: [value], draws: 1 }
+search: { methods: [dopamine, longest, majority], seeds: [0], n_problems: 10, candidates: 2 }
+value_probes: { target: half, epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
+"""
+SMALL = """
+values: { n_continuations: 4 }
+activations: { dtype: float32 }
+dopamine_probes: { epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
+ntp_probes: { epochs: 1, hidden: 8 }
+confidence: { folds: 2, verbal_tries: 1, verbal_tokens: 4 }
+pruning: { random_draws: 2, bootstrap: 20 }
+"""
+FILES = ("studies/mine.yaml", "studies/small.yaml")
 
 
-def test_a_study_with_one_of_each_runs_to_its_report(tmp_path: Path) -> None:
-    folder = with_make(make_study(tmp_path / "study"))
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project with one of each, in which a study of two files has run by `make`; and what that printed."""
+    folder = with_make(copy_project(tmp_path_factory.mktemp("newcomers") / "project"))
     for changes in TASKS.values():
         for change in changes:
             insert(folder, change)
-    add_model(folder / "resources" / "models" / "newcomer", seed=3)
+    write_model(folder / "resources" / "models" / "newcomer", seed=3)
     write_problems(folder / "data" / "words.jsonl", 96, prefix="w")
-    config = configuration()
-    use_everything(config)
-    write_config(folder, config)
-    planned = make(folder, "plan")
+    for name, text in zip(FILES, (STUDY, SMALL), strict=True):
+        (folder / name).write_text(text)
+    study = f"STUDY={' '.join(FILES)}"
+    planned = make(folder, "plan", study)
     assert planned.returncode == 0, planned.stderr
-    snakemake(folder, "--cores", "2")
-    results = folder / "results"
+    done = make(folder, "run", study, "ARGS=--cores 2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_a_study_with_one_of_each_runs_to_its_report(own: tuple[Path, str]) -> None:
+    results = own[0] / "results" / "studies" / "mine"
     tables = {name: pl.read_parquet(results / "tables" / f"{name}.parquet") for name in ("table2", "table3", "table4")}
     assert "first" in tables["table2"]["selection"].to_list()
     assert "constant" in tables["table3"]["method"].to_list()
-    assert "longest" in tables["table4"]["method"].to_list()
+    assert set(tables["table4"]["method"]) == {"dopamine", "longest", "majority"}
     report = (results / "report.html").read_text()
     for words in ("irst neurons", "a constant", "longest candidate", "Tokens of the answers of each search method."):
         assert words in report, words
+
+
+def test_a_study_lies_beside_the_default_study(own: tuple[Path, str]) -> None:
+    folder, printed = own
+    results = folder / "results"
+    assert printed.splitlines()[-1] == "The report is results/studies/mine/report.html"
+    assert not [name for name in ("report.html", "tables", "figures", "provenance") if (results / name).exists()]
+    assert (results / "studies/mine/neurons/newcomer.parquet").exists()
+    assert (results / "studies/mine/logs/write_report.log").exists()
+    assert "implicit_prm (search.reference names no model)" in (results / "studies/mine/report.html").read_text()
+    named = re.findall(r"results/\S+", (results / "studies/mine/provenance.html").read_text())
+    assert any(name.startswith("results/studies/mine/tables/") for name in named)
+    assert rules(folder, "--configfile", "config.yaml", *FILES) == {}

@@ -1,9 +1,7 @@
-"""A study of one's own names its runs once, lies beside the default study, and runs to its report."""
+"""A study of one's own names its runs once, and lies beside the default study (`test_newcomers` runs one)."""
 
-import re
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from tests.workflow.study import (
@@ -22,21 +20,6 @@ models: { tiny: { path: resources/models/tiny } }
 datasets: { coins: { source: file, path: data/coins.jsonl, n_problems: 96, answer: boxed_integer, shard_size: 48 } }
 rollouts: { runs: [tiny/coins] }
 """
-SMALL = """
-study: mine
-datasets: { coins: { n_problems: 48 } }
-rollouts: { max_tokens: 24 } # the model reads 256 tokens in all
-values: { n_continuations: 4 }
-activations: { dtype: float32 }
-value_probes: { epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
-dopamine_probes: { epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
-ntp_probes: { epochs: 1, hidden: 8 }
-interventions: { draws: 1 }
-confidence: { folds: 2, verbal_tries: 1, verbal_tokens: 4 }
-search: { seeds: [0], n_problems: 10, candidates: 2 }
-pruning: { random_draws: 2, bootstrap: 20 }
-"""
-LEFT_OUT = "implicit_prm (search.reference names no model)"
 
 
 @pytest.fixture
@@ -67,24 +50,6 @@ def test_models_data_sets_and_runs_are_a_study(project: Path) -> None:
     }
     dry = make(project, "dry-run", "STUDY=studies/mine.yaml", "ARGS=--quiet host")
     assert dry.stdout.count("\nrule ") == sum(planned.values()) + 1, dry.stderr  # and `all`
-
-
-def test_a_study_runs_to_a_report_beside_that_of_the_default_study(project: Path) -> None:
-    (project / "studies" / "small.yaml").write_text(SMALL)
-    done = make(project, "run", "STUDY=studies/mine.yaml studies/small.yaml", "ARGS=--cores 2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    own = project / "results" / "studies" / "mine"
-    assert done.stdout.splitlines()[-1] == "The report is results/studies/mine/report.html"
-    assert LEFT_OUT in (own / "report.html").read_text()
-    assert not [
-        name for name in ("report.html", "tables", "figures", "provenance") if (project / "results" / name).exists()
-    ]
-    assert (own / "neurons" / "tiny.parquet").exists() and (own / "logs" / "write_report.log").exists()
-    assert pl.read_parquet(own / "tables" / "table4.parquet")["method"].n_unique() == 5
-    named = re.findall(r"results/\S+", (own / "provenance.html").read_text())
-    assert any(name.startswith("results/studies/mine/tables/") for name in named)
-    files = ("config.yaml", "studies/mine.yaml", "studies/small.yaml")
-    assert rules(project, "--configfile", *files) == {}
 
 
 def test_a_second_study_shares_records_and_overwrites_no_page_of_the_first(study: Path) -> None:

@@ -79,6 +79,6 @@ def test_a_dry_run_s_words_are_read_in_full(finished: Path) -> None:
         text=True,
     ).stdout
     jobs = read_jobs(printed)
-    assert len(jobs) == 47 and {job.model for job in jobs} == {"", "tiny"}
+    assert len(jobs) == 47 and {job.run[0] for job in jobs} == {"", "tiny"}
     assert all((finished / job.benchmark).is_file() and job.outputs[0] for job in jobs)
     assert all((finished / output).is_file() for job in jobs for output in job.outputs)

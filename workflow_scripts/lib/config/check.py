@@ -12,12 +12,11 @@ from workflow_scripts.lib.config.schema import Path as KeyPath
 from workflow_scripts.lib.config.schema import did_you_mean, dotted, faults
 from workflow_scripts.lib.config.study import (
     ALSO,
-    SCHEMA,
     SUBSETS,
     Config,
     figure_stages,
     pair,
-    read_yaml,
+    schema,
     with_defaults,
 )
 from workflow_scripts.lib.errors import UserError, redact
@@ -34,7 +33,7 @@ def check(config: Config, sources: Sequence[tuple[str, Any]] = ()) -> None:
     Raises:
         UserError: the first thing that is wrong.
     """
-    for path, fault in faults(config, read_yaml(SCHEMA)):
+    for path, fault in faults(config, schema()):
         raise fault_at(path, fault, sources)
     for path, fault in cross_faults(with_defaults(config)):
         raise fault_at(path, fault, sources)

@@ -1,5 +1,6 @@
 """Check data against a JSON schema with answers for people (one line: key, fault, remedy), and fill in defaults."""
 
+import copy
 import difflib
 import math
 from collections.abc import Iterator, Mapping
@@ -112,7 +113,7 @@ def fill(data: Any, schema: Schema, root: Schema | None = None) -> Any:
         schema = {**target, **schema, "$ref": None}
         del schema["$ref"]
     if not isinstance(data, Mapping):
-        return data
+        return copy.deepcopy(data)
     properties, others = schema.get("properties", {}), schema.get("additionalProperties")
     filled = {key: fill(value, properties.get(key, others or {}), root) for key, value in data.items()}
     for key, inner in properties.items():

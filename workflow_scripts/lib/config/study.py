@@ -39,11 +39,10 @@ def pair(run: str) -> tuple[str, str]:
 
 def with_defaults(config: Config) -> Config:
     """Return `config`, unchecked, with everything filled in that is left out or null."""
-    schema = read_yaml(SCHEMA)
-    filled: Config = fill({"models": {}, "rollouts": {"runs": []}, **config}, schema)
+    filled: Config = fill({"models": {}, "rollouts": {"runs": []}, **config}, schema())
     fill_layers(filled)
     if filled["search"]["methods"] is None:
-        methods = schema["properties"]["search"]["properties"]["methods"]["items"]["enum"]
+        methods = schema()["properties"]["search"]["properties"]["methods"]["items"]["enum"]
         filled["search"]["methods"] = [m for m in methods if m != "implicit_prm" or filled["search"]["reference"]]
     for stage, before in SUBSETS.items():
         if filled[stage]["runs"] is None:
@@ -57,9 +56,15 @@ def with_defaults(config: Config) -> Config:
 
 
 @cache
+def schema() -> Config:
+    """Return the schema of the configuration, parsed once and in C: every start of Snakemake waits for it."""
+    parsed: Config = yaml.load(SCHEMA.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return parsed
+
+
 def figure_stages() -> dict[str, str]:
     """Map every figure of the schema to the stage whose runs it draws (`runs_of`)."""
-    figures = read_yaml(SCHEMA)["properties"]["figures"]["properties"]
+    figures = schema()["properties"]["figures"]["properties"]
     return {name: figure["runs_of"] for name, figure in figures.items()}
 
 

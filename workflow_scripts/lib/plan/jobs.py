@@ -12,14 +12,18 @@ from workflow_scripts.lib.errors import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its rule, the run it serves (empty for none or several), GPUs it asks for, what it writes."""
+    """One job: its rule and wildcards, GPUs it asks for, what it writes."""
 
     rule: str
-    model: str
-    dataset: str
+    wildcards: dict[str, str]
     gpu: int
     benchmark: str
     outputs: tuple[str, ...]
+
+    @property
+    def run(self) -> tuple[str, str]:
+        """Model and data set of the run it serves; empty for none or several."""
+        return self.wildcards.get("model", ""), self.wildcards.get("dataset", "")
 
 
 def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
@@ -41,24 +45,16 @@ def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
 
 
 def read_jobs(printed: str) -> list[Job]:
-    """The jobs that a dry run printed, each a block that begins with its rule; `all` is no job."""
+    """Read the jobs that a dry run printed, each a block that begins with its rule; `all` is no job."""
     jobs = []
     for block in re.split(r"^rule ", printed, flags=re.MULTILINE)[1:]:
         rule = block.partition(":")[0]
-        told = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
-        wildcards = dict(part.split("=", 1) for part in told.get("wildcards", "").split(", ") if part)
-        gpu = re.search(r"\bgpu=(\d+)", told.get("resources", ""))
+        printed_fields = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
+        wildcards = dict(part.split("=", 1) for part in printed_fields.get("wildcards", "").split(", ") if part)
+        gpu = re.search(r"\bgpu=(\d+)", printed_fields.get("resources", ""))
+        outputs = tuple(printed_fields.get("output", "").split(", "))
         if rule != "all":
-            jobs.append(
-                Job(
-                    rule,
-                    wildcards.get("model", ""),
-                    wildcards.get("dataset", ""),
-                    int(gpu.group(1)) if gpu else 0,
-                    told.get("benchmark", ""),
-                    tuple(told.get("output", "").split(", ")),
-                )
-            )
+            jobs.append(Job(rule, wildcards, int(gpu[1]) if gpu else 0, printed_fields.get("benchmark", ""), outputs))
     return jobs
 
 

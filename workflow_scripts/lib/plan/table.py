@@ -72,7 +72,7 @@ def setting(config: dict[str, Any], model: str, dataset: str, lengths: Lengths |
 
 def key_of(job: Job) -> Key:
     """Return the key of jobs that are planned together: those of a rule for one run."""
-    return job.rule, job.model, job.dataset
+    return job.rule, *job.run
 
 
 def plan(

@@ -79,12 +79,20 @@ def imported_files(path: str) -> tuple[str, ...]:
 
 def imported_names(tree: ast.Module) -> Iterator[str]:
     """Yield dotted names of imported modules; for `from a import b` both `a` and `a.b`, because b may be either."""
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements inside a node, however deep; expressions, most of a tree, hold none."""
+    for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for inner in getattr(node, part, []):
+            yield inner
+            yield from statements(inner)
 
 
 @cache
