@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +72,27 @@ def test_no_script_imports_a_script() -> None:
         if not name.startswith("workflow_scripts.lib")
     ]
     assert wrong == []
+
+
+SLOW = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(f"workflow_scripts.{name}")
+assert "transformers" not in sys.modules
+from workflow_scripts.lib.models.load import import_transformers
+import_transformers()
+from transformers import AutoModelForCausalLM, AutoTokenizer
+assert "sklearn" not in sys.modules
+import sklearn.metrics
+"""
+
+
+def test_transformers_is_imported_late_and_without_what_no_job_needs() -> None:
+    """A job with a model waits for both; only confidence uses scikit-learn, only training must have a model at once."""
+    apart = re.compile("train_base_model|finetune_|write_model_card|predict_confidence|__init__")
+    names = [path.stem for path in SCRIPTS.glob("*.py") if not apart.match(path.stem)]
+    done = subprocess.run([sys.executable, "-c", SLOW, *names], capture_output=True, text=True)
+    assert len(names) > 30 and done.returncode == 0, done.stderr
 
 
 def test_packages_run_nothing_when_they_are_imported() -> None:

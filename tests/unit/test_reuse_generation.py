@@ -17,6 +17,7 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig, identity_of
 from workflow_scripts.lib.probes.perceptrons import concatenate, load, save
 from workflow_scripts.lib.runtime.reuse import kept_path
+from workflow_scripts.lib.search.methods import CATALOGUE
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.storage.tensors import write_safetensors
 from workflow_scripts.mask_neurons import main
@@ -162,6 +163,25 @@ def test_a_search_is_kept_when_its_files_of_probes_gain_a_layer(tmp_path: Path, 
     assert "kept 0 of 1 searches, 1 new" in capsys.readouterr().err
     scratch = answer(folder, "scratch", seed=1, **methods)
     assert changed[0].drop("seconds").equals(scratch[0].drop("seconds")) and changed[1].equals(scratch[1])
+
+
+def test_a_search_depends_on_the_rows_of_its_methods_and_on_the_code_beside_them(
+    tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = prepare(tmp_path)
+
+    def kept() -> bool:
+        """Whether the greedy search of an earlier run is taken over."""
+        answer(folder, methods=["greedy"], max_tokens=12)
+        return "kept 1 of 1 searches" in capsys.readouterr().err
+
+    assert (kept(), kept()) == (False, True)
+    monkeypatch.setitem(CATALOGUE, "random", replace(CATALOGUE["random"], label="another"))
+    assert kept()
+    monkeypatch.setitem(CATALOGUE, "greedy", replace(CATALOGUE["greedy"], label="another"))
+    assert (kept(), kept()) == (False, True)
+    monkeypatch.setattr("workflow_scripts.lib.runtime.reuse.code_without_rows", lambda name: "edited")
+    assert (kept(), kept()) == (False, True)
 
 
 def test_probes_that_see_the_future_are_refused_also_beside_a_kept_search(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from workflow_scripts.lib.engines.interface import Engine, EngineOptions, Sampling
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.load import ModelConfig
+from workflow_scripts.lib.models.load import ModelConfig, import_transformers
 from workflow_scripts.lib.runtime.devices import claim
 
 ENGINES = ("transformers", "vllm")
@@ -26,6 +26,7 @@ def load_engine(
     options = options or EngineOptions()
     claim(options.gpus)
     if name == "transformers":
+        import_transformers()
         from workflow_scripts.lib.engines.transformers_engine import load
 
         return load(model, options.batch_size)

@@ -5,12 +5,14 @@ words, so a correct solution that contains "user" is cut there. `harness` exists
 """
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from workflow_scripts.lib.engines.interface import Completion, Sampling
 from workflow_scripts.lib.engines.paragraph_stop import END, START, ParagraphStop
 from workflow_scripts.lib.models.tokens import response_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HARNESS_STOPS = ("</s>", "<|im_end|>", "<|endoftext|>", "assistant", "user", "_end", "_start")
 HARNESS_CHECK_EVERY = 32
@@ -21,7 +23,7 @@ def _first_stop(text: str) -> int | None:
     return min(places, default=None)
 
 
-def harness_cut(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int | None:
+def harness_cut(token_ids: Sequence[int], tokenizer: "PreTrainedTokenizerBase") -> int | None:
     """Return how many tokens lie completely before the first stop word; None if there is no stop word."""
     place = _first_stop(response_text(token_ids, tokenizer))
     if place is None:
@@ -33,7 +35,9 @@ def harness_cut(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) ->
     return low
 
 
-def harness_window_hits(windows: Sequence[tuple[int, Sequence[int]]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def harness_window_hits(
+    windows: Sequence[tuple[int, Sequence[int]]], tokenizer: "PreTrainedTokenizerBase"
+) -> list[int]:
     """Return the names of the windows of tokens that contain a stop word."""
     return [name for name, token_ids in windows if _first_stop(response_text(token_ids, tokenizer)) is not None]
 

@@ -4,8 +4,10 @@ Nothing here depends on a model family. Torch and transformers are imported only
 check of the configuration uses `read_architecture` and must be fast.
 """
 
+import gc
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -139,12 +141,30 @@ def fingerprint(path: str, revision: str | None = None) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def import_transformers() -> None:
+    """Import transformers in two thirds of the time, which every job with a model needs before it begins.
+
+    It imports scikit-learn, but only for assisted generation; and no object that an import makes is garbage.
+    """
+    hidden = "sklearn" not in sys.modules
+    if hidden:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # not found, says Python
+    gc.disable()
+    try:
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    finally:
+        gc.enable()
+        if hidden:
+            del sys.modules["sklearn"]
+
+
 def load_model(config: ModelConfig) -> "PreTrainedModel":
     """Load for inference: eval mode, no gradients, scaled-dot-product attention, on a GPU if there is one.
 
     Raises:
         UserError: the files are missing, cut off, of an unknown family, or lack weights.
     """
+    import_transformers()
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -182,6 +202,7 @@ def load_tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase":
     Raises:
         UserError: it is missing or unreadable.
     """
+    import_transformers()
     from transformers import AutoTokenizer
 
     is_local(config.path)

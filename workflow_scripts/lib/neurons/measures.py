@@ -4,18 +4,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import decoder_blocks
 from workflow_scripts.lib.models.states import Response, batches, hooked, padded_ids, read_responses
 from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.storage.tables import read_parquet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ATTENTION = re.compile("attn|attention")
 ROWS = 4096
@@ -27,6 +29,8 @@ def output_weight(module: nn.Module) -> Float[Tensor, "outputs inputs"] | None:
 
     GPT-2 stores its weights the other way round.
     """
+    from transformers.pytorch_utils import Conv1D
+
     if isinstance(module, Conv1D):
         return module.weight.T
     return module.weight if isinstance(module, nn.Linear) else None
@@ -93,7 +97,7 @@ class Sums:
 
 @torch.inference_mode()
 def measure(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     responses: Sequence[Response],
     layers: Sequence[int],
     batch_tokens: int,
@@ -166,7 +170,7 @@ def training_responses(problems: Sequence[Path], rollouts: Sequence[Path]) -> li
     return [one for one in responses if split[one.problem_id] == "train"]
 
 
-def find_projections(model: PreTrainedModel, layers: Sequence[int]) -> dict[int, tuple[str, nn.Module]]:
+def find_projections(model: "PreTrainedModel", layers: Sequence[int]) -> dict[int, tuple[str, nn.Module]]:
     """Return layer -> name and module of its block's MLP output projection.
 
     Raises:

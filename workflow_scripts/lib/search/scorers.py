@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from workflow_scripts.lib.config.sections import Params
-from workflow_scripts.lib.engines.interface import Completion, Engine
-from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
+from workflow_scripts.lib.engines.interface import Completion, Engine, EngineOptions
+from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_model, load_tokenizer
 from workflow_scripts.lib.probes.perceptrons import Probes
@@ -96,9 +96,8 @@ def load_reference(arguments: argparse.Namespace, model: ModelConfig) -> Engine:
             "configuration: search.reference: a method scores against this model; name it, or drop the method"
         )
     entry = ModelConfig.from_entry(arguments.reference)
-    tokenizer = load_tokenizer(entry)
-    check_same_vocabulary(load_tokenizer(model), tokenizer, model.key, entry.key)
-    return TransformersEngine(load_model(entry), tokenizer, arguments.batch_size)
+    check_same_vocabulary(load_tokenizer(model), load_tokenizer(entry), model.key, entry.key)
+    return load_engine("transformers", entry, EngineOptions(arguments.batch_size))
 
 
 def prepare(arguments: argparse.Namespace, params: Params, engine: Engine, model: ModelConfig) -> Scoring:
@@ -114,6 +113,8 @@ def prepare(arguments: argparse.Namespace, params: Params, engine: Engine, model
         raise UserError(f"--{missing[0].replace('_', '-')}: missing; a configured method needs it")
     if not probe_files:
         return Scoring(None, {}, reference)
+    from workflow_scripts.lib.engines.transformers_engine import TransformersEngine  # as late as the library behind it
+
     loaded = engine.model if isinstance(engine, TransformersEngine) else load_model(model)
     dtype = getattr(torch, params.activations.dtype)
     reader = StateReader(loaded, params.search.layer, dtype, arguments.batch_tokens)

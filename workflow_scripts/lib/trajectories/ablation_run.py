@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.activation_files import ActivationFiles
@@ -23,6 +22,9 @@ from workflow_scripts.lib.statistics.ranks import pearson
 from workflow_scripts.lib.trajectories import ablation
 from workflow_scripts.lib.trajectories.ablation import Ablation, passes, relative_gap, tolerance
 from workflow_scripts.lib.trajectories.traces import Traced, means_between
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SCHEMA: dict[str, Any] = {
     "problem_id": pl.String,
@@ -94,7 +96,7 @@ def training_rms(source: ActivationFiles, layer: int, split: dict[str, str]) -> 
 
 
 def check_unablated(
-    run: AblationRun, model: PreTrainedModel, report: Any
+    run: AblationRun, model: "PreTrainedModel", report: Any
 ) -> tuple[list[Float[np.ndarray, "n T"]], float]:
     """Return trajectories of the unablated pass, and its largest relative gap to the stored activations.
 
@@ -170,7 +172,9 @@ def mask_check_rows(condition: Ablation, checks: dict[int, MaskCheck]) -> list[A
     ]
 
 
-def ablate(run: AblationRun, model: PreTrainedModel, every: Sequence[Ablation]) -> tuple[pl.DataFrame, dict[str, Any]]:
+def ablate(
+    run: AblationRun, model: "PreTrainedModel", every: Sequence[Ablation]
+) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return rows of all conditions, sorted by response, neuron, condition and draw; mask checks and gap of the passes.
 
     Raises:
