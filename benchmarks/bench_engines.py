@@ -1,4 +1,4 @@
-"""Monte-Carlo continuations on vLLM and on the transformers engine, with neurons held, and without the prefix cache.
+"""Monte-Carlo continuations on vLLM and on the transformers engine, with neurons ablated, and without the prefix cache.
 
 Usage: python -m benchmarks.bench_engines [--model FOLDER] [--rollouts SHARD] [--paragraphs SHARD]
 

@@ -1,9 +1,9 @@
-"""Generation with neurons held: measures to select and match them by, the selections, the responses.
+"""Generation with neurons ablated: measures to select and match them by, the selections, the responses.
 
 Needs problems, rollouts, activations, value probes and the model's files.
 Gives `results/neurons/{model}/{dataset}.parquet`: the neurons of every layer, selection, draw and share, and
-`results/masked/{model}/{dataset}/{layer}/{shard}.parquet`: responses with them held, with the proofs beside; tables and
-the figure of doses.
+`results/masked/{model}/{dataset}/{layer}/{shard}.parquet`: responses with them ablated, with the mask checks beside;
+tables and the figure of doses.
 """
 
 MASKED_TABLES = tables("table2", "table5", "intervention_contrasts", "neuron_overlap", "dose_response")
@@ -97,7 +97,7 @@ rule select_neurons:
 
 
 rule mask_neurons:
-    """Answer the problems of one shard again with neurons of one layer held, under every condition of the layer."""
+    """Answer the problems of one shard again with neurons of one layer ablated, under every condition of the layer."""
     input:
         problems="results/problems/{dataset}/{shard}.parquet",
         rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",

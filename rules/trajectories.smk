@@ -50,7 +50,7 @@ rule trace_neurons:
 
 
 rule ablate_value_neurons:
-    """Follow the dopamine neurons again while value neurons, or random ones, of earlier layers are held at zero."""
+    """Follow the dopamine neurons again while value neurons, or random ones, of earlier layers are ablated."""
     input:
         traced="results/trajectories/{model}/{dataset}.parquet",
         rollouts=valued_shards("rollouts"),

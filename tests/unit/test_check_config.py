@@ -276,7 +276,7 @@ def test_what_is_left_out_has_a_reason(project: Path) -> None:
     assert without["values"] == "values.runs names none"
     assert without["dopamine_probes"] == "there are no runs of values"
     assert without["search"] == "there are no runs of dopamine_probes"
-    assert without["interventions"] == "activations.layers has no layer whose neurons can be held"
+    assert without["interventions"] == "activations.layers has no layer whose neurons can be ablated"
     alone = left_out(with_defaults({**LEAST, "search": {"reference": "m"}}))
     assert alone["search"] == "implicit_prm would score m against itself"
     assert left_out(with_defaults({**CONFIG, "search": {"reference": "n"}})).keys() == {

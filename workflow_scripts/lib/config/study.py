@@ -26,7 +26,7 @@ SUBSETS = {
 """The stage whose runs a stage's runs are among; some stages need a second."""
 ALSO = {"search": "value_probes", "trajectories": "value_probes"}
 PAPER = (2, 3, 4, 5)
-"""The paper's layers: 2 to 5 are held, 2 to 4 drawn, 5 holds its dopamine neuron."""
+"""The paper's layers: 2 to 5 are ablated, 2 to 4 drawn, 5 has its dopamine neuron."""
 
 Config = dict[str, Any]
 
@@ -71,15 +71,15 @@ def figure_stages() -> dict[str, str]:
 def fill_layers(filled: Config) -> None:
     """Choose the layers that are left open: the paper's, as far as there are such states."""
     dumped = filled["activations"]["layers"] or default_layers(filled)
-    held = among(PAPER, dumped) or [layer for layer in dumped if layer] or dumped
+    ablated = among(PAPER, dumped) or [layer for layer in dumped if layer] or dumped
     following = filled["trajectories"]["layer"]
-    following = max(held) if following is None else following
+    following = max(ablated) if following is None else following
     earlier = [layer for layer in dumped if 0 < layer < following]
     for stage, key, value in (
         ("activations", "layers", dumped),
-        ("interventions", "layers", held),
+        ("interventions", "layers", ablated),
         ("confidence", "layers", among(PAPER[:3], dumped) or sorted(dumped)),
-        ("search", "layer", max(held)),
+        ("search", "layer", max(ablated)),
         ("trajectories", "layer", following),
         ("trajectories", "ablated_layers", among(PAPER, earlier) or earlier),
     ):
@@ -113,7 +113,7 @@ def depth(model: Config | None) -> int | None:
 def obstacle(stage: str, run: str, config: Config) -> str | None:
     """Why a run cannot have a stage, or None."""
     if stage == "interventions" and 0 in config["interventions"]["layers"]:
-        return "activations.layers has no layer whose neurons can be held"
+        return "activations.layers has no layer whose neurons can be ablated"
     search = config["search"]
     if stage == "search" and "implicit_prm" in search["methods"] and pair(run)[0] == search["reference"]:
         return f"implicit_prm would score {search['reference']} against itself"
