@@ -114,9 +114,8 @@ def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
         return
     for number, layer in enumerate(section["layers"]):
         if layer == 0 or layer not in config["activations"]["layers"]:
-            fault = (
-                "layer 0 cannot be ablated" if layer == 0 else f"layer {layer} is not in activations.layers; add it there"
-            )
+            absent = f"layer {layer} is not in activations.layers; add it there"
+            fault = "layer 0 cannot be ablated" if layer == 0 else absent
             yield ("interventions", "layers", number), fault
     for key, whole in (("dose_layers", "layers"), ("dose_selections", "selections")):
         for number, item in enumerate(section[key]):

@@ -140,7 +140,7 @@ class NtpProbes(ProbeTraining):
 
 
 class Interventions(Section):
-    """Which neurons are ablated or scaled while the model generates, and how (method, section 6; paper, Tables 2 and 5)."""
+    """Neurons ablated or scaled while the model generates (method, section 6; paper, Tables 2 and 5)."""
 
     runs: list[str]
     layers: list[int]
