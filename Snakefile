@@ -19,6 +19,7 @@ shell.prefix(SIGNAL_TRAP)
 onstart:
     if workflow.is_main_process:  # in a cluster, each job runs a Snakemake of its own
         run_main(lambda: run_lock.acquire(slurm=workflow.executor_plugin.name == "slurm"))
+        job_environment.drop_default_rate_limit(workflow)
 
 
 onsuccess:

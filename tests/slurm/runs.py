@@ -13,6 +13,7 @@ SUBMITTING = ROOT / ".venv-slurm"
 OPTIONS = [
     "--slurm-init-seconds-before-status-checks=1",
     "--max-status-checks-per-second=1",
+    "--max-jobs-per-timespan=100/1s",
     "--latency-wait=5",
 ]
 

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_scripts.lib.errors import UserError
@@ -15,7 +15,7 @@ class Job:
     """One job: its rule and wildcards, GPUs it asks for, what it writes."""
 
     rule: str
-    wildcards: dict[str, str]
+    wildcards: dict[str, str] = field(hash=False)
     gpu: int
     benchmark: str
     outputs: tuple[str, ...]

@@ -21,6 +21,17 @@ def prepare(workflow: Any) -> None:
     share_devices(workflow)
 
 
+def drop_default_rate_limit(workflow: Any) -> None:
+    """Once a run on this computer starts, start jobs whenever they are ready, unless the user limits their rate.
+
+    With a limit (by default 100 a second, for the sake of clusters), Snakemake 9.27 looks at the files of all ready
+    jobs again every second, once for each job that has ended so far: at the end of a study, two thirds of a core.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if workflow.resource_settings.nodes is None and limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 def put_own_python_first() -> None:
     """Put the folder of the project's own Python (`.venv`, made by `make`) first in PATH, which jobs inherit.
 
