@@ -4,10 +4,18 @@ from pathlib import Path
 
 import pytest
 
-LONGEST = """
-slurm/test_cluster_study unit/test_vllm_engine workflow/test_kill workflow/test_incremental slurm/test_cluster_faults
-workflow/test_newcomers workflow/test_study workflow/test_vllm_study workflow/test_small_study workflow/test_own_study
-""".split()
+LONGEST = [
+    "slurm/test_cluster_study",
+    "unit/test_vllm_engine",
+    "workflow/test_kill",
+    "workflow/test_incremental",
+    "slurm/test_cluster_faults",
+    "workflow/test_newcomers",
+    "workflow/test_study",
+    "workflow/test_vllm_study",
+    "workflow/test_small_study",
+    "workflow/test_own_study",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
