@@ -47,6 +47,7 @@ CONSTANT = '''def constant_outcome(labels: Labels) -> Outcome:
 FIGURE = '''"""Rule `plot_lengths`: tokens of the answers of each search method, as pdf, svg and png."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 from matplotlib import pyplot as plt
