@@ -72,6 +72,7 @@ def append(path: Path, text: str) -> None:
 
 
 def test_after_a_run_nothing_is_to_be_done(finished: Path) -> None:
+    assert rules(finished) == {}
     assert "Nothing to be done" in snakemake(finished, "--dry-run").stdout
 
 

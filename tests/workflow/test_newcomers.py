@@ -231,7 +231,7 @@ models: { newcomer: { path: resources/models/newcomer } }
 datasets: { words: { source: file, path: data/words.jsonl, n_problems: 48, answer: word, shard_size: 48 } }
 rollouts: { runs: [newcomer/words], max_tokens: 24 } # the model reads 256 tokens in all
 interventions: { selections: [value, first], dose_selections: [value], draws: 1 }
-search: { methods: [dopamine, longest, majority], seeds: [0], n_problems: 10, candidates: 2 }
+search: { seeds: [0], n_problems: 10, candidates: 2 }
 value_probes: { target: half, epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
 """
 SMALL = """
@@ -269,7 +269,8 @@ def test_a_study_with_one_of_each_runs_to_its_report(own: tuple[Path, str]) -> N
     tables = {name: pl.read_parquet(results / "tables" / f"{name}.parquet") for name in ("table2", "table3", "table4")}
     assert "first" in tables["table2"]["selection"].to_list()
     assert "constant" in tables["table3"]["method"].to_list()
-    assert set(tables["table4"]["method"]) == {"dopamine", "longest", "majority"}
+    every = {"dopamine", "longest", "random", "greedy", "best_of_n", "majority"}  # that needs no reference model
+    assert set(tables["table4"]["method"]) == every
     report = (results / "report.html").read_text()
     for words in ("irst neurons", "a constant", "longest candidate", "Tokens of the answers of each search method."):
         assert words in report, words
