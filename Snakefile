@@ -1,25 +1,22 @@
 """Sparse reward subsystem of a language model: from rollouts to report. `snakemake` runs the study of config.yaml."""
 
-from snakemake.utils import min_version
-
 from workflow_scripts.lib.config.read import read_study
-from workflow_scripts.lib.errors import SIGNAL_TRAP, run_main
-from workflow_scripts.lib.runtime import job_environment, run_lock
-
-min_version("9.19")
+from workflow_scripts.lib.errors import JOB_SHELL, run_main
+from workflow_scripts.lib.plan.study_progress import print_study_progress
+from workflow_scripts.lib.runtime import job_environment
 
 # The study is read from its files by the project itself, config.yaml the lowest, and not by a `configfile:`, which
 # would keep the runs of config.yaml in every other study. It is checked once: a job's own process gets what has passed.
-settings = workflow.config_settings
-run_main(lambda: config.update(read_study(settings.configfiles, settings.config, workflow.is_main_process)))
+given = workflow.config_settings
+run_main(lambda: config.update(read_study(given.configfiles, given.config, workflow.is_main_process)))
 
-shell.prefix(SIGNAL_TRAP)
+shell.prefix(JOB_SHELL)
 
 
 onstart:
     if workflow.is_main_process:  # in a cluster, each job runs a Snakemake of its own
-        run_main(lambda: run_lock.acquire(slurm=workflow.executor_plugin.name == "slurm"))
-        job_environment.drop_default_rate_limit(workflow)
+        run_main(lambda: job_environment.begin(workflow))
+        print_study_progress(config, workflow.dag)
 
 
 onsuccess:
@@ -33,6 +30,7 @@ wildcard_constraints:
     shard="[0-9]+",
 
 
+include: "rules/resources.smk"
 include: "rules/common.smk"
 include: "rules/targets.smk"
 include: "rules/problems.smk"

@@ -19,9 +19,9 @@ rule dump_activations:
         "results/benchmarks/dump_activations/{model}/{dataset}/{shard}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],

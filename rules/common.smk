@@ -1,22 +1,21 @@
-"""What jobs share: their parameters, their growing resources, and the engine of those that generate text."""
+"""What jobs share: their parameters, their resources (resources.smk), and the engine of those that generate text."""
 
 import json
 from dataclasses import astuple
+
+from snakemake.utils import min_version
 
 from workflow_scripts.lib.confidence import methods as confidence_methods
 from workflow_scripts.lib.neurons import catalogue as selections
 from workflow_scripts.lib.runtime.dependencies import catalogues_of, code_without_rows, model_identity, modules, pins
 from workflow_scripts.lib.search import methods as search_methods
 
+min_version("9.19")
+
 
 def canonical(data):
     """JSON with one spelling, because Snakemake compares parameters as text."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
-
-
-def more_each_attempt(amount):
-    """A resource (MB, minutes) that doubles at the second attempt: what was too little once is too little again."""
-    return lambda wildcards, attempt: amount * attempt
 
 
 def entry(kind, name):

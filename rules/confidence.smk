@@ -16,6 +16,7 @@ rule ask_confidence:
     input:
         problems="results/problems/{dataset}/{shard}.parquet",
         rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
+        pilot=pilot_problems,
         code=modules("ask_confidence"),
     output:
         asked="results/confidence/{model}/{dataset}/{shard}.parquet",
@@ -25,16 +26,17 @@ rule ask_confidence:
         "results/benchmarks/ask_confidence/{model}/{dataset}/{shard}.jsonl"
     conda:
         ENGINE_ENV
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
     params:
         settings=section(
-            "model dataset.template rollouts.engine,temperature,top_p,stop confidence.verbal_tries,verbal_tokens,seed"
+            "model dataset.template rollouts.engine,temperature,top_p,stop"
+            " confidence.verbal_tries,verbal_tokens,verbal_pilot,seed"
         ),
         weights=weights,
         versions=ENGINE_PINS,
@@ -42,6 +44,7 @@ rule ask_confidence:
         """
         python -m workflow_scripts.ask_confidence --params {params.settings:q} \
             --problems {input.problems} --rollouts {input.rollouts} --shard {wildcards.shard} \
+            --pilot {input.pilot} \
             --batch-size {resources.batch_size} --gpus {resources.gpu} --vllm {resources.vllm:q} \
             --output {output.asked} \
             2> >(tee {log} >&2)
@@ -66,9 +69,9 @@ rule predict_confidence:
         "results/benchmarks/predict_confidence/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(4000),
+        mem_mb=with_inputs(1000),
         runtime=more_each_attempt(120),
         gpu=1,
     params:
@@ -101,7 +104,7 @@ rule tabulate_confidence:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:
@@ -133,7 +136,7 @@ rule plot_reliability:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

@@ -36,9 +36,9 @@ rule measure_neurons:
         "results/benchmarks/measure_neurons/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
@@ -74,9 +74,9 @@ rule select_neurons:
         "results/benchmarks/select_neurons/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:
@@ -115,9 +115,9 @@ rule mask_neurons:
         layer="[0-9]+",
     conda:
         ENGINE_ENV
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(120),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
@@ -159,7 +159,7 @@ rule tabulate_interventions:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:
@@ -195,7 +195,7 @@ rule plot_dose:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

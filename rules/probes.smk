@@ -25,9 +25,9 @@ rule train_value_probes:
         "results/benchmarks/train_value_probes/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(4000),
+        mem_mb=with_inputs(1000),
         runtime=more_each_attempt(120),
         gpu=1,
     params:
@@ -74,9 +74,9 @@ rule train_ntp_probes:
         "results/benchmarks/train_ntp_probes/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(4000),
+        mem_mb=with_inputs(1000),
         runtime=more_each_attempt(120),
         gpu=1,
     params:
@@ -110,7 +110,7 @@ rule average_paragraphs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_inputs(1000),
         runtime=more_each_attempt(60),
         gpu=0,
     params:
@@ -152,9 +152,9 @@ rule train_dopamine_probes:
         "results/benchmarks/train_dopamine_probes/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(120),
         gpu=1,
     params:

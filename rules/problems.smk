@@ -55,7 +55,7 @@ rule prepare_problems:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(10),
         gpu=0,
     params:

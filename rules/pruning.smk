@@ -24,9 +24,9 @@ rule evaluate_value_pruning:
         "results/benchmarks/evaluate_value_pruning/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(4000),
+        mem_mb=with_inputs(1000),
         runtime=more_each_attempt(60),
         gpu=0,
     params:
@@ -57,9 +57,9 @@ rule evaluate_dopamine_pruning:
         "results/benchmarks/evaluate_dopamine_pruning/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(60),
         gpu=0,
     params:
@@ -92,7 +92,7 @@ rule plot_pruning:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

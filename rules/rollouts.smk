@@ -18,9 +18,9 @@ rule sample_rollouts:
         "results/benchmarks/sample_rollouts/{model}/{dataset}/{shard}.jsonl"
     conda:
         ENGINE_ENV
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
@@ -57,7 +57,7 @@ rule grade_rollouts:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(30),
         gpu=0,
     params:

@@ -32,9 +32,9 @@ rule guide_search:
         seed="[0-9]+",
     conda:
         ENGINE_ENV
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(4000),
+        mem_mb=with_weights(2000, REFERENCE),
         runtime=more_each_attempt(240),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
@@ -79,7 +79,7 @@ rule tabulate_search:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

@@ -31,7 +31,7 @@ rule trace_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_inputs(1000),
         runtime=more_each_attempt(30),
         gpu=0,
     params:
@@ -65,9 +65,9 @@ rule ablate_value_neurons:
         "results/benchmarks/ablate_value_neurons/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(120),
         gpu=1,
         batch_tokens=config["activations"]["batch_tokens"],
@@ -101,7 +101,7 @@ rule tabulate_trajectories:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:
@@ -133,7 +133,7 @@ rule plot_trajectories:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

@@ -36,7 +36,7 @@ rule list_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:
@@ -71,7 +71,7 @@ rule compare_neurons:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(30),
         gpu=0,
     params:
@@ -102,7 +102,7 @@ rule plot_transfer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

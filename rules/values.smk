@@ -21,7 +21,7 @@ rule segment_paragraphs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:
@@ -52,9 +52,9 @@ rule continue_paragraphs:
         "results/benchmarks/continue_paragraphs/{model}/{dataset}/{shard}.jsonl"
     conda:
         ENGINE_ENV
-    threads: 1
+    threads: torch_threads
     resources:
-        mem_mb=more_each_attempt(3000),
+        mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
         gpu=1,
         batch_size=config["rollouts"]["batch_size"],
@@ -94,7 +94,7 @@ rule estimate_values:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
+        mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
         gpu=0,
     params:

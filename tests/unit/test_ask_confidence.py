@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from workflow_scripts import ask_confidence
 from workflow_scripts.lib.confidence import asking
-from workflow_scripts.lib.confidence.asking import WORDS, ask, first_number, parse_confidence, rounds, verbal_prompts
+from workflow_scripts.lib.confidence.asking import (
+    WORDS,
+    Prompt,
+    Verbalized,
+    ask,
+    first_number,
+    parse_confidence,
+    rounds,
+    verbal_prompts,
+)
 from workflow_scripts.lib.engines.interface import Completion, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
@@ -24,7 +34,7 @@ from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 N = 7
 SETTINGS = {"engine": "transformers", "temperature": 1.0, "top_p": 1.0, "stop": "default"}
-HOW = {"verbal_tries": 4, "verbal_tokens": 6, "seed": 0}
+HOW = {"verbal_tries": 4, "verbal_tokens": 6, "verbal_pilot": None, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +59,8 @@ def data(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig) -> Path:
     """Problems, and rollouts of two samples each in one shard and in two."""
     folder, tokenizer = tmp_path_factory.mktemp("data"), load_tokenizer(model)
     names, questions = [f"p-{i}" for i in range(N)], [f"What is {i} and {3 * i}?" for i in range(N)]
-    write_parquet(pl.DataFrame({"problem_id": names, "question": questions}), folder / "problems.parquet")
+    records = {"problem_id": names, "position": range(N), "question": questions}
+    write_parquet(pl.DataFrame(records), folder / "problems.parquet")
     rows = [
         {"problem_id": name, "sample": sample, "prompt_ids": build_prompt(question, model, tokenizer)}
         for name, question in zip(names, questions, strict=True)
@@ -63,11 +74,18 @@ def data(tmp_path_factory: pytest.TempPathFactory, model: ModelConfig) -> Path:
 
 
 def run(
-    data: Path, output: Path, entry: dict[str, Any], shard: str = "whole", batch_size: int = 64, **how: Any
+    data: Path,
+    output: Path,
+    entry: dict[str, Any],
+    shard: str = "whole",
+    batch_size: int = 64,
+    pilot: bool = False,
+    **how: Any,
 ) -> pl.DataFrame:
     params = {"model": entry, "dataset": {"template": "{question}"}, "rollouts": SETTINGS, "confidence": HOW | how}
     arguments = ["--params", json.dumps(params), "--problems", str(data / "problems.parquet")]
     arguments += ["--rollouts", str(data / f"{shard}.parquet"), "--batch-size", str(batch_size)]
+    arguments += ["--pilot", str(data / "problems.parquet")] * pilot
     ask_confidence.main([*arguments, "--output", str(output)])
     return read_parquet(output)
 
@@ -133,7 +151,7 @@ def test_a_question_that_does_not_fit_is_not_asked(model: ModelConfig) -> None:
     assert prompts[0] is not None and prompts[1] is None
     said = ask(["a", "b"], prompts, engine, Sampling(1.0, 1.0, 3), 2, 0, tokenizer)
     assert (said[1].verbal, said[1].tries, said[1].text) == (None, 0, None)
-    assert said[0].tries >= 1 and said[0].text is not None
+    assert said[0].tries and said[0].text is not None
 
 
 def test_every_try_belongs_to_one_batch() -> None:
@@ -199,3 +217,39 @@ def test_rollouts_of_other_problems_are_refused(data: Path, entry: dict[str, Any
     with pytest.raises(UserError, match="problem p-2 is not among the problems"):
         run(tmp_path, tmp_path / "out.parquet", entry)
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_model_that_names_no_number_in_the_pilot_is_asked_no_more() -> None:
+    """The pilot is asked whole, whether its problems are in the shard or not, and no problem is asked twice."""
+    calls: list[list[str]] = []
+
+    def asked(numbers: set[str]) -> Callable[[Mapping[str, Prompt]], list[Verbalized]]:
+        def ask_some(prompts: Mapping[str, Prompt]) -> list[Verbalized]:
+            calls.append(list(prompts))
+            return [Verbalized(0.5 if name in numbers else None, 2, "x") for name in prompts]
+
+        return ask_some
+
+    names = [f"p-{i}" for i in range(30)]
+    pilot, shard = (dict.fromkeys(some, (1,)) for some in (names[:20], names[10:]))
+    silent = asking.ask_after_pilot(shard, pilot, asked({"p-25", "p-0"}))
+    assert calls == [names[:20]]
+    assert [(one.verbal, one.tries) for one in silent] == [(None, 2)] * 10 + [(None, None)] * 10
+    calls.clear()
+    speaking = asking.ask_after_pilot(shard, pilot, asked({"p-25", "p-0", "p-1"}))  # a tenth
+    assert calls == [names[:20], names[20:]]
+    assert [name for name, one in zip(shard, speaking, strict=True) if one.verbal] == ["p-25"]
+    calls.clear()
+    asking.ask_after_pilot(shard, {}, asked(set()))
+    assert calls == [[], names[10:]]
+
+
+@pytest.mark.parametrize("shard", ["first", "second"])
+def test_the_pilot_is_the_same_in_every_shard(
+    data: Path, entry: dict[str, Any], asked: pl.DataFrame, tmp_path: Path, shard: str
+) -> None:
+    """The random model names hardly any number: whatever the shard, two problems decide."""
+    found = run(data, tmp_path / "out.parquet", entry, shard, pilot=True, verbal_pilot=2)
+    assert asked["verbal"].null_count() == N
+    assert found["tries"].to_list() == ([4, 4, None] if shard == "first" else [None] * 4)
+    assert found["text"].to_list() == ([*asked["text"][:2], None] if shard == "first" else [None] * 4)

@@ -190,7 +190,7 @@ def inject(folder: Path, **shell: str) -> None:
     # The shell looks at its own command, of which this is a part: the brackets keep the pattern from matching itself.
     cases = "".join(f"*workflow_scripts[.]{module}*) {words};; " for module, words in shell.items())
     prefix = f"case $BASH_EXECUTION_STRING in {cases}esac; "
-    replace(folder / "Snakefile", "shell.prefix(SIGNAL_TRAP)", f"shell.prefix(SIGNAL_TRAP + {prefix!r})")
+    replace(folder / "Snakefile", "shell.prefix(JOB_SHELL)", f"shell.prefix(JOB_SHELL + {prefix!r})")
 
 
 def replace(path: Path, old: str, new: str) -> None:

@@ -8,11 +8,15 @@ import traceback
 from collections.abc import Callable
 from urllib.parse import quote
 
-SIGNAL_TRAP = (
+JOB_SHELL = (
+    "export POLARS_MAX_THREADS=$OMP_NUM_THREADS RAYON_NUM_THREADS=$OMP_NUM_THREADS; "
     "trap 'code=$?; ((code <= 128)) || echo \"error: the job was ended by signal $((code - 128)), often for lack of "
     "memory; finished shards are kept: run again, with fewer --cores or a smaller rollouts.batch_size\" >&2' EXIT; "
 )
-"""Every job's shell begins with this, because a process that the system ends cannot report it itself."""
+"""Every job's shell begins with this. Snakemake tells BLAS a job's number of threads; other libraries learn it here.
+
+The trap is there because a process that the system ends cannot report it itself.
+"""
 
 KINDS = "token|key|sig|signature|secret|password|passwd|credentials?|auth"
 SECRET_VARIABLE = re.compile(rf"(^|_)({KINDS}|pat)s?($|_)", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """Ask a model how sure it is, and read the confidence of its first token (method, section 8; paper, Appendix J)."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,13 @@ WORDS = (
     "means complete confidence). Only output a single number between 0 and 1. Do not try to solve the question."
 )
 """The text after the question, exactly as Appendix J prints it."""
+COMPLIANCE = 0.1
+"""The least share of the pilot's problems with a number for which the others are asked; 0.9 are needed for a score."""
 NUMBER = re.compile(r"(?<![\w.,])[-+\N{MINUS SIGN}]?(?:\d+(?:\.\d*)?|\.\d+)")
 UNIT = re.compile(r"\w|\s*%")
 """Text that must not follow the number: a percentage is not a number from 0 to 1, whatever its digits."""
+Prompt = tuple[int, ...] | None
+"""Token ids of a question that asks for confidence; None where it leaves no room for an answer."""
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "problem_id": pl.String,
     "token": pl.Float64,
@@ -33,10 +37,13 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class Verbalized:
-    """Verbalized confidence: the number or None, the number of tries, the last answer (None where it was not asked)."""
+    """Verbalized confidence: the number or None, the number of tries, the last answer (None where it was not asked).
+
+    `tries` is 0 where the question leaves no room in the context, None where the pilot ended the asking.
+    """
 
     verbal: float | None = None
-    tries: int = 0
+    tries: int | None = 0
     text: str | None = None
 
 
@@ -69,13 +76,17 @@ def shard_prompts(problems: pl.DataFrame, rollouts: pl.DataFrame) -> pl.DataFram
     return joined
 
 
-def verbal_prompts(
-    questions: Sequence[str], template: str, model: ModelConfig, tokenizer: Any
-) -> list[tuple[int, ...] | None]:
-    """Return token ids of each question asked for confidence.
+def pilot_questions(problems: pl.DataFrame, size: int | None) -> dict[str, str]:
+    """Return the questions of the pilot by problem: the first `size` of the data set, whatever its shards.
 
-    They are None where there is no token or no room for an answer in the context.
+    `problems` holds at least these. `size` None: there is no pilot.
     """
+    first = problems.filter(pl.col("position") < (size or 0)).sort("position")
+    return dict(first.select("problem_id", "question").iter_rows())
+
+
+def verbal_prompts(questions: Sequence[str], template: str, model: ModelConfig, tokenizer: Any) -> list[Prompt]:
+    """Return token ids of each question asked for confidence."""
     context = read_architecture(model.path, model.revision).context
     wording = Wording(template + WORDS, instruction="")
     prompts = (tuple(build_prompt(question, model, tokenizer, wording)) for question in questions)
@@ -92,9 +103,26 @@ def rounds(tries: int) -> Iterator[range]:
         yield range(1, tries)
 
 
+def ask_after_pilot(
+    prompts: Mapping[str, Prompt],
+    pilot: Mapping[str, Prompt],
+    asked: Callable[[Mapping[str, Prompt]], list[Verbalized]],
+) -> list[Verbalized]:
+    """Ask for every problem of `prompts`, if enough problems of the pilot get a number; `asked` asks for some.
+
+    A model that names no number in the pilot would use every try on every problem, and have no score in the end.
+    """
+    answers = dict(zip(pilot, asked(pilot), strict=True))
+    heard = [answer.verbal is not None for answer in answers.values() if answer.tries]
+    if not heard or sum(heard) >= COMPLIANCE * len(heard):
+        others = {name: prompt for name, prompt in prompts.items() if name not in answers}
+        answers |= dict(zip(others, asked(others), strict=True))
+    return [answers.get(name, Verbalized(tries=None)) for name in prompts]
+
+
 def ask(
     problem_ids: Sequence[str],
-    prompts: Sequence[tuple[int, ...] | None],
+    prompts: Sequence[Prompt],
     engine: Engine,
     sampling: Sampling,
     tries: int,

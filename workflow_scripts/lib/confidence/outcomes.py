@@ -167,14 +167,14 @@ def verbalized_outcome(
     validation: Float[Array, " held_out"],
     words: tuple[str, str],
     labels: Labels,
+    undefined: str | None = None,
 ) -> Outcome:
     """Return the outcome of a method for which only the model is asked; NaN where it gave nothing.
 
-    `words`: the reason where it never gave anything, and a name of what it gives.
+    `words`: the reason where it never gave anything, and a name of what it gives. `undefined`: another reason.
     """
     answered = int((~np.isnan(validation)).sum())
-    undefined = None
-    if answered < ANSWERED * len(validation):
+    if undefined is None and answered < ANSWERED * len(validation):
         needed = f"for only {answered} of {len(validation)} validation responses; {100 * ANSWERED:g} % are needed"
         undefined = f"{words[1]} {needed}" if answered or (~np.isnan(training)).any() else words[0]
     missing = "no training response has a score" if np.isnan(training).all() else None

@@ -159,7 +159,7 @@ def asked_methods(study: Study, asked: pl.DataFrame) -> list[Outcome]:
     unasked = sorted({*study.training.problem_ids, *study.validation.problem_ids} - set(asked["problem_id"].to_list()))
     if unasked:
         raise UserError(f"--asked: problem {unasked[0]} was not asked; pass all shards of the data set")
-    tries = max(asked["tries"].to_list(), default=0)
+    tries = max(asked["tries"].drop_nulls().to_list(), default=0)
     how_often = f"{tries} tries" if tries > 1 else "one try"
     silent = f"the model named no number from 0 to 1 in {how_often} for any problem"
     words = {
@@ -171,13 +171,26 @@ def asked_methods(study: Study, asked: pl.DataFrame) -> list[Outcome]:
     }
     outcomes = []
     for method, texts in words.items():
+        ended = pilot_result(asked, how_often) if method == "verbal" else None
         known = dict(asked.select("problem_id", pl.col(method).cast(pl.Float64).fill_null(float("nan"))).iter_rows())
         training, validation = (
             np.array([known[name] for name in part.problem_ids], dtype=float)
             for part in (study.training, study.validation)
         )
-        outcomes.append(confidence.verbalized_outcome(method, training, validation, texts, study.labels))
+        outcomes.append(confidence.verbalized_outcome(method, training, validation, texts, study.labels, ended))
     return outcomes
+
+
+def pilot_result(asked: pl.DataFrame, how_often: str) -> str | None:
+    """Say how many of the problems that were asked first got a number, if the others were therefore not asked."""
+    pilot = asked.filter(pl.col("tries") > 0)
+    if not asked["tries"].null_count():
+        return None
+    named = len(pilot) - pilot["verbal"].null_count()
+    return (
+        f"the model named a number from 0 to 1 in {how_often} for only {named} of the {len(pilot)} problems that were "
+        "asked first; the others were not asked"
+    )
 
 
 def response_columns(study: Study, part: Responses, name: str) -> dict[str, object]:

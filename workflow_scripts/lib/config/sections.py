@@ -172,6 +172,7 @@ class Confidence(Section):
     folds: int
     verbal_tries: int
     verbal_tokens: int
+    verbal_pilot: int | None
     bins: int
     strata: int
     seed: int

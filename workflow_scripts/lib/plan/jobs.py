@@ -12,13 +12,15 @@ from workflow_scripts.lib.errors import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """One job: its rule and wildcards, GPUs it asks for, what it writes."""
+    """One job: its rule and wildcards, GPUs it asks for, what it writes and reads, its threads."""
 
     rule: str
     wildcards: dict[str, str] = field(hash=False)
     gpu: int
     benchmark: str
     outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    threads: int = 1
 
     @property
     def run(self) -> tuple[str, str]:
@@ -52,9 +54,10 @@ def read_jobs(printed: str) -> list[Job]:
         printed_fields = dict(re.findall(r"^    (\w+): (.*)$", block, flags=re.MULTILINE))
         wildcards = dict(part.split("=", 1) for part in printed_fields.get("wildcards", "").split(", ") if part)
         gpu = re.search(r"\bgpu=(\d+)", printed_fields.get("resources", ""))
-        outputs = tuple(printed_fields.get("output", "").split(", "))
+        outputs, inputs = (tuple(printed_fields.get(name, "").split(", ")) for name in ("output", "input"))
+        threads, benchmark = int(printed_fields.get("threads", 1)), printed_fields.get("benchmark", "")
         if rule != "all":
-            jobs.append(Job(rule, wildcards, int(gpu[1]) if gpu else 0, printed_fields.get("benchmark", ""), outputs))
+            jobs.append(Job(rule, wildcards, int(gpu[1]) if gpu else 0, benchmark, outputs, inputs, threads))
     return jobs
 
 

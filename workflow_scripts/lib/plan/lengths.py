@@ -53,7 +53,8 @@ def measured(results: Path, run: str) -> Lengths | None:
     lengths = Lengths(mean(rollouts, tokens("prompt_ids")), mean(rollouts, tokens("response_ids")), 0, where)
     asked = frame(shards(results, "confidence", run), "tries")
     if asked is not None and len(asked):
-        lengths = replace(lengths, unparsed=mean(asked, pl.col("tries") > 1))
+        share = mean(asked, pl.col("tries").is_not_null())
+        lengths = replace(lengths, asked=share, unparsed=mean(asked, pl.col("tries") > 1))
     paragraphs = frame(shards(results, "paragraphs", run), "problem_id", "sample", "start")
     if paragraphs is None or not len(paragraphs):
         return lengths

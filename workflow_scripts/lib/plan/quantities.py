@@ -18,8 +18,9 @@ class Size:
 class Lengths:
     """Mean tokens of a prompt and a response, its paragraphs; at a mean boundary the tokens before and after it.
 
-    `n_continuations` is what a boundary takes, `unparsed` the share of questions that are asked again for a confidence;
-    both None unless measured. `source` names the source of the numbers.
+    `n_continuations` is what a boundary takes, `asked` the share of questions that the model is asked its confidence
+    in, `unparsed` the share of these that are asked again; all None unless measured. `source` names the source of the
+    numbers.
     """
 
     prompt: float
@@ -29,6 +30,7 @@ class Lengths:
     before: float | None = None
     remaining: float | None = None
     n_continuations: float | None = None
+    asked: float | None = None
     unparsed: float | None = None
 
     @property

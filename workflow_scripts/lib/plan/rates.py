@@ -17,8 +17,8 @@ from typing import Any
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import read_architecture
+from workflow_scripts.lib.models.size import WIDTHS
 from workflow_scripts.lib.plan.quantities import Size, Work
-from workflow_scripts.lib.plan.work import WIDTHS
 
 
 @dataclass(frozen=True)

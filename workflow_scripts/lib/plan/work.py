@@ -9,12 +9,12 @@ from typing import Any
 
 from workflow_scripts.lib.config.sections import Interventions
 from workflow_scripts.lib.config.study import pair
+from workflow_scripts.lib.models.size import WIDTHS
 from workflow_scripts.lib.neurons.conditions import n_conditions
 from workflow_scripts.lib.plan.quantities import Lengths, Shares, Size, Work
 from workflow_scripts.lib.search.methods import CATALOGUE
 
 Config = dict[str, Any]
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def works(
@@ -200,10 +200,11 @@ class PlannedRun:
         settings = self.config["confidence"]
         again = self.shares.unparsed if self.lengths.unparsed is None else self.lengths.unparsed
         tries = 1 + again * (settings["verbal_tries"] - 1)
+        asked = self.problems * (1 if self.lengths.asked is None else self.lengths.asked)
         yield self.work(
             "ask_confidence",
-            generated=self.problems * (1 + tries * settings["verbal_tokens"]),
-            read=self.problems * self.lengths.prompt * (2 + again),
+            generated=self.problems + asked * tries * settings["verbal_tokens"],
+            read=(self.problems + asked * (1 + again)) * self.lengths.prompt,
             sequences=self.problems,
             longest=settings["verbal_tokens"],
         )

@@ -52,6 +52,7 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
     judged = judge(curves)
     return {
         "study": config.get("study", "default"),
+        "about": config.get("about"),
         "published": published["figures"]["source"],
         "claims": claims_section(tables, confidence),
         "summary": summary(judged, level),

@@ -1,4 +1,4 @@
-"""The environment of a run's jobs: the project's own Python, and a share of the computer's GPUs."""
+"""The environment of a run's jobs: the project's own Python, and shares of the computer's GPUs and memory."""
 
 import os
 import sys
@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.runtime import run_lock
 from workflow_scripts.lib.runtime.devices import SHARED, VISIBLE, devices
+from workflow_scripts.lib.runtime.memory import memory_for_jobs
 from workflow_scripts.lib.runtime.slurm_jobs import note_restart
 
 
@@ -18,7 +20,21 @@ def prepare(workflow: Any) -> None:
     """
     put_own_python_first()
     note_restart()
-    share_devices(workflow)
+    if workflow.is_main_process:
+        os.environ.pop(SHARED, None)
+        if workflow.resource_settings.nodes is None:  # else jobs are submitted to other computers
+            share_devices(workflow)
+            share_memory(workflow)
+
+
+def begin(workflow: Any) -> None:
+    """Begin a run, once it is clear that there is something to do: lock the folder, let jobs start when they are ready.
+
+    Raises:
+        UserError: another run works in this folder.
+    """
+    run_lock.acquire(slurm=workflow.executor_plugin.name == "slurm")
+    drop_default_rate_limit(workflow)
 
 
 def drop_default_rate_limit(workflow: Any) -> None:
@@ -46,18 +62,12 @@ def put_own_python_first() -> None:
 def share_devices(workflow: Any) -> None:
     """Limit concurrent GPU jobs to the number of GPUs; refuse, before any work, a rule that needs more.
 
-    This applies to runs on this computer only; a cluster assigns devices itself. Snakemake alone would run a rule that
-    asks for too many with fewer. `--resources gpu=N` allows fewer than there are, 0 none. Without GPUs there is no
-    limit, and a rule that asks for one computes on the CPU.
+    Snakemake alone would run a rule that asks for too many with fewer. `--resources gpu=N` allows fewer than there are,
+    0 none. Without GPUs there is no limit, and a rule that asks for one computes on the CPU.
 
     Raises:
         UserError: a rule needs more GPUs than there are, or than the user allows.
     """
-    if not workflow.is_main_process:
-        return
-    os.environ.pop(SHARED, None)
-    if workflow.resource_settings.nodes is not None:  # jobs are submitted to other computers
-        return
     available, allowed = len(devices()), workflow.global_resources.get("gpu").value
     for rule in workflow.rules:
         gpus = rule.resources.get("gpu")
@@ -68,6 +78,15 @@ def share_devices(workflow: Any) -> None:
     elif available:
         workflow.register_resource("gpu", min(available, allowed or available))
     os.environ[SHARED] = os.environ.get("SLURM_JOB_ID", "")
+
+
+def share_memory(workflow: Any) -> None:
+    """Limit what concurrent jobs declare to the memory that is free now, unless the user gives a limit (`mem_mb`).
+
+    A job that declares more than the limit runs alone.
+    """
+    if workflow.global_resources.get("mem_mb").value is None:
+        workflow.register_resource("mem_mb", memory_for_jobs())
 
 
 def refuse_too_many(rule: str, requested: int, available: int, allowed: int | None) -> None:
