@@ -9,6 +9,7 @@ chosen), tables and the reliability diagram.
 ASKED = every_shard(shard_file("confidence"), "confidence", dataset_shards)
 CONFIDENCE_TABLES = tables("table3", "confidence_contrasts", "reliability")
 CONFIDENCE_FIGURES = figures("reliability")
+PILOT = config["confidence"]["verbal_pilot"]
 
 
 rule ask_confidence:
@@ -16,7 +17,7 @@ rule ask_confidence:
     input:
         problems="results/problems/{dataset}/{shard}.parquet",
         rollouts="results/rollouts/{model}/{dataset}/{shard}.parquet",
-        pilot=pilot_problems,
+        pilot=shards("problems", lambda w: dataset_shards(w.dataset, stop=PILOT) if PILOT else []),
         code=modules("ask_confidence"),
     output:
         asked="results/confidence/{model}/{dataset}/{shard}.parquet",

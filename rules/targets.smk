@@ -82,12 +82,6 @@ def valued_shards(kind):
     return shards(kind, lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)))
 
 
-def pilot_problems(wildcards):
-    """The shards of the problems that are asked first."""
-    size, dataset = config["confidence"]["verbal_pilot"], wildcards.dataset
-    return expand(shard_file("problems"), dataset=dataset, shard=dataset_shards(dataset, stop=size)) if size else []
-
-
 def every_shard(pattern, stage, numbers):
     """The shards of all runs of a stage; `numbers(dataset)` lists those of one."""
     found = [expand(pattern, model=m, dataset=d, shard=numbers(d), allow_missing=True) for m, d in runs(stage)]
