@@ -1,30 +1,31 @@
 """What jobs share: their parameters, their resources (resources.smk), and the engine of those that generate text."""
 
 import json
-from dataclasses import astuple
+from functools import cache
 
 from snakemake.utils import min_version
 
-from workflow_scripts.lib.confidence import methods as confidence_methods
+from workflow_scripts.lib.config.study import pair
 from workflow_scripts.lib.neurons import catalogue as selections
-from workflow_scripts.lib.runtime.dependencies import catalogues_of, code_without_rows, model_identity, modules, pins
+from workflow_scripts.lib.runtime import dependencies
+from workflow_scripts.lib.runtime.dependencies import catalogues_of, model_identity, pins, used_code
 from workflow_scripts.lib.search import methods as search_methods
 
 min_version("9.19")
 
 
 def canonical(data):
-    """JSON with one spelling, because Snakemake compares parameters as text."""
+    """Write JSON with one spelling, because Snakemake compares parameters as text."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
 def entry(kind, name):
-    """An entry of the catalogue, with its name as `key`; a model's size is for planning, and no job's business."""
+    """Return an entry of the catalogue, its name as `key`; a model's size is for planning, and no job needs it."""
     return {"key": name, **{key: value for key, value in config[f"{kind}s"][name].items() if key != "size"}}
 
 
 def section(keys):
-    """Canonical JSON of what a module reads: whole sections (`split`) or some of their keys (`rollouts.seed,stop`).
+    """Make a parameter: canonical JSON of what a module reads, such as `split` (whole) or `rollouts.seed,stop` (keys).
 
     `model` and `dataset` are the entries of the job's wildcards. A changed value reruns the job: name no more than the
     module reads. `runs` is left out; it decides which jobs there are. The `n_problems` of a shard end with the shard,
@@ -46,30 +47,40 @@ def section(keys):
     return parameters
 
 
-# The catalogues, each with the names of the rows that this study uses.
-USED_ROWS = {
-    "selections": (selections.CATALOGUE, {*config["interventions"]["selections"]}),
-    "search_methods": (search_methods.CATALOGUE, {*config["search"]["methods"]}),
-    "confidence_methods": (confidence_methods.CATALOGUE, {*confidence_methods.CATALOGUE}),
-}
+@cache
+def used_rows(dataset):
+    """The rows of each catalogue that this study uses; of answer types, that of a job's data set, if it has one."""
+    datasets = [dataset] if dataset else [pair(run)[1] for run in config["rollouts"]["runs"]]
+    answers, methods = {config["datasets"][name]["answer"] for name in datasets}, config["search"]["methods"]
+    return {
+        "selections": frozenset(config["interventions"]["selections"]),
+        **dict.fromkeys(["search_methods", "scorers"], frozenset(methods)),
+        **dict.fromkeys(["answer_types", "record_readers"], frozenset(answers)),
+        "targets": frozenset(),
+    }
 
 
-def rows(rule):
-    """The rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is added
-    reruns only what it adds."""
-    picked = {}
-    for name in catalogues_of(rule):
-        catalogue, used = USED_ROWS[name]
-        picked[name] = [
-            code_without_rows(name),
-            *([key, *astuple(row)] for key, row in catalogue.items() if key in used),
-        ]
-    return canonical(picked)
+def used_by(wildcards, fixed):
+    """The rows that a job uses; `fixed` are those that its rule names itself."""
+    named = {name: frozenset(rows) for name, rows in fixed.items()}
+    return tuple(sorted((used_rows(wildcards.get("dataset")) | named).items()))
+
+
+def modules(rule, **fixed):
+    """An input function: the project's code that a job depends on, except catalogues."""
+    return lambda wildcards: dependencies.modules(rule, used_by(wildcards, fixed))
+
+
+def rows(rule, **fixed):
+    """A parameter: the code of the catalogues that a rule reads, with the rows that the job uses. They are no input, so
+    that a row that is added reruns only what it adds."""
+    read = catalogues_of(rule)
+    return lambda wildcards: canonical({name: used_code(name, used_by(wildcards, fixed)) for name in read})
 
 
 def weights(wildcards):
-    """The identity of the model's files. They are no inputs: large ones would be compared by modification time, and the
-    rules that train the reference models would be drawn into every study."""
+    """Return the identity of the model's files. They are no inputs: large ones would be compared by modification time,
+    and the rules that train the reference models would be drawn into every study."""
     return model_identity(config["models"][wildcards.model]["path"])
 
 

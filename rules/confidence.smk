@@ -76,7 +76,7 @@ rule predict_confidence:
         runtime=more_each_attempt(120),
         gpu=1,
     params:
-        rows=rows("predict_confidence"),
+        rows=rows("predict_confidence", targets=[config["value_probes"]["target"]]),
         settings=section("confidence.layers,folds,seed pruning.ratios"),
         versions=pins("torch", "scikit-learn"),
     shell:

@@ -31,6 +31,7 @@ rule train_value_probes:
         runtime=more_each_attempt(120),
         gpu=1,
     params:
+        rows=rows("train_value_probes", targets=[config["value_probes"]["target"]]),
         settings=section("value_probes"),
         options="",
         versions=pins("torch"),
@@ -56,6 +57,7 @@ use rule train_value_probes as train_final_probes with:
         settings=section(
             "value_probes.td_gradient,td_lambda,gamma,input_scaling,hidden,epochs,batch_size,learning_rate,weight_decay,seeds"
         ),
+        rows=rows("train_value_probes", targets=["final"]),
         options=f"--target final --true-labels-only --layers {' '.join(map(str, config['interventions']['layers']))}",
 
 
@@ -158,6 +160,7 @@ rule train_dopamine_probes:
         runtime=more_each_attempt(120),
         gpu=1,
     params:
+        rows=rows("train_dopamine_probes"),
         settings=section("dopamine_probes"),
         versions=pins("torch"),
     shell:

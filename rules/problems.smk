@@ -59,6 +59,7 @@ rule prepare_problems:
         runtime=more_each_attempt(10),
         gpu=0,
     params:
+        rows=rows("prepare_problems"),
         settings=section(
             "dataset.key,source,task,path,sha256,revision,subset,hub_split,fields,gold_in,n_problems,shard_size,content,answer split"
         ),

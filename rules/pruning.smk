@@ -30,6 +30,7 @@ rule evaluate_value_pruning:
         runtime=more_each_attempt(60),
         gpu=0,
     params:
+        rows=rows("evaluate_value_pruning", targets=[config["value_probes"]["target"]]),
         settings=section("pruning"),
         versions=pins("torch"),
     shell:
@@ -63,6 +64,7 @@ rule evaluate_dopamine_pruning:
         runtime=more_each_attempt(60),
         gpu=0,
     params:
+        rows=rows("evaluate_dopamine_pruning"),
         settings=section("pruning"),
         versions=pins("torch"),
     shell:

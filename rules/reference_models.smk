@@ -53,7 +53,7 @@ rule finetune_reference_model:
     """A model fine-tuned from `base` by reinforcement learning with verifiable rewards."""
     input:
         base=expand("results/reference_models/base/{file}", file=WEIGHTS),
-        code=modules("finetune_reference_model"),
+        code=modules("finetune_reference_model", answer_types=["boxed_integer"]),
     output:
         weights=expand("results/reference_models/{{recipe}}/{file}", file=WEIGHTS),
     log:
@@ -70,6 +70,7 @@ rule finetune_reference_model:
         runtime=more_each_attempt(120),
         gpu=0,
     params:
+        rows=rows("finetune_reference_model", answer_types=["boxed_integer"]),
         recipe=lambda w: canonical(config["reference_models"][w.recipe]),
     shell:
         """

@@ -61,6 +61,7 @@ rule grade_rollouts:
         runtime=more_each_attempt(30),
         gpu=0,
     params:
+        rows=rows("grade_rollouts"),
         settings=section("dataset.answer,response_prefix grading"),
         versions=GRADER_PINS,
     shell:

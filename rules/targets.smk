@@ -2,8 +2,6 @@
 
 import os.path
 
-from workflow_scripts.lib.config.study import pair
-
 # Tables, figures and pages of one study do not overwrite those of another; records of equal settings are shared.
 OUT = "results" if config["study"] == "default" else f"results/studies/{config['study']}"
 REPORT = f"{OUT}/report.html"

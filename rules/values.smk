@@ -60,6 +60,7 @@ rule continue_paragraphs:
         batch_size=config["rollouts"]["batch_size"],
         vllm=VLLM,
     params:
+        rows=rows("continue_paragraphs"),
         settings=section(
             "model dataset.answer,response_prefix grading rollouts.engine,max_tokens,temperature,top_p,stop"
             " values.n_problems,shard_size,n_continuations,adaptive,seed"

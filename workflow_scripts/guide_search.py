@@ -9,7 +9,6 @@ search that an earlier run made from the same inputs is reused.
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +33,12 @@ from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 def origin_of(arguments: argparse.Namespace, params: Params, identity: dict[str, Any], problems: pl.DataFrame) -> str:
     """Hash all that the search depends on: code, versions, settings, models, problems, inputs of scoring."""
-    versions = environment("guide_search", *LIBRARIES[params.rollouts.engine])
+    methods = frozenset(params.search.methods)
+    used = (("search_methods", methods), ("scorers", methods), ("answer_types", frozenset({params.dataset.answer})))
+    versions = environment("guide_search", *LIBRARIES[params.rollouts.engine], used=used)
     questions = problems.select("problem_id", "question", "gold", "spec").rows()
     scored_with = input_digests(arguments, params.search.methods, params.search.layer)
-    rows = [astuple(CATALOGUE[name]) for name in params.search.methods]
-    return digest(versions, params.raw, rows, identity, arguments.seed, questions, *scored_with)
+    return digest(versions, params.raw, identity, arguments.seed, questions, *scored_with)
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -305,13 +305,56 @@ def test_a_study_that_names_its_runs_keeps_no_choice_of_those_below(project: Pat
     text = "datasets: {e: {source: file, path: data/d.jsonl, n_problems: 2}}\nrollouts: {runs: [m/e]}\n"
     found = study(text, *named)
     assert found == with_defaults(
-        {**LEAST, "models": lower["models"], "datasets": {**CONFIG["datasets"], **yaml.safe_load(text)["datasets"]}}
+        {**LEAST, "study": "mine", "models": lower["models"]}
+        | {"datasets": {**CONFIG["datasets"], **yaml.safe_load(text)["datasets"]}}
         | {"rollouts": {"runs": ["m/e"]}, "interventions": {"draws": 2}, "confidence": {"folds": 3}}
         | {"search": {"candidates": 2}, "pruning": {"bootstrap": 7}}
     )
     stages = ("values", "value_probes", "dopamine_probes", "interventions", "search", "trajectories", "confidence")
     assert all(found[stage]["runs"] == ["m/e"] for stage in stages)
     assert study("values: {n_continuations: 4}", *named)["figures"]["fig5"] == {"runs": ["m/d"], "layers": [1]}
+
+
+def test_a_study_never_has_the_name_of_the_default_one(project: Path) -> None:
+    """Its results would overwrite those; without a name of its own, it has that of its file."""
+    Path("config.yaml").write_text(yaml.safe_dump({**CONFIG, "study": "default"}))
+    Path("below.yaml").write_text("study: below\n")
+    assert read_study()["study"] == read_study(["config.yaml"])["study"] == "default"
+    assert study("values: {seed: 1}\n")["study"] == study("rollouts: {runs: [m/d]}\n")["study"] == "mine"
+    assert study("study: own\n")["study"] == "own"
+    assert study("values: {seed: 1}\n", "below.yaml")["study"] == "below"
+    assert read_study(["mine.yaml"], {"study": "said"})["study"] == "said"
+    with pytest.raises(UserError, match=r"^mine\.yaml: study: default is the study of config\.yaml; give this one"):
+        study("study: default\n")
+    Path("Some Study.yaml").write_text("values: {seed: 1}\n")
+    with pytest.raises(UserError, match=r"^Some Study\.yaml: study: is missing, .* add `study: NAME`$"):
+        read_study(["Some Study.yaml"])
+    Path("default.yaml").write_text("values: {seed: 1}\n")
+    with pytest.raises(UserError, match=r"^default\.yaml: study: default is the study of config\.yaml"):
+        read_study(["default.yaml"])
+
+
+def test_what_a_study_cannot_have_is_said_and_nothing_else_is_dropped(project: Path) -> None:
+    three = {**CONFIG["models"], "n": CONFIG["models"]["m"], "r": CONFIG["models"]["m"]}
+    runs = {"models": three, "rollouts": {"runs": ["m/d", "n/d", "r/d"]}, "search": {"reference": "r"}}
+    reasons = left_out(with_defaults({**LEAST, **runs}))
+    assert reasons["search: r/d"] == "implicit_prm would score r against itself"
+    assert not any(reason.startswith("search: m") for reason in reasons)
+    with pytest.raises(UserError, match=r"interventions\.layers\[0\]: layer 0 cannot be ablated"):
+        check({**LEAST, "activations": {"layers": [0, 2]}, "interventions": {"layers": [0, 2]}})
+    with pytest.raises(UserError, match=r"search\.seeds: "):
+        check({**LEAST, "search": {"seeds": []}})
+
+
+def test_doses_are_of_selected_neurons(project: Path) -> None:
+    some = {**LEAST, "interventions": {"selections": ["random_matched", "ntp"]}}
+    check(some)
+    assert with_defaults(some)["interventions"]["dose_selections"] == ["random_matched"]
+    assert with_defaults(LEAST)["interventions"]["dose_selections"] == ["value", "random_matched"]
+    dosed = {"selections": ["value"], "dose_selections": ["ntp"]}
+    check({**LEAST, "interventions": dosed})  # at no layer
+    with pytest.raises(UserError, match=r"dose_selections\[0\]: ntp is not in interventions\.selections"):
+        check({**LEAST, "interventions": {**dosed, "layers": [1], "dose_layers": [1]}})
 
 
 def test_an_override_that_names_runs_is_a_study_too(project: Path) -> None:

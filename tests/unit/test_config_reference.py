@@ -14,7 +14,7 @@ from workflow_scripts.lib.config.schema import fill
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.config.study import SCHEMA, read_yaml, with_defaults
 from workflow_scripts.lib.engines.start import ENGINES
-from workflow_scripts.lib.grading.grade import ANSWER_TYPES
+from workflow_scripts.lib.grading.grade import CATALOGUE as ANSWER_TYPES
 from workflow_scripts.lib.models.load import DTYPES, INSTRUCTION, ModelConfig
 from workflow_scripts.lib.neurons.catalogue import CATALOGUE as SELECTIONS
 from workflow_scripts.lib.neurons.catalogue import MODES

@@ -9,7 +9,7 @@ import pytest
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading.answers import Grade, last_boxed, parse_integer
-from workflow_scripts.lib.grading.grade import ANSWER_TYPES, Answer, Grader, grade, grade_all
+from workflow_scripts.lib.grading.grade import CATALOGUE, Answer, Grader, grade, grade_all
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_boxed_integers() -> None:
 
 
 def test_truncated_is_wrong_whatever_it_says() -> None:
-    for kind in ANSWER_TYPES:
+    for kind in CATALOGUE:
         cut = Answer(r"\boxed{12}", "12", truncated=True)
         assert grade(cut, Grader(kind)) == Grade(0, None, None)
         assert list(grade_all([cut], Grader(kind))) == [Grade(0, None, None)]

@@ -10,7 +10,7 @@ import yaml
 from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.config.study import SCHEMA
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.grading.grade import ANSWER_TYPES
+from workflow_scripts.lib.grading.grade import CATALOGUE as ANSWER_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from workflow_scripts import dump_activations, train_dopamine_probes, train_ntp_
 from workflow_scripts.lib.models.load import decoder_blocks
 from workflow_scripts.lib.models.states import Response, dump
 from workflow_scripts.lib.runtime import reuse
+from workflow_scripts.lib.runtime.dependencies import used_code
 from workflow_scripts.lib.runtime.reuse import digest, environment, kept_path
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.storage.tensors import encode_rows, read_safetensors, write_safetensors
@@ -169,9 +170,33 @@ def test_code_and_versions_are_part_of_the_origin(tmp_path: Path, monkeypatch: p
     with (tmp_path / "workflow_scripts" / "lib" / "report" / "figure_style.py").open("a") as file:
         file.write("# a thought\n")
     assert environment("train_value_probes") == before
-    with (tmp_path / "workflow_scripts" / "lib" / "probes" / "targets.py").open("a") as file:
+    with (tmp_path / "workflow_scripts" / "lib" / "probes" / "perceptrons.py").open("a") as file:
         file.write("# another\n")
     assert environment("train_value_probes") != before
+
+
+def test_the_rows_that_are_used_are_part_of_the_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new row changes nothing for those who do not use it; the code beside the rows is everybody's."""
+    monkeypatch.setattr(reuse, "PROJECT", tmp_path)
+    shutil.copytree("workflow_scripts", tmp_path / "workflow_scripts")
+    path = tmp_path / "workflow_scripts" / "lib" / "probes" / "targets.py"
+    code = path.read_text()
+
+    def origins() -> list[str]:
+        used_code.cache_clear()
+        return [environment("train_value_probes", used=(("targets", frozenset({name})),)) for name in ("td", "mc")]
+
+    before = origins()
+    row = '    "new": ProbeTarget(_new),\n'
+    path.write_text(
+        code.replace('    "mc": ', row + '    "mc": ') + "\n\ndef _new(*_):\n    return 0\n\n\n# a thought\n"
+    )
+    assert origins() == before
+    path.write_text(code.replace("ahead = following(", "ahead = 1 * following("))
+    assert [one == other for one, other in zip(origins(), before, strict=True)] == [False, True]
+    path.write_text(code.replace("squared.mean(1)", "squared.sum(1)"))
+    assert set(origins()).isdisjoint(before)
+    used_code.cache_clear()
 
 
 def test_a_digest_tells_kinds_shapes_and_values_apart() -> None:

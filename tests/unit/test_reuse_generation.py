@@ -1,6 +1,7 @@
 """What was generated before is taken over where nothing it came from has changed: as a run from scratch would be."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from tests.unit.tiny_models import save_tiny_model
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig, identity_of
 from workflow_scripts.lib.probes.perceptrons import concatenate, load, save
+from workflow_scripts.lib.runtime import reuse
+from workflow_scripts.lib.runtime.dependencies import used_code
 from workflow_scripts.lib.runtime.reuse import kept_path
-from workflow_scripts.lib.search.methods import CATALOGUE
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.storage.tensors import write_safetensors
 from workflow_scripts.mask_neurons import main
@@ -176,12 +178,25 @@ def test_a_search_depends_on_the_rows_of_its_methods_and_on_the_code_beside_them
         return "kept 1 of 1 searches" in capsys.readouterr().err
 
     assert (kept(), kept()) == (False, True)
-    monkeypatch.setitem(CATALOGUE, "random", replace(CATALOGUE["random"], label="another"))
+    monkeypatch.setattr(reuse, "PROJECT", tmp_path)
+    shutil.copytree("workflow_scripts", tmp_path / "workflow_scripts")
+
+    def edit(name: str, old: str, new: str) -> None:
+        path = tmp_path / "workflow_scripts" / "lib" / name
+        assert path.read_text().count(old) == 1
+        path.write_text(path.read_text().replace(old, new))
+        used_code.cache_clear()
+
     assert kept()
-    monkeypatch.setitem(CATALOGUE, "greedy", replace(CATALOGUE["greedy"], label="another"))
+    edit("search/methods.py", '"random": Method("', '"random": Method("another ')
+    edit("search/scorers.py", "return lambda step, open_, drawn: [", "return lambda step, open_, drawn: 1 * [")
+    edit("grading/grade.py", "return grade_math(", "return 1 and grade_math(")
+    assert kept()
+    edit("search/methods.py", '"greedy": Method("', '"greedy": Method("another ')
     assert (kept(), kept()) == (False, True)
-    monkeypatch.setattr("workflow_scripts.lib.runtime.reuse.code_without_rows", lambda name: "edited")
+    edit("search/scorers.py", "parts: list[Any] = []", "parts: list[Any] = list()")
     assert (kept(), kept()) == (False, True)
+    used_code.cache_clear()
 
 
 def test_probes_that_see_the_future_are_refused_also_beside_a_kept_search(tmp_path: Path) -> None:

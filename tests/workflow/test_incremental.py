@@ -13,7 +13,17 @@ import pytest
 import torch
 import yaml
 
-from tests.workflow.study import by_rule, dataset, jobs, read_tensors, rules, snakemake, write_model, write_problems
+from tests.workflow.study import (
+    by_rule,
+    dataset,
+    jobs,
+    read_tensors,
+    replace,
+    rules,
+    snakemake,
+    write_model,
+    write_problems,
+)
 from workflow_scripts.lib.neurons.catalogue import CATALOGUE
 from workflow_scripts.lib.probes.perceptrons import PARAMETERS, load
 from workflow_scripts.lib.storage.tensors import read_metadata
@@ -187,11 +197,9 @@ MODULES = {
     "lib/neurons/overlap.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
     "score.py": {},  # a tool of its own
     "write_report.py": REPORT,
-    "lib/grading/grade.py": FROM_ROLLOUTS,
+    "lib/grading/answers.py": FROM_ROLLOUTS,
     "lib/models/paragraphs.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
     "lib/probes/features.py": FROM_VALUES,
-    # what both kinds of probe share imports the value probes' losses
-    "lib/probes/targets.py": {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **FROM_PROBE_SETTINGS},
     "lib/engines/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
     "lib/statistics/paired.py": {**MASKED_END, "tabulate_trajectories": 1, "tabulate_search": 1},
     "select_neurons.py": FROM_NEURONS,
@@ -379,6 +387,45 @@ def test_an_added_row_reruns_only_what_it_adds(study: Path) -> None:
     chosen = [*CATALOGUE, "again"]
     edit(study, lambda config: config["interventions"].update(selections=chosen))
     assert rules(study) == CONFIDENCE | FROM_NEURONS
+
+
+NEW_ROWS = {
+    "grading/grade.py": '    "word": AnswerType(_word),\n',
+    "problems/readers.py": '    "word": _word,\n',
+    "probes/targets.py": '    "half": ProbeTarget(lambda values, rewards, last, how: rewards / 2),\n',
+    "search/scorers.py": '"longest": _longest, ',
+}
+FUNCTIONS = {
+    "grading/grade.py": "def _word(answer, grader):\n    from workflow_scripts.lib.grading.word import grade_word\n\n",
+    "problems/readers.py": "def _word(*_):\n",
+    "search/scorers.py": "def _longest(*_):\n",
+}
+
+
+def test_new_code_that_a_study_does_not_use_reruns_nothing(study: Path) -> None:
+    """Another answer type with a module of its own, another target, another scorer: a row, and a function beside it."""
+    library = study / "workflow_scripts" / "lib"
+    (library / "grading" / "word.py").write_text("def grade_word():\n    pass\n")
+    for name, row in NEW_ROWS.items():
+        head, table, rest = (library / name).read_text().partition("CATALOGUE = {")
+        rest = rest.replace("\n", f"\n{row}", 1) if rest.startswith("\n") else row + rest
+        function = f"{FUNCTIONS[name]}    return 0\n\n\n" if name in FUNCTIONS else ""
+        (library / name).write_text(head + function + table + rest)
+    assert rules(study) == {}
+
+
+USED_CODE = {
+    "grading/grade.py": ("def _integer(", "def _integer(*_more, ", FROM_ROLLOUTS),
+    "probes/targets.py": ("ahead = following(", "ahead = 1 * following(", FROM_VALUE_PROBES),
+    "search/scorers.py": ("def _random(", "def _random(*_more, ", SEARCH),
+}
+
+
+@pytest.mark.parametrize("name", USED_CODE)
+def test_changed_code_of_a_used_row_reruns_its_users(study: Path, name: str) -> None:
+    old, new, expected = USED_CODE[name]
+    replace(study / "workflow_scripts" / "lib" / name, old, new)
+    assert rules(study) == expected
 
 
 def test_a_changed_row_or_a_function_of_a_catalogue_reruns_its_users(study: Path) -> None:

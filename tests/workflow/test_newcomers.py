@@ -30,7 +30,7 @@ GRADE_WORD = """def _word(answer: Answer, grader: Grader) -> Grade:
 
 
 """
-LONGEST = '''def longest_scorer(scoring: Scoring, seed: int) -> Scorer:
+LONGEST = '''def _longest(scoring: Scoring, seed: int) -> Scorer:
     """Score candidates by their number of tokens."""
     return lambda step, open_, drawn: [[float(len(one.token_ids)) for one in candidates] for candidates in drawn]
 
@@ -135,7 +135,7 @@ TASKS: dict[str, list[Change]] = {
             '    if selection == "first":\n        return list(range(k))\n',
         ),
         (SCHEMA, "ntp, magnitude, wanda]\n        default: [value, value_final", "first, "),
-        (SCHEMA, "ntp, magnitude, wanda]\n        default: [value, random_matched]", "first, "),
+        (SCHEMA, "ntp, magnitude, wanda]\n        default: null", "first, "),
     ],
     "step scorer": [
         (
@@ -143,8 +143,8 @@ TASKS: dict[str, list[Change]] = {
             '    "greedy": Method',
             '    "longest": Method("longest candidate", "guided"),\n',
         ),
-        (f"{LIBRARY}/search/scorers.py", "SCORERS = {", LONGEST),
-        (f"{LIBRARY}/search/scorers.py", '"dopamine": dopamine_scorer', '"longest": longest_scorer, '),
+        (f"{LIBRARY}/search/scorers.py", "CATALOGUE = {", LONGEST),
+        (f"{LIBRARY}/search/scorers.py", '"dopamine": _dopamine', '"longest": _longest, '),
         (SCHEMA, "greedy, best_of_n, majority]", "longest, "),
     ],
     "confidence method": [

@@ -118,7 +118,7 @@ def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
             fault = "layer 0 cannot be ablated" if layer == 0 else absent
             yield ("interventions", "layers", number), fault
     for key, whole in (("dose_layers", "layers"), ("dose_selections", "selections")):
-        for number, item in enumerate(section[key]):
+        for number, item in enumerate(section[key] if section["dose_layers"] else []):
             if item not in section[whole]:
                 yield ("interventions", key, number), f"{item} is not in interventions.{whole}; add it there"
 

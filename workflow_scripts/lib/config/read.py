@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 from snakemake.utils import update_config
 
 from workflow_scripts.lib.config.check import check
-from workflow_scripts.lib.config.study import SUBSETS, Config, read_yaml, with_defaults
+from workflow_scripts.lib.config.study import SUBSETS, Config, read_yaml, schema, with_defaults
 from workflow_scripts.lib.errors import UserError
 
-LOWEST = "config.yaml"
-"""The default study, which every other overlays."""
+LOWEST, DEFAULT = "config.yaml", "default"
+"""The file of the default study, which every other overlays, and its name."""
+OVERRIDES = "--config"
 CHOICES = {
     "activations": {"layers"},
     "interventions": {"layers", "dose_layers"},
@@ -43,13 +45,34 @@ def read_study(
     for name in names:
         sources = lay(sources, name, read_mapping(name))
     if overrides:
-        sources = lay(sources, "--config", dict(overrides))
+        sources = lay(sources, OVERRIDES, dict(overrides))
     config: Config = {}
     for _, data in sources:
         update_config(config, copy.deepcopy(data))
+    config |= named(sources)
     if checked:
         check(config, sources)
     return with_defaults(config)
+
+
+def named(sources: Sequence[tuple[str, Config]]) -> Config:
+    """Return the name of a study that files lay over the default one: what they call it, else the last file's own name.
+
+    Without a name of its own it would overwrite the results of the default study.
+
+    Raises:
+        UserError: it has the name of the default study, or a file's name that cannot be that of a folder.
+    """
+    own = [(name, data) for name, data in sources[1:] if name != OVERRIDES]
+    stated = [(name, data["study"]) for name, data in sources[1:] if "study" in data]
+    if not own or (stated and stated[-1][1] != DEFAULT):
+        return {}
+    file, study = stated[-1] if stated else (own[-1][0], Path(own[-1][0]).stem.lower())
+    if study == DEFAULT:
+        raise UserError(f"{file}: study: {DEFAULT} is the study of {LOWEST}; give this one another name")
+    if not re.fullmatch(schema()["$defs"]["slug"]["pattern"], study):
+        raise UserError(f"{file}: study: is missing, and the file's name is no name for a folder; add `study: NAME`")
+    return {"study": study}
 
 
 def relative(path: str | Path) -> str:

@@ -28,6 +28,9 @@ ALSO = {"search": "value_probes", "trajectories": "value_probes"}
 PAPER = (2, 3, 4, 5)
 """The paper's layers: 2 to 5 are ablated, 2 to 4 drawn, 5 has its dopamine neuron."""
 
+DOSED = ("value", "random_matched")
+"""The selections whose dose-response is measured where none are named, as far as they are selected."""
+
 Config = dict[str, Any]
 
 
@@ -49,6 +52,9 @@ def with_defaults(config: Config) -> Config:
             also = filled[ALSO.get(stage, before)]["runs"]
             possible = [run for run in filled[before]["runs"] if run in also]
             filled[stage]["runs"] = [run for run in possible if obstacle(stage, run, filled) is None]
+    section = filled["interventions"]
+    if section["dose_selections"] is None:
+        section["dose_selections"] = [name for name in DOSED if name in section["selections"]]
     for figure, stage in figure_stages().items():
         if filled["figures"][figure]["runs"] is None:
             filled["figures"][figure]["runs"] = list(filled[stage]["runs"])
@@ -112,7 +118,7 @@ def depth(model: Config | None) -> int | None:
 
 def obstacle(stage: str, run: str, config: Config) -> str | None:
     """Why a run cannot have a stage, or None."""
-    if stage == "interventions" and 0 in config["interventions"]["layers"]:
+    if stage == "interventions" and not any(config["activations"]["layers"]):
         return "activations.layers has no layer whose neurons can be ablated"
     search = config["search"]
     if stage == "search" and "implicit_prm" in search["methods"] and pair(run)[0] == search["reference"]:
@@ -129,6 +135,9 @@ def left_out(config: Config) -> dict[str, str]:
             obstacles = sorted(why for run in config[before]["runs"] if (why := obstacle(stage, run, config)))
             none = f"there are no runs of {' and '.join(needed)}" if needed else f"{stage}.runs names none"
             reasons[stage] = obstacles[0] if obstacles and not needed else none
+        else:
+            left = [run for run in config[before]["runs"] if run not in config[stage]["runs"]]
+            reasons |= {f"{stage}: {run}": why for run in left if (why := obstacle(stage, run, config))}
     if config["interventions"]["runs"] and not config["interventions"]["dose_layers"]:
         reasons["interventions: dose-response"] = "interventions.dose_layers names no layer"
     if config["transfer"]["runs"] and not comparable(config):

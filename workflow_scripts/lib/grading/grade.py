@@ -83,7 +83,7 @@ class AnswerType:
     seconds: float | None = None
 
 
-ANSWER_TYPES = {
+CATALOGUE = {
     "boxed_integer": AnswerType(_integer),
     "math": AnswerType(_math, seconds=30),
     "choice": AnswerType(_choice),
@@ -99,10 +99,10 @@ def grade(answer: Answer, grader: Grader) -> Grade:
     Raises:
         UserError: an unknown answer type, a correct answer that is not of that type, or no sandbox for code.
     """
-    if grader.answer not in ANSWER_TYPES:
-        known = ", ".join(ANSWER_TYPES)
+    if grader.answer not in CATALOGUE:
+        known = ", ".join(CATALOGUE)
         raise UserError(f"configuration: datasets.<name>.answer: {grader.answer!r} is none of {known}")
-    return Grade(0, None, None) if answer.truncated else ANSWER_TYPES[grader.answer].grade(answer, grader)
+    return Grade(0, None, None) if answer.truncated else CATALOGUE[grader.answer].grade(answer, grader)
 
 
 def grade_all(
@@ -116,7 +116,7 @@ def grade_all(
     Raises:
         UserError: as `grade`.
     """
-    known = ANSWER_TYPES.get(grader.answer)
+    known = CATALOGUE.get(grader.answer)
     limit = known.seconds if known and seconds is None else seconds
     if limit is None:
         yield from (grade(answer, grader) for answer in answers)

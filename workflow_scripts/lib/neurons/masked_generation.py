@@ -63,7 +63,10 @@ def origins_of(
 ) -> dict[Condition, str]:
     """Return condition -> hash of all that its responses depend on; `generation`: engine, model, weights, sampling."""
     libraries = LIBRARIES[generation["engine"]]
-    common = digest(environment("mask_neurons", *libraries), generation, [astuple(one) for one in requests])
+    nothing: frozenset[str] = frozenset()  # conditions carry what their selections chose, and grades are not reused
+    used = (("selections", nothing), ("answer_types", nothing))
+    code = environment("mask_neurons", *libraries, used=used)
+    common = digest(code, generation, [astuple(one) for one in requests])
     return {one: digest(common, astuple(one), asdict(intervention(one, neurons[one], means))) for one in neurons}
 
 

@@ -80,7 +80,7 @@ def targets(
     return CATALOGUE[target.name].of(values, rewards, last, target)
 
 
-def td_targets(values: Tensor, rewards: Tensor, last: Tensor, target: Target) -> Tensor:
+def _td(values: Tensor, rewards: Tensor, last: Tensor, target: Target) -> Tensor:
     """gamma V(h_{t+1}), and r at s_T."""
     ahead = following(values if target.gradient == "residual" else values.detach())
     return torch.where(last, rewards, target.gamma * ahead)
@@ -95,7 +95,7 @@ class ProbeTarget:
 
 
 CATALOGUE = {
-    "td": ProbeTarget(td_targets),
+    "td": ProbeTarget(_td),
     "td_lambda": ProbeTarget(
         lambda values, rewards, last, how: lambda_returns(values, rewards, last, how.gamma, how.td_lambda)
     ),

@@ -69,7 +69,8 @@ class Trainer:
     def __init__(self, rule: str, config: dict[str, Any], loss: Loss, training: Training, path: Path) -> None:
         """Prepare training; `config` is the section as it is used, `path` the file that the probes will be saved to."""
         settings = {key: value for key, value in config.items() if key not in ("seeds", "shuffled_seeds")}
-        self.common = digest(environment(rule), settings)
+        target = frozenset({config["target"]} if "target" in config else ())
+        self.common = digest(environment(rule, used=(("targets", target),)), settings)
         self.loss, self.training, self.path = loss, training, path
         self.origins: list[str] = []
         self.reuse = Reuse([path], probes_by_origin)

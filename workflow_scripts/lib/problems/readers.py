@@ -63,7 +63,7 @@ def adapt(records: Iterable[tuple[Place, Any]], dataset: Mapping[str, Any]) -> l
     questions: dict[str, Place] = {}
     for place, record in records:
         question = take_text(place, record, fields["question"], "question")
-        question, gold, spec = READERS[answer](place, record, fields, question, dataset["gold_in"])
+        question, gold, spec = CATALOGUE[answer](place, record, fields, question, dataset["gold_in"])
         named = take_text(place, record, fields["id"], "id", numbers=True) if fields["id"] else None
         problem = Problem(named or f"{dataset['key']}-{len(problems):06d}", question, gold, spec, place)
         for seen, key, what in ((ids, problem.problem_id, "id"), (questions, question.strip(), "question")):
@@ -155,7 +155,7 @@ def _instructions(place: Place, record: Any, fields: Fields, question: str, gold
     return question, ", ".join(ids), json.dumps({"ids": ids, "arguments": given, "prompt": question})
 
 
-READERS = {
+CATALOGUE = {
     "boxed_integer": _integer,
     "math": _plain,
     "choice": _choice,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 from workflow_scripts.lib.storage.files import model_files
 
@@ -17,22 +18,32 @@ PACKAGE = "workflow_scripts"
 CATALOGUES = {
     "selections": f"{PACKAGE}/lib/neurons/catalogue.py",
     "search_methods": f"{PACKAGE}/lib/search/methods.py",
+    "scorers": f"{PACKAGE}/lib/search/scorers.py",
     "confidence_methods": f"{PACKAGE}/lib/confidence/methods.py",
+    "answer_types": f"{PACKAGE}/lib/grading/grade.py",
+    "record_readers": f"{PACKAGE}/lib/problems/readers.py",
+    "targets": f"{PACKAGE}/lib/probes/targets.py",
 }
-"""Modules with a table `CATALOGUE`, of which a job reads some rows. They are not inputs of a rule: the rows that a
-study uses are a parameter (`rows` in rules/common.smk), so that a new row reruns only what it adds."""
+"""Modules with a table `CATALOGUE`, of which a job reads some rows. They are not inputs of a rule: their code with the
+rows that the job uses is a parameter (`rows` in rules/common.smk), so that a new row reruns only what it adds."""
 BLOCK, BLOCKS = 2**16, 256
+Used = tuple[tuple[str, frozenset[str]], ...]
+"""The rows that a job uses, by catalogue. It may use every row of a catalogue that is not named."""
 
 
-def modules(rule: str) -> list[str]:
+@cache
+def modules(rule: str, used: Used = ()) -> list[str]:
     """List the project files that a rule depends on: its module and all that it imports, except catalogues.
+
+    What only unused rows import does not count.
 
     Raises:
         FileNotFoundError: there is no module of that name.
     """
-    return [path for path in imported(rule) if path not in CATALOGUES.values()]
+    return [path for path in imported(rule, used) if path not in CATALOGUES.values()]
 
 
+@cache
 def catalogues_of(rule: str) -> list[str]:
     """List the catalogues that a rule's module imports, directly or not, by name."""
     files = imported(rule)
@@ -40,16 +51,44 @@ def catalogues_of(rule: str) -> list[str]:
 
 
 @cache
-def code_without_rows(name: str) -> str:
-    """Hash the code of a catalogue except its rows; comments and layout count for nothing."""
-    tree = ast.parse(Path(CATALOGUES[name]).read_text())
-    tree.body = [
-        node for node in tree.body if not (isinstance(node, ast.Assign) and "CATALOGUE" in ast.unparse(node.targets[0]))
-    ]
+def used_code(name: str, used: Used = ()) -> str:
+    """Hash the code of a catalogue with its used rows; comments and layout count for nothing."""
+    tree = parsed(CATALOGUES[name], dict(used).get(name))
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
-def imported(rule: str) -> list[str]:
+def parsed(path: str, rows: frozenset[str] | None = None) -> ast.Module:
+    """Parse a module; of a catalogue, only these rows, and no private function that only other rows use."""
+    tree = ast.parse(Path(path).read_text(), path)
+    if rows is None:
+        return tree
+    for table in [node.value for node in tree.body if isinstance(node, ast.Assign) and is_catalogue(node)]:
+        assert isinstance(table, ast.Dict)
+        pairs = zip(table.keys, table.values, strict=True)
+        kept = [(key, value) for key, value in pairs if key and ast.literal_eval(key) in rows]
+        table.keys, table.values = [key for key, _ in kept], [value for _, value in kept]
+    while unused := [node for node in tree.body if is_private(node) and not is_used(node, tree)]:
+        tree.body = [node for node in tree.body if node not in unused]
+    return tree
+
+
+def is_catalogue(node: ast.Assign) -> bool:
+    """Say whether a statement is the table of a catalogue."""
+    return ast.unparse(node.targets[0]) == "CATALOGUE"
+
+
+def is_private(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
+    """Say whether a statement defines a function that no other module may use."""
+    return isinstance(node, ast.FunctionDef) and node.name.startswith("_")
+
+
+def is_used(function: ast.FunctionDef, tree: ast.Module) -> bool:
+    """Say whether another statement of a module names a function."""
+    others = (inner for node in tree.body if node is not function for inner in ast.walk(node))
+    return any(isinstance(inner, ast.Name) and inner.id == function.name for inner in others)
+
+
+def imported(rule: str, used: Used = ()) -> list[str]:
     """List the files of the module `workflow_scripts.<rule>` and of all project files that it imports, indirectly too.
 
     Computed from the import statements, lazy ones included, so that no rule can forget one. The `__init__.py` of every
@@ -58,6 +97,7 @@ def imported(rule: str) -> list[str]:
     Raises:
         FileNotFoundError: there is no module of that name.
     """
+    rows = {CATALOGUES[name]: some for name, some in used}
     seen: set[str] = set()
     waiting = [f"{PACKAGE}/{rule}.py"]
     while waiting:
@@ -65,14 +105,14 @@ def imported(rule: str) -> list[str]:
         if path not in seen:
             seen.add(path)
             waiting.extend(str(folder / "__init__.py") for folder in list(Path(path).parents)[:-1])
-            waiting.extend(imported_files(path))
+            waiting.extend(imported_files(path, rows.get(path)))
     return sorted(seen)
 
 
 @cache
-def imported_files(path: str) -> tuple[str, ...]:
-    """List the files of the package that one file's import statements name."""
-    names = imported_names(ast.parse(Path(path).read_text(), path))
+def imported_files(path: str, rows: frozenset[str] | None = None) -> tuple[str, ...]:
+    """List the files of the package that one file's import statements name, of a catalogue those that `rows` need."""
+    names = imported_names(parsed(path, rows))
     files = (f"{name.replace('.', '/')}.py" for name in names if name.split(".")[0] == PACKAGE)
     return tuple(file for file in files if Path(file).is_file())
 

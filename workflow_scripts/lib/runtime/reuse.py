@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
-from workflow_scripts.lib.runtime.dependencies import catalogues_of, code_without_rows, modules
+from workflow_scripts.lib.runtime.dependencies import Used, catalogues_of, modules, used_code
 from workflow_scripts.lib.runtime.devices import devices, gpus
 from workflow_scripts.lib.runtime.machine import versions
 from workflow_scripts.lib.storage.files import atomic_path, sha256
@@ -45,11 +45,14 @@ def digest(*parts: Any) -> str:
     return result.hexdigest()
 
 
-def environment(rule: str, *libraries: str) -> str:
-    """Return a hash of the rule's code, of the installed libraries, and of the devices that compute."""
+def environment(rule: str, *libraries: str, used: Used = ()) -> str:
+    """Return a hash of the rule's code, of the installed libraries, and of the devices that compute.
+
+    `used`: rows of catalogues, as in `dependencies.modules`.
+    """
     with chdir(PROJECT):
-        code = [(path, sha256(path)) for path in modules(rule)]
-        code += [(name, code_without_rows(name)) for name in catalogues_of(rule)]
+        code = [(path, sha256(path)) for path in modules(rule, used)]
+        code += [(name, used_code(name, used)) for name in catalogues_of(rule)]
     # The driver is asked, because CUDA must not have started in the process that starts vLLM.
     device = sorted(set(gpus())) if devices() else []
     return digest(code, versions(("torch", "numpy", *libraries)), device)

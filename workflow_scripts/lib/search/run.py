@@ -14,7 +14,8 @@ from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.search.answer_tables import Tables
 from workflow_scripts.lib.search.guided import Draws, MethodResult, Prompt, greedy, guided, regroup
 from workflow_scripts.lib.search.methods import GUIDED, METHODS
-from workflow_scripts.lib.search.scorers import SCORERS, Scoring
+from workflow_scripts.lib.search.scorers import CATALOGUE as SCORERS
+from workflow_scripts.lib.search.scorers import Scoring
 from workflow_scripts.lib.search.whole_responses import GradeWhole, best_of_n, draw_whole, majority
 from workflow_scripts.lib.storage.tables import read_about, read_parquet
 

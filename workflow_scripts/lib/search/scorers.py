@@ -40,14 +40,14 @@ class Scoring:
     reference: Engine | None
 
 
-def random_scorer(scoring: Scoring, seed: int) -> Scorer:
+def _random(scoring: Scoring, seed: int) -> Scorer:
     """Score candidates by chance."""
     return lambda step, open_, drawn: [
         random_scores(len(candidates), one.problem_id, seed, step) for one, candidates in zip(open_, drawn, strict=True)
     ]
 
 
-def implicit_prm_scorer(scoring: Scoring, seed: int) -> Scorer:
+def _implicit_prm(scoring: Scoring, seed: int) -> Scorer:
     """Score candidates by their log-probability ratio to the reference model."""
     reference = scoring.reference
     assert reference is not None
@@ -59,14 +59,14 @@ def implicit_prm_scorer(scoring: Scoring, seed: int) -> Scorer:
     return score
 
 
-def dopamine_scorer(scoring: Scoring, seed: int) -> Scorer:
+def _dopamine(scoring: Scoring, seed: int) -> Scorer:
     """Score candidates by the TD error that dopamine probes predict."""
     reader, probes = scoring.reader, scoring.probes["dopamine_probes"]
     assert reader is not None
     return lambda step, open_, drawn: regroup(dopamine_scores(steps_of(open_, drawn), probes, reader), drawn)
 
 
-SCORERS = {"dopamine": dopamine_scorer, "implicit_prm": implicit_prm_scorer, "random": random_scorer}
+CATALOGUE = {"dopamine": _dopamine, "implicit_prm": _implicit_prm, "random": _random}
 """The scorer of each guided method."""
 
 
