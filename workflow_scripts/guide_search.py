@@ -2,8 +2,8 @@
 
 `dopamine`, `implicit_prm` and `random` choose among candidate paragraphs, `best_of_n` and `majority` among whole
 responses that cost the same number of tokens as `dopamine` spent on the same problem (without it: the same number of
-responses as there are candidates), `greedy` takes the most likely tokens. Draws beyond that budget are not kept. A
-search that an earlier run made from the same inputs is reused.
+responses as there are candidates), `greedy` takes the most likely tokens. Draws beyond that budget are not kept. The
+answers of a method that an earlier run found from the same inputs are reused.
 """
 
 import argparse
@@ -22,23 +22,27 @@ from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
 from workflow_scripts.lib.models.prompts import Wording
 from workflow_scripts.lib.runtime.reuse import Reuse, digest, environment
-from workflow_scripts.lib.search.answer_tables import Tables, tabulate
+from workflow_scripts.lib.search.answer_tables import Tables, joined, tabulate
 from workflow_scripts.lib.search.guided import Draws, Prompt
-from workflow_scripts.lib.search.methods import CATALOGUE, PROBES
+from workflow_scripts.lib.search.methods import CATALOGUE, GUIDE, PROBES
 from workflow_scripts.lib.search.run import chosen_problems, rewards_of, search, stored, whole_grader
 from workflow_scripts.lib.search.scorers import input_digests, prepare
 from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 
-def origin_of(arguments: argparse.Namespace, params: Params, identity: dict[str, Any], problems: pl.DataFrame) -> str:
-    """Hash all that the search depends on: code, versions, settings, models, problems, inputs of scoring."""
-    methods = frozenset(params.search.methods)
-    used = (("search_methods", methods), ("scorers", methods), ("answer_types", frozenset({params.dataset.answer})))
+def origin_of(
+    method: str, arguments: argparse.Namespace, params: Params, identity: dict[str, Any], problems: pl.DataFrame
+) -> str:
+    """Hash all that a method's answers depend on: code, versions, settings, models, problems, inputs of scoring."""
+    methods = [method, *([GUIDE] if CATALOGUE[method].kind == "whole" and GUIDE in params.search.methods else [])]
+    rows = frozenset(methods)
+    used = (("search_methods", rows), ("scorers", rows), ("answer_types", frozenset({params.dataset.answer})))
     versions = environment("guide_search", *LIBRARIES[params.rollouts.engine], used=used)
+    settings = params.raw | {"search": params.raw["search"] | {"methods": methods}}
     questions = problems.select("problem_id", "question", "gold", "spec").rows()
-    scored_with = input_digests(arguments, params.search.methods, params.search.layer)
-    return digest(versions, params.raw, identity, arguments.seed, questions, *scored_with)
+    scored_with = input_digests(arguments, methods, params.search.layer)
+    return digest(versions, settings, identity, arguments.seed, questions, *scored_with)
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -59,8 +63,15 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def search_all(arguments: argparse.Namespace, params: Params, model: ModelConfig, problems: pl.DataFrame) -> Tables:
-    """Load what the methods need and search by all of them."""
+def search_by(
+    methods: Sequence[str],
+    spent: dict[str, int] | None,
+    arguments: argparse.Namespace,
+    params: Params,
+    model: ModelConfig,
+    problems: pl.DataFrame,
+) -> Tables:
+    """Load what some methods need and search by them; `spent`: tokens by problem of the guide, if it is kept."""
     settings, dataset = params.rollouts, params.dataset
     tokenizer = load_tokenizer(model)
     wording = Wording(dataset.template, dataset.instruction, dataset.response_prefix)
@@ -68,10 +79,10 @@ def search_all(arguments: argparse.Namespace, params: Params, model: ModelConfig
     problem_ids = problems["problem_id"].to_list()
     prompts = [Prompt(name, request.token_ids) for name, request in zip(problem_ids, requests, strict=True)]
     engine = start(settings, model, arguments)
-    scoring = prepare(arguments, params, engine, model)
+    scoring = prepare(methods, arguments, params, engine, model)
     grade = whole_grader(ResponseGrader.of(problems, dataset, params.grading, arguments.workers), tokenizer)
     draws, n = Draws(engine, arguments.seed), params.search.candidates
-    results = search(params.search.methods, draws, prompts, scoring, n, sampling_of(settings, logprobs=True), grade)
+    results = search(methods, draws, prompts, scoring, n, sampling_of(settings, logprobs=True), grade, spent)
     rewards = {method: rewards_of(result, grade) for method, result in results.items()}
     return tabulate(results, rewards, arguments.seed, tokenizer)
 
@@ -83,13 +94,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = ModelConfig.from_entry(params.model)
     identity = same_run(identity_of(model), problems=arguments.problems)
     problems = chosen_problems(read_parquet(arguments.problems), params.search.n_problems)
-    origin = origin_of(arguments, params, identity, problems)
+    origins = {name: origin_of(name, arguments, params, identity, problems) for name in params.search.methods}
     reuse = Reuse([arguments.output, arguments.candidates], stored)
-    answers, candidates = reuse.get(origin) or search_all(arguments, params, model, problems)
-    metadata = {"seed": arguments.seed, "origin": origin}
+    kept = {name: tables for name, origin in origins.items() if (tables := reuse.get(origin))}
+    found = list(kept.values())
+    if new := [name for name in params.search.methods if name not in kept]:
+        spent = dict(kept[GUIDE][0].select("problem_id", "tokens").iter_rows()) if GUIDE in kept else None
+        found.append(search_by(new, spent, arguments, params, model, problems))
+    answers, candidates = joined(found)
+    metadata = {"seed": arguments.seed, "origins": origins}
     write_parquet(candidates, arguments.candidates, table_metadata("candidates", identity, **metadata))
     write_parquet(answers, arguments.output, table_metadata("search", identity, **metadata))
-    reuse.report("searches")
+    reuse.report("methods")
     reuse.keep()
 
 

@@ -151,20 +151,37 @@ def test_a_search_is_kept_when_its_files_of_probes_gain_a_layer(tmp_path: Path, 
     folder = prepare(tmp_path)
     methods: dict[str, Any] = {"methods": ["dopamine", "best_of_n"], "max_tokens": 48}
     first = answer(folder, **methods)
-    assert "kept 0 of 1 searches, 1 new" in capsys.readouterr().err
+    assert "kept 0 of 2 methods, 2 new" in capsys.readouterr().err
     for kind in ("dopamine", "value"):
         add_layer(folder / f"{kind}.safetensors")
     assert same(answer(folder, **methods), first)  # to the second
-    assert "kept 1 of 1 searches" in capsys.readouterr().err
+    assert "kept 2 of 2 methods" in capsys.readouterr().err
     answer(folder, seed=1, **methods)
-    assert "kept 0 of 1 searches, 1 new" in capsys.readouterr().err
+    assert "kept 0 of 2 methods, 2 new" in capsys.readouterr().err
     probes, about = load(folder / "value.safetensors")
     probes.w1[-1] *= -1
     save(probes, about, folder / "value.safetensors")
     changed = answer(folder, seed=1, **methods)
-    assert "kept 0 of 1 searches, 1 new" in capsys.readouterr().err
+    assert "kept 1 of 2 methods, 1 new" in capsys.readouterr().err  # the value probes are best_of_n's
     scratch = answer(folder, "scratch", seed=1, **methods)
     assert changed[0].drop("seconds").equals(scratch[0].drop("seconds")) and changed[1].equals(scratch[1])
+
+
+def test_an_added_method_is_all_that_is_searched_by(tmp_path: Path, capsys: Capsys) -> None:
+    """The methods on whole responses spend what `dopamine` spent, whether it ran now or before."""
+    folder, length = prepare(tmp_path), {"max_tokens": 48}
+    steps = {
+        ("dopamine", "greedy"): "kept 0 of 2",
+        ("dopamine", "greedy", "majority", "random"): "kept 2 of 4",
+        ("greedy", "majority"): "kept 1 of 2",  # without `dopamine`, majority has another budget
+        ("dopamine", "majority"): "kept 0 of 2",  # only the last run's answers are there
+    }
+    for number, (methods, kept) in enumerate(steps.items()):
+        found = answer(folder, methods=list(methods), **length)
+        assert kept in capsys.readouterr().err, methods
+        scratch = answer(folder, f"scratch{number}", methods=list(methods), **length)
+        capsys.readouterr()
+        assert found[0].drop("seconds").equals(scratch[0].drop("seconds")) and found[1].equals(scratch[1])
 
 
 def test_a_search_depends_on_the_rows_of_its_methods_and_on_the_code_beside_them(
@@ -175,7 +192,7 @@ def test_a_search_depends_on_the_rows_of_its_methods_and_on_the_code_beside_them
     def kept() -> bool:
         """Whether the greedy search of an earlier run is taken over."""
         answer(folder, methods=["greedy"], max_tokens=12)
-        return "kept 1 of 1 searches" in capsys.readouterr().err
+        return "kept 1 of 1 methods" in capsys.readouterr().err
 
     assert (kept(), kept()) == (False, True)
     monkeypatch.setattr(reuse, "PROJECT", tmp_path)

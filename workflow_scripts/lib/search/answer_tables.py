@@ -1,5 +1,6 @@
 """The tables of a search: responses, and all candidates with their scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -39,7 +40,7 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 
 
 def tabulate(results: dict[str, MethodResult], rewards: dict[str, list[int]], seed: int, tokenizer: Any) -> Tables:
-    """Tabulate the responses and the candidates of all methods, by problem."""
+    """Tabulate the responses and the candidates of methods, by problem."""
     rows, drawn = [], []
     for method, result in results.items():
         seconds = result.seconds / max(len(result.answers), 1)
@@ -50,7 +51,13 @@ def tabulate(results: dict[str, MethodResult], rewards: dict[str, list[int]], se
         for other in result.candidates:
             named, text = (other.problem_id, other.step, other.number), response_text(other.token_ids, tokenizer)
             drawn.append((method, *named, other.token_ids, text, other.score, other.chosen, other.finish_reason))
+    return joined(
+        [(pl.DataFrame(rows, schema=SCHEMA, orient="row"), pl.DataFrame(drawn, schema=CANDIDATES, orient="row"))]
+    )
+
+
+def joined(tables: Sequence[Tables]) -> Tables:
+    """Join the tables of several methods, in the order of the catalogue."""
     place = pl.col("method").replace_strict({name: k for k, name in enumerate(METHODS)}, return_dtype=pl.Int64)
-    answers = pl.DataFrame(rows, schema=SCHEMA, orient="row").sort(place, "problem_id")
-    candidates = pl.DataFrame(drawn, schema=CANDIDATES, orient="row")
-    return answers, candidates.sort(place, "problem_id", "step", "candidate")
+    answers, candidates = (pl.concat(parts) for parts in zip(*tables, strict=True))
+    return answers.sort(place, "problem_id"), candidates.sort(place, "problem_id", "step", "candidate")

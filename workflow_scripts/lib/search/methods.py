@@ -31,6 +31,8 @@ CATALOGUE = {
 }
 """Every method, in the order of the tables, in which they are run: `whole` ones spend what `dopamine` has spent."""
 METHODS = tuple(CATALOGUE)
+GUIDE = "dopamine"
+"""The method whose tokens the `whole` ones spend."""
 LABELS = {name: method.label for name, method in CATALOGUE.items()}
 GUIDED = tuple(name for name, method in CATALOGUE.items() if method.kind == "guided")
 PROBES = tuple(

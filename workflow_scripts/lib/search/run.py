@@ -13,7 +13,7 @@ from workflow_scripts.lib.grading.responses import ResponseGrader
 from workflow_scripts.lib.progress import Progress
 from workflow_scripts.lib.search.answer_tables import Tables
 from workflow_scripts.lib.search.guided import Draws, MethodResult, Prompt, greedy, guided, regroup
-from workflow_scripts.lib.search.methods import GUIDED, METHODS
+from workflow_scripts.lib.search.methods import GUIDE, GUIDED, METHODS
 from workflow_scripts.lib.search.scorers import CATALOGUE as SCORERS
 from workflow_scripts.lib.search.scorers import Scoring
 from workflow_scripts.lib.search.whole_responses import GradeWhole, best_of_n, draw_whole, majority
@@ -28,20 +28,21 @@ def search(
     n: int,
     sampling: Sampling,
     grade: GradeWhole,
+    spent: dict[str, int] | None = None,
 ) -> dict[str, MethodResult]:
     """Answer the problems by every method; return method -> result, in the order of `METHODS`.
 
-    Methods of kind `whole` pick among the same responses, which are drawn once, for the tokens that `dopamine` has
-    spent; without that method, `n` of them.
+    Methods of kind `whole` pick among the same responses, which are drawn once, for the tokens that `dopamine` spends
+    here, or has `spent` on each problem; without that method, `n` of them.
     """
     results: dict[str, MethodResult] = {}
     progress = Progress(len(methods), "methods", "guide_search")
 
     @cache
     def whole_responses() -> tuple[list[list[Completion]], float]:
-        guide = results.get("dopamine")  # it runs before every method of kind `whole`
-        spent = {answer.problem_id: answer.tokens for answer in guide.answers} if guide else None
-        return draw_whole(draws, prompts, spent, n, sampling)
+        guide = results.get(GUIDE)  # it runs before every method of kind `whole`
+        budgets = {answer.problem_id: answer.tokens for answer in guide.answers} if guide else spent
+        return draw_whole(draws, prompts, budgets, n, sampling)
 
     for method in sorted(methods, key=METHODS.index):
         if method in GUIDED:
@@ -85,6 +86,8 @@ def rewards_of(result: MethodResult, grade: GradeWhole) -> list[int]:
 
 
 def stored(answers: Path, candidates: Path) -> dict[str, Tables]:
-    """Read the tables of an earlier run, by their origin; both must have the same one."""
-    (origin,) = {read_about(path, ["origin"])["origin"] for path in (answers, candidates)}
-    return {origin: (read_parquet(answers), read_parquet(candidates))}
+    """Read the tables of an earlier run, of each method by its origin; nothing if both have not the same origins."""
+    origins, others = (read_about(path, ["origins"])["origins"] for path in (answers, candidates))
+    found, drawn = read_parquet(answers), read_parquet(candidates)
+    of = {name: pl.col("method") == name for name in origins}
+    return {origins[name]: (found.filter(one), drawn.filter(one)) for name, one in of.items() if origins == others}

@@ -100,13 +100,15 @@ def load_reference(arguments: argparse.Namespace, model: ModelConfig) -> Engine:
     return load_engine("transformers", entry, EngineOptions(arguments.batch_size))
 
 
-def prepare(arguments: argparse.Namespace, params: Params, engine: Engine, model: ModelConfig) -> Scoring:
-    """Load the inputs that the configured methods score with.
+def prepare(
+    methods: Iterable[str], arguments: argparse.Namespace, params: Params, engine: Engine, model: ModelConfig
+) -> Scoring:
+    """Load the inputs that some methods score with.
 
     Raises:
         UserError: probes or the reference model are missing, or do not fit the model.
     """
-    needs = needs_of(params.search.methods)
+    needs = needs_of(methods)
     reference = load_reference(arguments, model) if "reference" in needs else None
     probe_files = [name for name in PROBES if name in needs]
     if missing := [name for name in probe_files if getattr(arguments, name) is None]:
