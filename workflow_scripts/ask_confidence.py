@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, settings, how = ModelConfig.from_entry(params.model), params.rollouts, params.confidence
     shard_key = {} if arguments.shard is None else {"shard": arguments.shard}
     identity = same_run(identity_of(model) | shard_key, problems=arguments.problems, rollouts=arguments.rollouts)
-    same_run({"dataset": identity["dataset"]} if "dataset" in identity else {}, pilot=arguments.pilot)
+    same_run({"dataset": identity["dataset"]} if "dataset" in identity else {}, problems=arguments.pilot)
     shard = shard_prompts(read_parquet(arguments.problems), read_parquet(arguments.rollouts))
     tokenizer = load_tokenizer(model)
     engine = start(settings, model, arguments)
