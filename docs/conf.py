@@ -11,6 +11,8 @@ sys.path.append(str(Path(__file__).parent))
 project = "Reward subsystem"
 html_title = project
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_copy_source = html_show_copyright = False
 extensions = ["myst_parser", "schema_page"]
 exclude_patterns = ["_build"]
