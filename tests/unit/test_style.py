@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(sys.executable).parent
-CODE = ["workflow_scripts", "tests", "benchmarks", "envs"]
-RULES = ["Snakefile", *map(str, sorted(Path("rules").glob("*.smk")))]
+CODE = ["workflow_scripts", "tests", "benchmarks", "envs", "docs"]
+RULES = ["Snakefile", "workflow/Snakefile", *map(str, sorted(Path("rules").glob("*.smk")))]
 COMMANDS = {
     "ruff check": ["ruff", "check", *CODE],
     "ruff format": ["ruff", "format", "--check", *CODE],
@@ -48,7 +48,7 @@ def prose(path: Path) -> list[tuple[int, str]]:
 
 def test_lines_of_prose_have_at_most_120_characters() -> None:
     written = [path for folder in ("rules", "schemas", "studies", "profiles") for path in Path(folder).rglob("*.*")]
-    written += [path for folder in (".", "benchmarks", "envs") for path in Path(folder).glob("*.*")]
+    written += [path for folder in (".", "benchmarks", "envs", "docs", "config") for path in Path(folder).glob("*.*")]
     written += [*Path("resources/plan").glob("*"), *Path("resources/published").glob("*")]
     kinds = (".md", ".yaml", ".smk", ".in", ".toml")
     paths = [*(path for path in written if path.suffix in kinds), Path("Snakefile"), Path("Makefile")]

@@ -25,7 +25,8 @@ from workflow_scripts.lib.plan.jobs import read_jobs
 from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
 ROOT = Path(__file__).parents[2]
-PROJECT = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "studies", "profiles", "envs", "report"]
+PROJECT = ["Snakefile", "workflow", "config.yaml", "rules", "workflow_scripts", "schemas", "studies", "profiles"]
+PROJECT += ["envs", "report"]
 SPECIAL = ["<unk>", "<pad>", "<eos>", "<user>", "<assistant>"]
 WORDS = ["\n\n", "one\n\n", "two\n\n", "\\boxed{1}", "\\boxed{2}", "one", "two", "plus", " "]
 CHAT = "{% for m in messages %}<user>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"

@@ -1,4 +1,4 @@
-"""Every command that the README shows, given to the real Makefile and the real Snakemake.
+"""Every command that the README and the pages of `docs/` show, given to the real Makefile and the real Snakemake.
 
 As it stands where it takes seconds; otherwise in the nearest form that runs nothing, with the reason beside it.
 """
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import GUIDES, blocks, text
 from tests.workflow.study import ROOT, copy_project, environment, with_make, write_model
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 HOURS, NETWORK, CLUSTER = "takes hours", "installs from the network", "needs a cluster; its jobs are planned instead"
+CONDA = "needs conda; the same jobs without it"
 SHARD = "results/paragraphs/my-model/mine/0.parquet"
 FORMS: dict[str, tuple[str, str]] = {
     "make run": ("make dry-run", HOURS),
@@ -33,8 +34,13 @@ FORMS: dict[str, tuple[str, str]] = {
         CLUSTER,
     ),
     "make vllm": ("make --dry-run vllm", NETWORK),
+    "make docs": ("make --dry-run docs", NETWORK),
     "make slurm": ("make --dry-run slurm", NETWORK),
     "snakemake --configfile studies/mine.yaml": ("snakemake --dry-run --configfile studies/mine.yaml", HOURS),
+    "snakemake --sdm conda --configfile studies/mine.yaml": (
+        "snakemake --dry-run --configfile studies/mine.yaml",
+        CONDA,
+    ),
     "snakemake train_reference_models": ("snakemake --dry-run train_reference_models", HOURS),
     # the run whose probes it names takes half an hour; tests/unit/test_score.py scores for real
     ".venv/bin/python -m workflow_scripts.score --run grpo/ledger --input questions.jsonl --output scores.jsonl": (
@@ -47,32 +53,32 @@ PATTERNS = {"make check STUDY=...", ".venv/bin/python -m pip install FILE", "squ
 
 
 def commands() -> list[str]:
-    """Every command of the README, of its blocks and of its sentences, without comments."""
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
-    lines = [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
-    inline = re.findall(r"`((?:make|snakemake|squeue|[.]venv/bin/\S+) [^`]+)`", README)
-    inline = [" ".join(line.split()) for line in inline]  # a line of prose may end inside a command
-    return list(dict.fromkeys(line for line in [*lines, *inline] if line))
+    """Every command of the documents, of their blocks and of their sentences, without comments."""
+    found = []
+    for path in GUIDES:
+        found += [re.sub(r"\s+#.*", "", line) for block in blocks(path, "bash") for line in block.splitlines()]
+        inline = re.findall(r"`((?:make|snakemake|squeue|[.]venv/bin/\S+) [^`]+)`", text(path))
+        found += [" ".join(line.split()) for line in inline]  # a line of prose may end inside a command
+    return list(dict.fromkeys(line for line in found if line))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as a reader of the README has it, with the study that it shows."""
+    """The project as a reader of the README has it, with the study that the README shows."""
     folder = with_make(copy_project(tmp_path_factory.mktemp("readme") / "project"))
     shutil.copytree(ROOT / "resources" / "models", folder / "resources" / "models")
     write_model(folder / "models" / "my-model")
     records = [{"id": str(i), "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(500)]
     (folder / "data").mkdir()
     (folder / "data" / "mine.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    snippet = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)[0]
-    (folder / "studies" / "mine.yaml").write_text(snippet)
+    (folder / "studies" / "mine.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0])
     (folder / ".venv-slurm").mkdir()
     (folder / ".venv-slurm" / "bin").symlink_to(Path(sys.prefix) / "bin")
     return folder
 
 
 @pytest.mark.parametrize("command", [command for command in commands() if command not in PATTERNS])
-def test_a_command_of_the_readme_works(project: Path, command: str) -> None:
+def test_a_command_that_is_shown_works(project: Path, command: str) -> None:
     shown, reason = FORMS.get(command, (command, ""))
     assert reason or shown == command
     surroundings = {**environment(), "PATH": f"{Path(sys.prefix) / 'bin'}:/usr/bin:/bin"}
@@ -85,6 +91,6 @@ def test_a_command_of_the_readme_works(project: Path, command: str) -> None:
     assert target is None or "segment_paragraphs" in done.stdout  # the job that makes it is planned
 
 
-def test_forms_belong_to_commands_that_the_readme_shows() -> None:
+def test_forms_belong_to_commands_that_are_shown() -> None:
     assert {*FORMS, *PATTERNS} <= set(commands())
     assert all(shlex.split(command) for command in commands())
