@@ -38,7 +38,7 @@ class Finding:
 
 
 def judge_harm(low: float | None, high: float | None, reason: str | None = None) -> str:
-    """The verdict of rule `HARM` on a difference; `reason` says what its interval leaves out."""
+    """Judge a difference by the rule `HARM`; `reason` says what its interval leaves out."""
     if low is None or high is None or reason:
         return UNDECIDED
     if high < 0:
@@ -47,7 +47,7 @@ def judge_harm(low: float | None, high: float | None, reason: str | None = None)
 
 
 def judge_gain(low: float | None, high: float | None) -> str:
-    """Supported: the whole interval of a difference lies above 0; contradicted: at or below it; undecided otherwise."""
+    """Support a difference whose interval lies above 0, contradict one at or below it; else leave it undecided."""
     if low is None or high is None:
         return UNDECIDED
     if low > 0:
