@@ -14,17 +14,17 @@ min_version("9.19")
 
 
 def canonical(data):
-    """JSON with one spelling, because Snakemake compares parameters as text."""
+    """Write JSON with one spelling, because Snakemake compares parameters as text."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
 def entry(kind, name):
-    """An entry of the catalogue, with its name as `key`; a model's size is for planning, and no job's business."""
+    """Return an entry of the catalogue, its name as `key`; a model's size is for planning, and no job needs it."""
     return {"key": name, **{key: value for key, value in config[f"{kind}s"][name].items() if key != "size"}}
 
 
 def section(keys):
-    """Canonical JSON of what a module reads: whole sections (`split`) or some of their keys (`rollouts.seed,stop`).
+    """Make a parameter: canonical JSON of what a module reads, such as `split` (whole) or `rollouts.seed,stop` (keys).
 
     `model` and `dataset` are the entries of the job's wildcards. A changed value reruns the job: name no more than the
     module reads. `runs` is left out; it decides which jobs there are. The `n_problems` of a shard end with the shard,
@@ -55,8 +55,8 @@ USED_ROWS = {
 
 
 def rows(rule):
-    """The rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is added
-    reruns only what it adds."""
+    """Return the rows of the catalogues that a rule reads. They are a parameter, and no input, so that a row that is
+    added reruns only what it adds."""
     picked = {}
     for name in catalogues_of(rule):
         catalogue, used = USED_ROWS[name]
@@ -68,8 +68,8 @@ def rows(rule):
 
 
 def weights(wildcards):
-    """The identity of the model's files. They are no inputs: large ones would be compared by modification time, and the
-    rules that train the reference models would be drawn into every study."""
+    """Return the identity of the model's files. They are no inputs: large ones would be compared by modification time,
+    and the rules that train the reference models would be drawn into every study."""
     return model_identity(config["models"][wildcards.model]["path"])
 
 

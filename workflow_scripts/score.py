@@ -107,7 +107,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--dopamine",
         type=Path,
         help="dopamine probes (results/probes/MODEL/DATASET/dopamine.safetensors). Probes normalised over the response "
-        "want finished answers; for answers still being written take dopamine_causal.safetensors",
+        "need finished answers; for answers still being written take dopamine_causal.safetensors",
     )
     parser.add_argument("--layer", type=int, help="read this layer's probes alone (the mean over all layers)")
     parser.add_argument(

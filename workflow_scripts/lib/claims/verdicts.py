@@ -21,10 +21,10 @@ class Rule:
 
 HARM = Rule(
     "More harm than others",
-    "Masking the value neurons lowers accuracy more than masking the same number of other neurons.",
-    "The difference is the accuracy with the value neurons masked less the accuracy with the others masked; for random "
-    "ones, the mean over their draws. Its interval resamples problems and draws, and is widened where draws are few. "
-    "Supported: the whole interval lies below 0. Contradicted: the whole interval lies at or above 0. Undecided: "
+    "Ablating the value neurons lowers accuracy more than ablating the same number of other neurons.",
+    "The difference is the accuracy with the value neurons ablated less the accuracy with the others ablated; for "
+    "random ones, the mean over their draws. Its interval resamples problems and draws, and is widened where draws are "
+    "few. Supported: the whole interval lies below 0. Contradicted: the whole interval lies at or above 0. Undecided: "
     "anything else, and wherever there is no interval or random neurons were drawn only once.",
 )
 

@@ -38,13 +38,13 @@ class Panel:
 
     @property
     def selections(self) -> list[str]:
-        """What was masked, in the order of the tables."""
+        """What was ablated, in the order of the tables."""
         masked = set(self.rows["selection"].to_list()) - {"none"}
         return [name for name in SELECTIONS if name in masked]
 
     @property
     def unmasked(self) -> dict[str, Any] | None:
-        """The unmasked run on the same problems."""
+        """The unablated run on the same problems."""
         rows = self.rows.filter(pl.col("selection") == "none").to_dicts()
         return rows[0] if rows else None
 
@@ -67,7 +67,7 @@ def by_share(panel: Panel) -> pl.DataFrame:
 def by_factor(panel: Panel) -> pl.DataFrame:
     """Select the rows scaled by a factor, their factor as `x`; rows set to zero at the same share have factor 0.
 
-    The unmasked run is factor 1 of every selection and draw.
+    The unablated run is factor 1 of every selection and draw.
     """
     scaled = panel.rows.filter(pl.col("mode") == "scale")
     if scaled.is_empty():
@@ -156,7 +156,7 @@ def handles(styles: dict[str, dict[str, Any]]) -> list[Any]:
     shade = "interval; of several draws, lowest to highest" if drawn else "interval"
     rest = [
         Patch(facecolor="#8097ba", alpha=0.45, label=shade),
-        Line2D([], [], label="unmasked", **UNMASKED),
+        Line2D([], [], label="unablated", **UNMASKED),
         Patch(label="its interval", **UNMASKED_BAND),
     ]
     return [*lines, *drawn, *rest]
@@ -175,7 +175,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
         draw_axes(right, panel, scaled, "factor", styles)
         share = f"{100 * scaled['share'][0]:g} % of the neurons" if len(scaled) else "the neurons"
         left.set_xlabel("share of the layer's neurons set to zero")
-        right.set_xlabel(f"factor on {share} (1: unmasked)")
+        right.set_xlabel(f"factor on {share} (1: unablated)")
         left.set_ylabel("accuracy")
         left.set_title(panel.title)
         right.set_title(panel.title)

@@ -1,4 +1,4 @@
-"""The section on interventions: accuracies with neurons masked, contrasts, overlaps, the dose-response."""
+"""The section on interventions: accuracies with neurons ablated, contrasts, overlaps, the dose-response."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ CONTROLS = ("random_matched", "random")
 
 @dataclass(frozen=True)
 class InterventionSection:
-    """What was masked and how, sentences for the summary, tables with their titles, the figure."""
+    """What was ablated and how, sentences for the summary, tables with their titles, the figure."""
 
     how: str
     share: str
@@ -104,9 +104,9 @@ def between(values: Sequence[Any], write: Callable[[Any], str]) -> str:
 def accuracy_table(table: pl.DataFrame, confidence: float) -> TableView:
     """Build Table 2 or 5, one row for each layer and selection of every run."""
     caption = (
-        f"Accuracy and its change against the unmasked run, each with its {100 * confidence:g} % interval over "
+        f"Accuracy and its change against the unablated run, each with its {100 * confidence:g} % interval over "
         "problems; p by a paired test over problems. Of several draws, the mean and, in brackets, lowest and highest. "
-        "All changes are against one unmasked run: sampling noise in that run shifts all changes equally."
+        "All changes are against one unablated run: sampling noise in that run shifts all changes equally."
     )
     columns = [run(), layer(), selection("Masked", "selection")]
     columns += [folded_column("Draws", "draws"), folded_column("Neurons", "neurons")]
@@ -179,11 +179,11 @@ def difference_words(row: Row) -> str:
 
 def harm_sentence(row: Row) -> str:
     """Say whether the value neurons of one layer did more harm than others."""
-    others = f"masking the same number of {SELECTIONS[row['against']]}"
+    others = f"ablating the same number of {SELECTIONS[row['against']]}"
     statement = {
-        SUPPORTED: f"masking the value neurons lowered accuracy more than {others}",
-        CONTRADICTED: f"masking the value neurons did no more harm than {others}",
-        UNDECIDED: f"undecided whether masking the value neurons did more harm than {others}",
+        SUPPORTED: f"ablating the value neurons lowered accuracy more than {others}",
+        CONTRADICTED: f"ablating the value neurons did no more harm than {others}",
+        UNDECIDED: f"undecided whether ablating the value neurons did more harm than {others}",
     }[row["verdict"]]
     because = f" ({row['reason']})" if row["reason"] else ""
     return f"{run_name(row)}, layer {row['layer']}: {statement}{because}. Measured: {difference_words(row)}."
@@ -196,7 +196,7 @@ def harm_sentences(table: pl.DataFrame, contrasts: pl.DataFrame) -> list[str]:
         rows = contrasts.filter(*(pl.col(name) == value for name, value in place.items())).to_dicts()
         by_control = {row["against"]: row for row in rows}
         control = next((by_control[name] for name in CONTROLS if name in by_control), None)
-        missing = f"{run_name(place)}, layer {place['layer']}: no random neurons were masked for comparison."
+        missing = f"{run_name(place)}, layer {place['layer']}: no random neurons were ablated for comparison."
         sentences.append(harm_sentence(control) if control else missing)
     return sentences
 
@@ -238,7 +238,7 @@ def dose_lines(dose: pl.DataFrame, section: dict[str, Any]) -> list[str]:
         masked = rows.filter(pl.col("selection") != "none").group_by("selection", maintain_order=True)
         for (name,), curve in masked:
             lines.append(
-                f"{model}/{dataset}, layer {layer}, {dose_words(str(name), curve)}; unmasked {number(unmasked)}."
+                f"{model}/{dataset}, layer {layer}, {dose_words(str(name), curve)}; unablated {number(unmasked)}."
             )
     return lines
 

@@ -127,7 +127,7 @@ def numbers(panels: Iterable[Panel], metric: str) -> list[float | None]:
 
 
 def run_titles(panels: Sequence[Panel], section: dict[str, Any]) -> list[Panel]:
-    """Title the first panel of each run with the run's name as well, where each panel has one layer."""
+    """Add the run's name to the title of each run's first panel, where each panel has one layer."""
     if not runs_of(section):
         return list(panels)
     named, runs = [], iter(runs_of(section))
