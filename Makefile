@@ -11,7 +11,7 @@ SUBMITS := $(if $(PROFILE),$(shell grep -l '^executor: *slurm' profiles/$(PROFIL
 # Which file or files STUDY names, as the shell's "$$@": a path that exists is one study, even with a space in it; else
 # each word is one.
 FILES = if [ -z "$$STUDY" ]; then set --; elif [ -e "$$STUDY" ]; then set -- "$$STUDY"; else set -- $$STUDY; fi
-# The profile stands behind the studies because --configfile takes every word up to the next option, and would take
+# The profile comes after the studies because --configfile takes every word up to the next option, and would take
 # targets in ARGS.
 SNAKEMAKE := $(if $(SUBMITS),.venv-slurm,.venv)/bin/snakemake
 RUN = $(SNAKEMAKE) $${1:+--configfile "$$@"} --workflow-profile "profiles/$${PROFILE:-default}"
@@ -117,5 +117,6 @@ dev-env: env
 
 .venv/bin/python .venv-slurm/bin/python:
 	@test -n '$(PYTHON)' && $(PYTHON) -c '$(IS_311)' || { \
-		echo 'error: Python 3.11 is needed: install it, or name it as in make run PYTHON=/opt/python3.11/bin/python3' >&2; exit 1; }
+		echo 'error: Python 3.11 is needed: install it, or name it as in make run PYTHON=/opt/python3.11/bin/python3' >&2; \
+		exit 1; }
 	$(PYTHON) -m venv $(@:/bin/python=)

@@ -35,7 +35,7 @@ Array = np.ndarray
 
 
 def sample(run: str, folder: Path, responses: int, counts: Sequence[int], batch_size: int) -> pl.DataFrame:
-    """One row a boundary: rewards and lengths of the two sets of continuations, and the reward of the response."""
+    """Sample one row a boundary: rewards and lengths of both sets of continuations, and the reward of the response."""
     name, dataset = run.split("/")
     config = with_defaults(read_yaml("config.yaml"))
     model = ModelConfig.from_entry({"key": name, **config["models"][name]})
@@ -65,12 +65,12 @@ def sample(run: str, folder: Path, responses: int, counts: Sequence[int], batch_
 
 
 def fixed(own: Array, n: int) -> tuple[Array, Array]:
-    """The share of right ones among the first n, and n, by boundary."""
+    """Return the share of correct ones among the first n, and n, by boundary."""
     return own[..., :n].mean(-1), np.full(own.shape[:-1], n)
 
 
 def adaptive(own: Array, design: Design, unbiased: bool = True) -> tuple[Array, Array]:
-    """The design's estimate (or the plain share of right ones where it stops) and its n, by boundary."""
+    """Return the design's estimate (or the plain share of correct ones where it stops) and its n, by boundary."""
     n = np.full(own.shape[:-1], design.budget)
     for look in reversed(design.looks):
         n[~design.goes_on(look, own[..., :look].sum(-1))] = look
@@ -94,27 +94,27 @@ class Truth:
         self.weights = np.hstack([np.ones((len(data), 1)), problem_weights(groups, DRAWS, np.random.default_rng(0))])
 
     def delta(self, value: Array) -> Array:
-        """TD error of the paragraph after each boundary."""
+        """Return the TD error of the paragraph after each boundary."""
         return GAMMA * np.where(self.is_last, self.end, value[..., self.after]) - value
 
     def delta_noise(self, noise: Array) -> Array:
-        """Variance of the TD errors from that of the values."""
+        """Compute the variance of the TD errors from that of the values."""
         return noise + GAMMA**2 * np.where(self.is_last, 0, noise[self.after])
 
     def mean(self, values: Array) -> Array:
-        """Mean over boundaries: of all, then of each bootstrap sample."""
+        """Average over boundaries: over all, then over each bootstrap sample."""
         return values @ self.weights / self.weights.sum(0)
 
 
 def interval(numbers: Array, scale: float = 1.0, digits: int = 3) -> str:
-    """The first number with the interval of the others."""
+    """Format the first number with the interval of the others."""
     low, high = np.quantile(numbers[1:], [0.025, 0.975])
     value, low, high = (f"{scale * part:.{digits}f}" for part in (numbers[0], low, high))
     return f"{value} [{low}, {high}]"
 
 
 def measured(truth: Truth, value: Array, n: Array) -> list[str]:
-    """Cost and errors of one way of drawing and estimating, each with its interval."""
+    """Tabulate cost and errors of one way of drawing and estimating, each with its interval."""
     error, delta, true_delta = value - truth.value, truth.delta(value), truth.delta(truth.value)
     tokens = np.where(np.arange(truth.own.shape[1]) < n[:, None], truth.own_tokens, 0).sum(1)
     towards_half = error * np.sign(0.5 - truth.value)
@@ -131,12 +131,12 @@ def measured(truth: Truth, value: Array, n: Array) -> list[str]:
 
 
 def root_bias(value: Array, true: Array) -> float:
-    """Root of the mean squared bias over boundaries, without what the finite number of repeats adds."""
+    """Compute the root of the mean squared bias over boundaries, corrected for the finite number of repeats."""
     return float(np.sqrt(max(0, np.mean((value.mean(0) - true) ** 2 - value.var(0, ddof=1) / len(value)))))
 
 
 def saving(truth: Truth, design: Design, rng: np.random.Generator) -> list[str]:
-    """What the design costs, what fixed number has its error, and the share of continuations and tokens saved."""
+    """Compute the design's cost, the fixed number with its error, and the share of continuations and tokens saved."""
     own = rng.random((REPEATS, len(truth.value), design.budget)) < truth.value[:, None]
     value, n = adaptive(own, design)
     cost = n.mean(0)

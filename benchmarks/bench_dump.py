@@ -19,7 +19,7 @@ from workflow_scripts.lib.storage.tables import read_parquet
 
 
 def padded(responses: list[Response], batch_tokens: int) -> list[torch.Tensor]:
-    """The batches that the dump makes, as padded token ids."""
+    """Return the batches that the dump makes, as padded token ids."""
     made = []
     for batch in batches(responses, batch_tokens):
         ids = torch.zeros((len(batch), responses[batch[0]].length), dtype=torch.long)
@@ -31,7 +31,7 @@ def padded(responses: list[Response], batch_tokens: int) -> list[torch.Tensor]:
 
 
 def bare(model: PreTrainedModel, inputs: list[torch.Tensor]) -> Callable[[], None]:
-    """Every batch through the model's blocks, nothing kept."""
+    """Pass every batch through the model's blocks and keep nothing."""
     device = next(model.parameters()).device
 
     @torch.inference_mode()

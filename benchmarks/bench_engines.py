@@ -47,7 +47,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def served(kind: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that serves one engine."""
+    """Start a process that serves one engine."""
     command = [sys.executable, "-m", "benchmarks.bench_engines", "--serve", kind, *sys.argv[1:]]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -58,7 +58,7 @@ def served(kind: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def ask(process: "subprocess.Popen[str]", what: str) -> dict[str, int]:
-    """One round."""
+    """Run one round."""
     assert process.stdin and process.stdout
     process.stdin.write(f"{what}\n")
     process.stdin.flush()

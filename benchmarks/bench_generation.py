@@ -18,14 +18,14 @@ Counter = Callable[[], int]
 
 
 def engine_run(engine: TransformersEngine, prompts: list[list[int]], max_tokens: int) -> Counter:
-    """Sample one response to each prompt with the engine; returns how many tokens were made."""
+    """Sample one response to each prompt with the engine; return how many tokens were made."""
     requests = [Request(tuple(ids), (f"bench-{i}",), max_tokens) for i, ids in enumerate(prompts)]
     sampling = Sampling(temperature=1.0, top_p=0.95, max_tokens=max_tokens)
     return lambda: sum(len(c.token_ids) for _, found in engine.generate(requests, sampling, 0) for c in found)
 
 
 def generate_run(engine: TransformersEngine, prompts: list[list[int]], max_tokens: int, batch_size: int) -> Counter:
-    """The same with `generate`, batches sorted by length and padded on the left."""
+    """Sample the same with `generate`, batches sorted by length and padded on the left."""
     ordered = sorted(prompts, key=len)
     end = int(engine.stop_ids[0])
 

@@ -17,7 +17,7 @@ NAMES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verificati
 
 
 def recorded(folder: Path) -> list[Answer]:
-    """The first 10,000 recorded answers, each with its right answer."""
+    """Read the first 10,000 recorded answers, each with its correct answer."""
     golds = [one["answer"].rpartition("####")[2].strip() for _, one in file_records(folder / "gsm8k_test.jsonl.gz")]
     pairs = [(r["response"][0], golds[r["idx"]]) for _, r in file_records(folder / "rollouts_gsm8k_greedy.jsonl.gz")]
     solved = [r for _, r in file_records(folder / "gsm8k_openai_model_solutions.jsonl.gz")]

@@ -17,7 +17,7 @@ from workflow_scripts.lib.seeds import generator
 
 
 def made_up(n_responses: int, n_layers: int, width: int, length: int) -> Units:
-    """Random states of responses of about `length` tokens; what is in them does not change the time."""
+    """Draw random states of responses of about `length` tokens; their content does not change the time."""
     rng = generator("bench probes")
     counts = rng.integers(length // 2, length * 3 // 2, n_responses)
     offsets = np.concatenate([[0], np.cumsum(counts)])

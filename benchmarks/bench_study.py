@@ -31,7 +31,7 @@ EVERY = 0.5
 
 
 def memory(process: psutil.Process) -> int:
-    """Bytes held by a process and all it started, shared pages counted once (proportional set size)."""
+    """Count the bytes held by a process and all it started, shared pages once (proportional set size)."""
     total = 0
     for member in [process, *process.children(recursive=True)]:
         try:
@@ -46,7 +46,7 @@ Chains = dict[Job, tuple[float, "Job | None"]]
 
 
 def users(jobs: Sequence[Job]) -> dict[Job, list[Job]]:
-    """The jobs that wait for each job."""
+    """List the jobs that wait for each job."""
     makers = {path: job for job in jobs for path in job.outputs}
     waiting: dict[Job, list[Job]] = {job: [] for job in jobs}
     for job in jobs:
@@ -56,7 +56,7 @@ def users(jobs: Sequence[Job]) -> dict[Job, list[Job]]:
 
 
 def chains(waiting: dict[Job, list[Job]], seconds: dict[Job, float]) -> Chains:
-    """The longest chain behind each job."""
+    """Find the longest chain behind each job."""
     known: Chains = {}
 
     def chain(job: Job) -> float:
@@ -71,7 +71,7 @@ def chains(waiting: dict[Job, list[Job]], seconds: dict[Job, float]) -> Chains:
 
 
 def makespan(waiting: dict[Job, list[Job]], seconds: dict[Job, float], known: Chains, cores: int) -> float:
-    """Seconds on some cores; a job takes its threads, or all cores if these are fewer."""
+    """Return the seconds on some cores; a job takes its threads, or all cores if these are fewer."""
     blocked = Counter(job for later in waiting.values() for job in later)
     ready = [job for job in waiting if not blocked[job]]
     running: list[tuple[float, int, Job]] = []

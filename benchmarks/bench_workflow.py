@@ -28,7 +28,7 @@ STAGES = ("rollouts", "values", "value_probes", "dopamine_probes", "intervention
 
 
 def multiplied(study: dict[str, Any], times: int) -> dict[str, Any]:
-    """The study with every model under `times` names, and every run with each of them."""
+    """Return the study with every model under `times` names, and every run with each of them."""
 
     def names(name: str) -> list[str]:
         return [name, *(f"{name}-copy{number}" for number in range(1, times))]
@@ -43,7 +43,7 @@ def multiplied(study: dict[str, Any], times: int) -> dict[str, Any]:
 
 
 def many_data_sets(folder: Path, count: int) -> tuple[dict[str, Any], list[str]]:
-    """Files of ten problems with their entries, and the targets that read them all."""
+    """Write files of ten problems; return their entries and the targets that read them all."""
     entries: dict[str, Any] = {}
     fields = {"id": "id", "question": "question", "gold": "answer"}
     for number in range(count):
@@ -57,7 +57,7 @@ def many_data_sets(folder: Path, count: int) -> tuple[dict[str, Any], list[str]]
 
 
 def run(copy: Path, *arguments: str) -> tuple[float, str]:
-    """Seconds of a Snakemake run in the copy, and what it printed."""
+    """Run Snakemake in the copy; return the seconds and what it printed."""
     start = time.monotonic()
     command = [str(Path(".venv/bin/snakemake").absolute()), *arguments]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)

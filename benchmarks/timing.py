@@ -9,7 +9,7 @@ import torch
 
 
 def side_by_side(contestants: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each contestant over `repeats` rounds, after one round that is not counted."""
+    """Return the median seconds of each contestant over `repeats` rounds, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):
         for name, run in contestants.items():
@@ -21,6 +21,6 @@ def side_by_side(contestants: Mapping[str, Callable[[], object]], repeats: int) 
 
 
 def machine() -> str:
-    """What the figures were measured on, in one line."""
+    """Describe the machine and versions of a measurement in one line."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"

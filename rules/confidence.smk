@@ -1,4 +1,4 @@
-"""Telling from the question alone whether the answer will be right.
+"""Predict from the question alone whether the answer will be correct.
 
 Needs problems, rollouts, activations, value probes and the model's files.
 Gives `results/confidence/{model}/{dataset}/{shard}.parquet` (what the model says of its confidence),
@@ -90,7 +90,7 @@ rule predict_confidence:
 
 
 rule tabulate_confidence:
-    """How well each method tells right answers from wrong ones, over all runs."""
+    """Tabulate how well each method separates correct from wrong answers, over all runs."""
     input:
         predictions=of_runs("results/confidence/{model}/{dataset}.parquet", "confidence"),
         choices=of_runs("results/confidence/{model}/{dataset}/choices.parquet", "confidence"),
@@ -123,7 +123,7 @@ rule tabulate_confidence:
 
 
 rule plot_reliability:
-    """Share of right answers against the calibrated probability of one."""
+    """Draw the share of correct answers against the calibrated probability of one."""
     input:
         table=f"{OUT}/tables/reliability.parquet",
         code=modules("plot_reliability"),

@@ -142,7 +142,7 @@ rule mask_neurons:
 
 
 rule tabulate_interventions:
-    """What holding neurons did to accuracy, over all runs."""
+    """Tabulate what ablating neurons did to accuracy, over all runs."""
     input:
         rollouts=every_shard(shard_file("rollouts"), "interventions", dataset_shards),
         masked=MASKED,
@@ -181,7 +181,7 @@ rule tabulate_interventions:
 
 
 rule plot_dose:
-    """The dose-response of interventions."""
+    """Draw the dose-response of interventions."""
     input:
         table=f"{OUT}/tables/dose_response.parquet",
         code=modules("plot_dose"),

@@ -1,7 +1,7 @@
 """Problems of a data set, one file per shard.
 
 Needs the `datasets` entries of the configuration and the files, addresses or data sets of the hub that they name.
-Gives `results/problems/{dataset}/{shard}.parquet`: id, position, question, right answer, part of the split.
+Gives `results/problems/{dataset}/{shard}.parquet`: id, position, question, correct answer, part of the split.
 """
 
 from workflow_scripts.lib.problems.records import record_files, shard_identity

@@ -9,7 +9,7 @@ PRUNING_FIGURES = figures("fig1", "fig4", "fig5", "fig6", "fig7", "fig11")
 
 
 rule evaluate_value_pruning:
-    """Area under the ROC curve of pruned value probes at the start and the end of the response."""
+    """Compute the area under the ROC curve of pruned value probes at the start and the end of the response."""
     input:
         problems=all_shards("problems"),
         rollouts=all_shards("rollouts"),
@@ -44,7 +44,7 @@ rule evaluate_value_pruning:
 
 
 rule evaluate_dopamine_pruning:
-    """Spearman correlation of pruned dopamine probes with Monte-Carlo TD errors."""
+    """Compute the Spearman correlation of pruned dopamine probes with Monte-Carlo TD errors."""
     input:
         features="results/features/{model}/{dataset}.safetensors",
         problems=valued_shards("problems"),
@@ -77,7 +77,7 @@ rule evaluate_dopamine_pruning:
 
 
 rule plot_pruning:
-    """Figures 1, 4 to 7 and 11."""
+    """Draw figures 1, 4 to 7 and 11."""
     input:
         tables=[
             f"{OUT}/tables/pruning_value.parquet",

@@ -17,13 +17,13 @@ WEIGHTS = [
 
 
 rule train_reference_models:
-    """All three models, from scratch."""
+    """Train all three models from scratch."""
     input:
         expand("results/reference_models/{name}/{file}", name=["base", "grpo", "ppo"], file=WEIGHTS),
 
 
 rule train_base_model:
-    """The supervised model, with its tokenizer."""
+    """Train the supervised model, with its tokenizer."""
     input:
         code=modules("train_base_model"),
     output:
@@ -50,7 +50,7 @@ rule train_base_model:
 
 
 rule finetune_reference_model:
-    """A model fine-tuned from `base` by reinforcement learning with verifiable rewards."""
+    """Fine-tune a model from `base` by reinforcement learning with verifiable rewards."""
     input:
         base=expand("results/reference_models/base/{file}", file=WEIGHTS),
         code=modules("finetune_reference_model", answer_types=["boxed_integer"]),
@@ -81,7 +81,7 @@ rule finetune_reference_model:
 
 
 rule write_model_card:
-    """The card of the reference models, from the tables of `studies/model_card.yaml`."""
+    """Write the card of the reference models, from the tables of `studies/model_card.yaml`."""
     input:
         tables=TABLES,
         rollouts=ROLLOUTS,

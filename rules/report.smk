@@ -22,7 +22,7 @@ SIZES = {name: model.pop("size") for name, model in WHOLE["models"].items()}
 
 
 rule tabulate_results:
-    """The tables behind the figures, over all runs."""
+    """Tabulate the numbers behind the figures, over all runs."""
     input:
         problems=PROBLEMS,
         rollouts=ROLLOUTS,
@@ -58,7 +58,7 @@ rule tabulate_results:
 
 
 rule judge_claims:
-    """Every claim of the paper against the tables, with its test and its verdict."""
+    """Judge every claim of the paper against the tables, with its test and its verdict."""
     input:
         tables=[path for path in MEASURED if path.endswith(".parquet")],
         published="resources/published/claims.yaml",
@@ -91,7 +91,7 @@ rule judge_claims:
 
 
 rule write_report:
-    """One self-contained page: question, figures, settings, and what the data show and do not show."""
+    """Write one self-contained page: question, figures, settings, and what the data show and do not show."""
     input:
         tables=[path for path in TABLES if path.endswith(".parquet")],
         figures=[path for path in FIGURES if path.endswith(".svg")],
@@ -150,7 +150,7 @@ rule write_report:
 
 
 rule write_provenance:
-    """A page on what the results come from, and the costs of every rule beside the planned ones."""
+    """Write a page on what the results come from, and the costs of every rule beside the planned ones."""
     input:
         report=REPORT,
         tables=[path for path in TABLES if path.endswith(".parquet")],

@@ -4,12 +4,12 @@ from workflow_scripts.lib.models.size import weights_mb
 
 
 def more_each_attempt(amount):
-    """A resource (MB, minutes) that doubles at the second attempt: what was too little once is too little again."""
+    """Make a resource (MB, minutes) that grows with each attempt: what was too little once is too little again."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def with_weights(amount, *others):
-    """Memory (MB) of a job with a model, and maybe others: an amount and their weights; more at each attempt."""
+    """Compute the memory (MB) of a job with models: an amount and their weights; it grows with each attempt."""
 
     def megabytes(wildcards, attempt):
         models = [wildcards.model, *(name for name in others if name)]
@@ -19,13 +19,13 @@ def with_weights(amount, *others):
 
 
 def with_inputs(amount):
-    """Memory (MB) of a job that holds its inputs, as they are and in part as float32; more at each attempt."""
+    """Compute the memory (MB) of a job that holds its inputs, in part as float32; it grows with each attempt."""
     return lambda wildcards, input, attempt: attempt * (amount + int(1.5 * input.size_mb))
 
 
 def torch_threads(wildcards):
-    """The threads of a job that computes with torch: a quarter of this computer's cores, between 1 and 4, so that a few
-    jobs fill it; 4 on a cluster. More would hardly help (`benchmarks/README.md`)."""
+    """Count the threads of a job that computes with torch: a quarter of this computer's cores, between 1 and 4, so that
+    a few jobs fill it; 4 on a cluster. More would hardly help (`benchmarks/README.md`)."""
     cores = workflow.resource_settings.cores
     on_this_computer = workflow.is_main_process and workflow.resource_settings.nodes is None
     return min(4, max(1, cores // 4)) if on_this_computer and cores else 4

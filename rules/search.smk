@@ -65,7 +65,7 @@ rule guide_search:
 
 
 rule tabulate_search:
-    """Table 4 and the contrasts between methods, over all runs."""
+    """Tabulate Table 4 and the contrasts between methods, over all runs."""
     input:
         responses=SEARCHED,
         code=modules("tabulate_search"),

@@ -9,85 +9,85 @@ FINER = ("paragraphs", "continuations")
 
 
 def tables(*names):
-    """The files of the study's tables."""
+    """List the files of the study's tables."""
     return expand(f"{OUT}/tables/{{name}}.{{kind}}", name=names, kind=["csv", "parquet"])
 
 
 def figures(*names):
-    """The files of the study's figures."""
+    """List the files of the study's figures."""
     return expand(f"{OUT}/figures/{{name}}.{{kind}}", name=names, kind=["pdf", "svg", "png"])
 
 
 def output_folder(wildcards, output):
-    """A parameter: the folder of all that a job writes."""
+    """Return, as a parameter, the folder of all that a job writes."""
     return os.path.dirname(output[0])
 
 
 def runs(stage):
-    """The (model, data set) pairs of a stage."""
+    """List the (model, data set) pairs of a stage."""
     return [pair(run) for run in config[stage]["runs"]]
 
 
 def of_runs(pattern, stage):
-    """One file for each run of a stage."""
+    """List one file for each run of a stage."""
     return [pattern.format(model=model, dataset=dataset) for model, dataset in runs(stage)]
 
 
 def dataset_shards(dataset, start=0, stop=None):
-    """Numbers of the shards that hold a data set's problems from position `start` to before `stop`; by default, all."""
+    """List the numbers of the shards of a data set's problems from `start` to before `stop`; by default, all."""
     total, size = config["datasets"][dataset]["n_problems"], config["datasets"][dataset]["shard_size"]
     return range(start // size, (min(total, stop or total) - 1) // size + 1)
 
 
 def n_problems(stage, dataset):
-    """How many problems of a data set there are (`dataset`), or a stage has (`values`, `interventions`)."""
+    """Count the problems of a data set (`dataset`), or those that a stage has (`values`, `interventions`)."""
     total = config["datasets"][dataset]["n_problems"]
     return min(config.get(stage, {}).get("n_problems") or total, total)
 
 
 def value_shards(dataset):
-    """Numbers of the shards of the valued problems. They are cut finer, for a response has many continuations."""
+    """List the shards of the valued problems, which are cut finer because a response has many continuations."""
     return range((n_problems("values", dataset) - 1) // config["values"]["shard_size"] + 1)
 
 
 def source_shards(wildcards):
-    """Numbers of the data set's shards that one shard of the valued problems draws from."""
+    """List the data set's shards that one shard of the valued problems draws from."""
     start = int(wildcards.shard) * config["values"]["shard_size"]
     stop = min(start + config["values"]["shard_size"], n_problems("values", wildcards.dataset))
     return dataset_shards(wildcards.dataset, start, stop)
 
 
 def shard_file(kind):
-    """The file of one shard of a record, such as `rollouts`."""
+    """Name the file of one shard of a record, such as `rollouts`."""
     folder = "{dataset}" if kind == "problems" else "{model}/{dataset}"
     return f"results/{kind}/{folder}/{{shard}}.{'safetensors' if kind == 'activations' else 'parquet'}"
 
 
 def shards(kind, numbers):
-    """An input function: the files of those shards of a record of the job's run that `numbers(wildcards)` lists."""
+    """Make an input function: the shards of a record of the job's run that `numbers(wildcards)` lists."""
     return lambda w: expand(shard_file(kind), model=w.model, dataset=w.dataset, shard=numbers(w))
 
 
 def all_shards(kind):
-    """An input function: a record of the job's run, whole."""
+    """Make an input function: a record of the job's run, whole."""
     return shards(kind, lambda w: dataset_shards(w.dataset))
 
 
 def valued_shards(kind):
-    """An input function: a record of the job's run, as far as its problems are valued."""
+    """Make an input function: a record of the job's run, as far as its problems are valued."""
     if kind in FINER:
         return shards(kind, lambda w: value_shards(w.dataset))
     return shards(kind, lambda w: dataset_shards(w.dataset, stop=n_problems("values", w.dataset)))
 
 
 def every_shard(pattern, stage, numbers):
-    """The shards of all runs of a stage; `numbers(dataset)` lists those of one."""
+    """List the shards of all runs of a stage; `numbers(dataset)` lists those of one."""
     found = [expand(pattern, model=m, dataset=d, shard=numbers(d), allow_missing=True) for m, d in runs(stage)]
     return sum(found, [])
 
 
 def selected_from(need, path):
-    """What selections are made from (`needs` in lib/neurons/catalogue.py), if a configured one is."""
+    """Return what selections are made from (`needs` in lib/neurons/catalogue.py), if a configured one is."""
     return path if selections.users_of(need, config["interventions"]["selections"]) else []
 
 

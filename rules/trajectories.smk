@@ -1,4 +1,4 @@
-"""Dopamine neurons over the tokens of responses, and what holding value neurons of earlier layers does to them.
+"""Dopamine neurons over the tokens of responses, and what ablating value neurons of earlier layers does to them.
 
 Needs problems, rollouts, paragraphs, values, activations, value and dopamine probes and the model's files.
 Gives `results/trajectories/{model}/{dataset}.parquet` (trajectories),
@@ -86,7 +86,7 @@ rule ablate_value_neurons:
 
 
 rule tabulate_trajectories:
-    """How the followed neurons go with TD errors, and what ablation does to them, over all runs."""
+    """Tabulate how the followed neurons track TD errors, and what ablation does to them, over all runs."""
     input:
         traced=TRACED,
         ablated=ABLATED,
@@ -118,7 +118,7 @@ rule tabulate_trajectories:
 
 
 rule plot_trajectories:
-    """Figures 3, 9 and 10."""
+    """Draw figures 3, 9 and 10."""
     input:
         traced=TRACED,
         ablated=ABLATED,

@@ -13,7 +13,7 @@ TRANSFER_FIGURES = figures("fig2", "fig8")
 
 
 rule list_neurons:
-    """Every neuron of a model with its importance, rank and stability, by run, kind of probe, layer and seed."""
+    """List every neuron of a model with its importance, rank and stability, by run, kind of probe, layer and seed."""
     input:
         value=lambda w: expand(
             "results/probes/{model}/{dataset}/value.safetensors",
@@ -52,7 +52,7 @@ rule list_neurons:
 
 
 rule compare_neurons:
-    """Overlap of kept inputs and rank correlation of importances, for every pair of runs that can share neurons."""
+    """Compare kept inputs and the ranks of importances, for every pair of runs that can share neurons."""
     input:
         value=of_runs("results/probes/{model}/{dataset}/value.safetensors", "transfer"),
         dopamine=[
@@ -88,7 +88,7 @@ rule compare_neurons:
 
 
 rule plot_transfer:
-    """Figures 2 and 8."""
+    """Draw figures 2 and 8."""
     input:
         table=f"{OUT}/tables/transfer.parquet",
         code=modules("plot_transfer"),

@@ -1,4 +1,4 @@
-"""Rule `plot_dose`: accuracy against how many neurons are masked, and how strongly, as pdf, svg and png."""
+"""Rule `plot_dose`: accuracy against how many neurons are ablated, and how strongly, as pdf, svg and png."""
 
 from collections.abc import Sequence
 

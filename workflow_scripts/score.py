@@ -57,7 +57,7 @@ from workflow_scripts.lib.storage.files import atomic_path
 
 
 def open_study(files: Sequence[str], run: str) -> tuple[dict[str, Any], ModelConfig, Wording]:
-    """The configuration (later files on top), and the run's model and words around questions.
+    """Read the configuration (later files on top), and the run's model and words around questions.
 
     Raises:
         UserError: a fault of the configuration, or a run that names what it does not have.
@@ -72,7 +72,7 @@ def open_study(files: Sequence[str], run: str) -> tuple[dict[str, Any], ModelCon
 
 
 def open_readers(arguments: argparse.Namespace, model: ModelConfig, answers: bool) -> tuple[Reader, Reader | None]:
-    """Value probes and, where there are answers, dopamine probes; None if the run has none and none are named."""
+    """Open value probes and, where there are answers, dopamine probes; None if the run has none and none are named."""
     if not 0 < arguments.keep <= 1:
         raise UserError(f"--keep: {arguments.keep} is out of range; give a share above 0, at most 1")
     if arguments.batch_tokens is not None and arguments.batch_tokens < 1:
@@ -89,7 +89,7 @@ def open_readers(arguments: argparse.Namespace, model: ModelConfig, answers: boo
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config", nargs="+", default=["config.yaml"], help="configuration files, later ones on top (config.yaml)"
@@ -107,7 +107,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--dopamine",
         type=Path,
         help="dopamine probes (results/probes/MODEL/DATASET/dopamine.safetensors). Probes normalised over the response "
-        "want finished answers; for answers still being written take dopamine_causal.safetensors",
+        "need finished answers; for answers still being written take dopamine_causal.safetensors",
     )
     parser.add_argument("--layer", type=int, help="read this layer's probes alone (the mean over all layers)")
     parser.add_argument(

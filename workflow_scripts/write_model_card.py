@@ -16,7 +16,7 @@ from workflow_scripts.lib.storage.tables import read_parquet
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of the rule of the same name."""
+    """Run the rule of the same name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="JSON: `reference_models` and the sections of the study")
     parser.add_argument("--rollouts", type=Path, nargs="+", required=True)

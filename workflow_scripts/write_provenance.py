@@ -31,13 +31,13 @@ CLUSTER = "h100"
 
 
 def with_sizes(config: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with the sizes of models, which reach this job as a resource."""
+    """Return the configuration with the sizes of models, which reach this job as a resource."""
     models = {name: {**entry, "size": sizes.get(name)} for name, entry in config["models"].items()}
     return {**config, "models": models}
 
 
 def planned_and_spent(config: dict[str, Any], gpus: tuple[str, ...]) -> tuple[pl.DataFrame, str]:
-    """The costs of all jobs of the configuration, and the name of the device that they were planned on."""
+    """Tabulate the costs of all jobs of the configuration, and name the device that they were planned on."""
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study.json"
         study.write_text(json.dumps(config))

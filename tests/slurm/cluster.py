@@ -1,6 +1,6 @@
 """A real SLURM of one node for the tests: controller, node daemon, accounting and munge, all of it in one folder.
 
-It stands beside whatever SLURM a machine may have: own configuration, own key, free ports. The node says that it has
+It runs beside whatever SLURM a machine may have: own configuration, own key, free ports. The node says that it has
 four CPUs, two GPUs and all the memory that one may ask for; the GPUs are character devices without a use. Memory is
 watched, not fenced: a job step above its request is killed.
 """
@@ -80,7 +80,7 @@ StoragePass=slurm
 PidFile={folder}/slurmdbd.pid
 """
 DATABASE_USER = "GRANT ALL ON *.* TO slurm@127.0.0.1 IDENTIFIED BY 'slurm';\n"
-# The node daemon wants a cgroup plugin whatever else is said; version 1 starts everywhere.
+# The node daemon needs a cgroup plugin whatever else is configured; version 1 starts everywhere.
 CGROUPS = "CgroupPlugin=cgroup/v1\n"
 # Only with a character device behind them do jobs get CUDA_VISIBLE_DEVICES.
 GPUS = "AutoDetect=off\nName=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n"

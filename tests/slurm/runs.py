@@ -9,7 +9,7 @@ from tests.slurm.cluster import Cluster
 from tests.workflow.study import ROOT, environment
 
 SUBMITTING = ROOT / ".venv-slurm"
-# Polls follow each other quickly, for jobs here last seconds.
+# Polls follow each other quickly, because jobs here last seconds.
 OPTIONS = [
     "--slurm-init-seconds-before-status-checks=1",
     "--max-status-checks-per-second=1",

@@ -186,7 +186,7 @@ RANDOM = ("random", "random_matched", "random_sink_free")
 
 
 def masked_conditions(study: dict[str, Any], layer: int) -> list[dict[str, Any]]:
-    """Every condition that a study wants of a layer, each once."""
+    """Every condition that a study asks for at a layer, each once."""
     table, factor_share = (study["share"], study["mode"], 0.0), study["dose_factor_share"]
     doses = [(share, "zero", 0.0) for share in study["dose_shares"]]
     doses += [(factor_share, "scale", factor) for factor in study["dose_factors"]]

@@ -33,7 +33,7 @@ sandboxed = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Problem]]:
-    """The problems of a benchmark, read as the paper's study reads them, but for where they come from."""
+    """The problems of a benchmark, read as the paper's study reads them, except for their source."""
 
     def read(name: str) -> list[Problem]:
         entry = local_entry(name, tmp_path_factory.mktemp(name) / "data")

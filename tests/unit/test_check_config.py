@@ -44,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The configuration with one key set (or taken away, for `...`)."""
+    """The configuration with one key set (or removed, for `...`)."""
     config = copy.deepcopy(CONFIG)
     *parents, last = path.split(".")
     section = config

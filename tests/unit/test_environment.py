@@ -56,7 +56,7 @@ def test_both_builds_of_vllm_are_the_same_version_and_leave_the_other_pins_alone
 
 
 def test_the_environment_that_submits_differs_where_it_must_and_nowhere_else() -> None:
-    """The plugin wants a newer numpy than vLLM bears; a dry run, a lint and a job read the same Snakefile in either."""
+    """The plugin needs a newer numpy than vLLM allows; dry run, lint and job read the same Snakefile in either."""
     run, slurm = (dict(line.split("==") for line in pinned(name)) for name in ("run.txt", "slurm.txt"))
     assert {name for name in run.keys() & slurm.keys() if run[name] != slurm[name]} == {"numpy"}
     assert slurm["snakemake"] == run["snakemake"]

@@ -207,7 +207,7 @@ def test_a_problem_that_changes_sides_changes_every_probe(clean: Path, model: Pa
 
 
 def test_every_trainer_is_tried() -> None:
-    """Another module that trains or measures on the training part belongs into `TRAINERS`."""
+    """Another module that trains or measures on the training part belongs in `TRAINERS`."""
     tried = {module.__name__.rpartition(".")[2] for module in (train_value_probes, train_ntp_probes)}
     tried |= {module.__name__.rpartition(".")[2] for module in (train_dopamine_probes, measure_neurons)}
     found = {path.stem for path in Path("workflow_scripts").glob("train_*_probes.py")} | {"measure_neurons"}
@@ -218,7 +218,7 @@ CONFIDENCE = {"confidence": {"layers": LAYERS, "folds": 3, "seed": 0}, "pruning"
 
 
 def predict(folder: Path, probes: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows and choices of the confidence methods, but for the one that is chosen on validation by definition."""
+    """Rows and choices of the confidence methods, except the one that is chosen on validation by definition."""
     rows, choices = folder / "confidence.parquet", folder / "choices.parquet"
     inputs = [*given(folder, "problems", "rollouts", "activations", "asked"), "--probes", str(probes)]
     outputs = ["--output", str(rows), "--choices", str(choices)]

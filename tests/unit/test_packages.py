@@ -1,4 +1,4 @@
-"""The packages of the library stand in the order that CONTRIBUTING lists: no circle, no import that climbs."""
+"""The packages of the library are in the order that CONTRIBUTING lists: no circle, no import that climbs."""
 
 import ast
 import re

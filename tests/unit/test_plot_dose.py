@@ -113,7 +113,7 @@ def test_the_unmasked_accuracy_has_its_line_and_band(table: Path) -> None:
         box = band.get_extents().transformed(axes.transData.inverted())
         assert (box.y0, box.y1) == pytest.approx((plain["ci_low"], plain["ci_high"]))
     labels = [text.get_text() for text in drawn.legends[0].get_texts()]
-    assert {"value neurons", "matched random neurons, mean", "one draw", "unmasked", "its interval"} <= set(labels)
+    assert {"value neurons", "matched random neurons, mean", "one draw", "unablated", "its interval"} <= set(labels)
     plt.close(drawn)
 
 

@@ -163,7 +163,7 @@ def test_without_bubblewrap_the_run_stops_unless_the_user_allows_it(monkeypatch:
 
 
 def test_a_sandbox_that_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which bubblewrap cannot start, and one on which the network is not taken away."""
+    """A machine on which bubblewrap cannot start, and one on which the network stays reachable."""
     sandbox.require_isolation.cache_clear()
     whole = sandbox.bubblewrap()
     monkeypatch.setattr(sandbox, "bubblewrap", lambda: ["false"])

@@ -328,7 +328,7 @@ def test_a_normalisation_that_the_file_cannot_give_is_refused(project: Path) -> 
     write_probes(random_probes(), random_probes(1), "calibration")
     with pytest.raises(UserError, match="normalization calibration needs the training responses"):
         run(mixed()[:1])
-    assert run(mixed()[4:])[0]["confidence"] > 0  # a question alone wants no dopamine probe
+    assert run(mixed()[4:])[0]["confidence"] > 0  # a question alone needs no dopamine probe
 
 
 def test_probes_on_shuffled_labels_are_not_used(project: Path) -> None:

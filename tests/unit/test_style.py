@@ -1,5 +1,7 @@
 """Style, types and rules, checked by the tools that `make lint` runs."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +26,48 @@ def test_tool_is_content(name: str) -> None:
     environment = {"PATH": f"{TOOLS}:/usr/bin:/bin", "HOME": str(Path.home())}
     done = subprocess.run([str(TOOLS / tool), *arguments], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+NOT_YET = ("workflow_scripts/lib/config", "workflow_scripts/lib/problems")
+"""Folders whose docstrings are not imperative yet."""
+NOT_VERBS = (
+    "A|AUC|Accuracy|All|An|Another|Any|As|At|Axes|Before|Below|Beside|Both|Cell|Claim|Column|Cost|Each|Entry|Error|"
+    "Every|Everything|Exactly|Figure|File|First|For|From|Function|Height|How|If|In|It|Its|Legend|Line|Lowest|Mean|"
+    "Median|Model|Neuron|No|None|Not|Number|On|Once|One|Only|Own|Part|Path|Position|Random|Response|Root|Row|Several|"
+    "Some|Source|Supported|TD|Table|Text|That|The|Their|These|They|This|Those|Three|Title|Token|Two|Value|Variance|"
+    "Verdict|Vertical|What|When|Where|Whether|Which|Why|With"
+)
+"""First words that show a noun phrase or a clause; ruff's D401 knows verbs in other forms, but few nouns."""
+
+
+def is_imperative(docstring: str) -> bool:
+    """Whether the first word can be a verb in the base form: none of `NOT_VERBS`, no plural, no gerund, no code."""
+    word = re.split(r"[\s,:]", docstring.strip(), maxsplit=1)[0]
+    return bool(re.fullmatch(r"[A-Z][a-z]+", word)) and not re.fullmatch(rf"{NOT_VERBS}|.*[^s]s|.*ing", word)
+
+
+def described(source: str) -> list[tuple[int, str]]:
+    """Line and docstring of every function and method except properties."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    own = [node for node in functions if not any("property" in ast.unparse(one) for one in node.decorator_list)]
+    return [(node.lineno, text) for node in own if (text := ast.get_docstring(node))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The rows.", "A column.", "Whether it is.", "Rows of a run.", "`0.71`.", "Writing it.", "gamma V.", "Returns it."],
+)
+def test_other_first_words_are_found(text: str) -> None:
+    methods = f'@property\n    def own(self):\n        """Mine."""\n    def of(self):\n        """{text}"""'
+    assert described(f"class Some:\n    {methods}") == [(5, text)] and not is_imperative(text)
+
+
+def test_docstrings_of_functions_are_imperative() -> None:
+    paths = [path for folder in ("workflow_scripts", "benchmarks") for path in Path(folder).rglob("*.py")]
+    paths = [path for path in paths if not path.as_posix().startswith(NOT_YET)]
+    texts = [(f"{path}:{line}", text) for path in paths for line, text in described(path.read_text(encoding="utf-8"))]
+    assert len(texts) > 1000 and {"Return", "Draw"} <= {text.split()[0] for _, text in texts}
+    assert [f"{place}: {text.splitlines()[0]}" for place, text in texts if not is_imperative(text)] == []
 
 
 def test_files_are_as_short_as_agreed() -> None:

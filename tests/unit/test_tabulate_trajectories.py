@@ -1,4 +1,4 @@
-"""Tables of trajectories: planted neurons are found, noise is not, harm is seen, and what cannot be told says why."""
+"""Tables of trajectories: planted neurons are found, noise is not, harm is seen, what cannot be decided says why."""
 
 import json
 from pathlib import Path

@@ -119,8 +119,8 @@ def surprise_rows() -> Traced:
     rows = [
         runs.row_of("a", "validation", [0.1, 0.1, 0.6], zeros, 0.2),
         runs.row_of("b", "validation", [0.1, -0.1, 0.8], zeros, 0.2),  # as low, and a larger |delta|
-        runs.row_of("c", "train", [0.1, 0.1, 0.7], zeros, 0.1),  # lower, but for training
-        runs.row_of("d", "validation", [0.4, 0.5], np.zeros((4, 6)), 0.1),  # lower, but two paragraphs
+        runs.row_of("c", "train", [0.1, 0.1, 0.7], zeros, 0.1),  # lower, but in training
+        runs.row_of("d", "validation", [0.4, 0.5], np.zeros((4, 6)), 0.1),  # lower, but of two paragraphs
         runs.row_of("e", "validation", [-0.1, -0.1, -0.4], zeros, 0.6),
         runs.row_of("f", "validation", [-0.3, -0.3, -0.1], zeros, 0.7),
     ]

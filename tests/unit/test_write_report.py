@@ -234,8 +234,8 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_that_masked_no_neuron_says_so(report: Path) -> None:
     text = flat(page_of(report))
-    assert "No neuron was masked in this study" in text and "This study has no interventions." in text
-    assert "Neurons masked while the model answers" not in text
+    assert "No neuron was ablated in this study" in text and "This study has no interventions." in text
+    assert "Neurons ablated while the model answers" not in text
 
 
 def test_the_page_with_interventions_is_sound_too(masked: Path) -> None:
@@ -250,8 +250,8 @@ def test_the_page_with_interventions_is_sound_too(masked: Path) -> None:
 def test_each_layer_has_its_sentence_on_matched_neurons(masked: Path) -> None:
     text = flat(page_of(masked))
     for layer in (2, 4):
-        assert f"grpo/ledger, layer {layer}: masking the value neurons lowered accuracy more than" in text
-    assert "masking the same number of matched random neurons. Measured: accuracy 0.2" in text
+        assert f"grpo/ledger, layer {layer}: ablating the value neurons lowered accuracy more than" in text
+    assert "ablating the same number of matched random neurons. Measured: accuracy 0.2" in text
     assert "mean of 3 draws; difference \N{MINUS SIGN}0.3" in text
     assert "This study has no interventions." not in text
 
@@ -281,7 +281,7 @@ def test_the_dose_response_is_given_in_words(masked: Path) -> None:
     text = flat(page_of(masked))
     assert "grpo/ledger, layer 2, value neurons set to zero: accuracy 0.2" in text
     assert re.search(
-        r"matched random neurons set to zero \(mean of 3 draws\): accuracy .* at share 0\.2; unmasked", text
+        r"matched random neurons set to zero \(mean of 3 draws\): accuracy .* at share 0\.2; unablated", text
     )
 
 
@@ -290,13 +290,13 @@ def test_harmless_and_undecided_neurons_are_called_so(tmp_path: Path) -> None:
     synthetic.write_masked(tmp_path, "grpo", "ledger", {"random_matched": 0.6})
     text = flat(page_of(make_report(tmp_path, MASKED)))
     assert (
-        "layer 2: masking the value neurons did no more harm than masking the same number of matched random neurons."
+        "layer 2: ablating the value neurons did no more harm than ablating the same number of matched random neurons."
         in text
     )
     synthetic.write_masked(tmp_path, "grpo", "ledger", {})
     text = flat(page_of(make_report(tmp_path, MASKED)))
     assert (
-        "layer 2: undecided whether masking the value neurons did more harm than masking the same number of matched"
+        "layer 2: undecided whether ablating the value neurons did more harm than ablating the same number of matched"
         in text
     )
     assert "lowered accuracy more" not in text
@@ -307,7 +307,7 @@ def test_without_random_neurons_nothing_is_claimed(tmp_path: Path) -> None:
     bare = synthetic.INTERVENTIONS | {"selections": ["value", "ntp"], "dose_layers": []}
     synthetic.write_masked(tmp_path, "grpo", "ledger", {"value": 0.6}, bare)
     text = flat(page_of(make_report(tmp_path, MASKED | {"interventions": bare})))
-    assert "grpo/ledger, layer 2: no random neurons were masked for comparison." in text
+    assert "grpo/ledger, layer 2: no random neurons were ablated for comparison." in text
 
 
 def browse(page: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:

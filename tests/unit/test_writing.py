@@ -40,7 +40,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture(params=[4096, 8192, SIZE // 2, SIZE * 4 // 5])
 def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system smaller than the files want: full at their beginning, in their middle, or near their end."""
+    """A file system smaller than the files need: full at their beginning, in their middle, or near their end."""
     with small_disk(tmp_path / "small", request.param):
         yield tmp_path / "small"
 

@@ -1,4 +1,4 @@
-"""The same jobs on either engine: vLLM runs in a process of its own, for it changes the process that imports it.
+"""The same jobs on either engine: vLLM runs in a process of its own, because it changes the process that imports it.
 
 `python -m tests.unit.vllm_runs SPEC OUTPUT` runs the jobs of a JSON file on vLLM.
 """

@@ -266,7 +266,7 @@ def differences(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
 
 
 def read_tensors(path: Path) -> dict[str, bytes]:
-    """Content of a safetensors file, without its metadata, which stand there in any order."""
+    """Content of a safetensors file, without its metadata, which is stored there in any order."""
     tensors, _ = read_safetensors(path)
     return {name: tensor.contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in tensors.items()}
 

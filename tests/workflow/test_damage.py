@@ -1,4 +1,4 @@
-"""Damaged and foreign files, and a full disk, in a real run: one line each, and the same results once it is mended."""
+"""Damaged and foreign files, and a full disk, in a real run: one line each, and the same results once it is fixed."""
 
 import re
 import shutil

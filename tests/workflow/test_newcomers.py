@@ -186,7 +186,7 @@ MOST = {
 
 
 def insert(folder: Path, change: Change) -> None:
-    """Make a change; the text that it goes before stands once in the file."""
+    """Make a change; the text that it goes before occurs once in the file."""
     name, before, text = change
     path = folder / name
     old = path.read_text() if path.exists() else ""

@@ -46,12 +46,12 @@ class Measure:
     reason: str | None = None
 
     def __str__(self) -> str:
-        """`0.712 [0.652, 0.771]`, or why not."""
+        """Format as `0.712 [0.652, 0.771]`, or say why there is no number."""
         return fine_interval(self.value, self.low, self.high) if self.value is not None else self.reason or "no number"
 
 
 def average(rows: Sequence[Row], value: str, low: str = "ci_low", high: str = "ci_high", size: str = "n") -> Measure:
-    """The mean of a column with its interval, over the rows that have one and enough problems behind it."""
+    """Average a column with its interval, over the rows that have one and enough problems behind it."""
     whole = [row for row in rows if None not in (row[value], row[low], row[high])]
     usable = [row for row in whole if row[size] is not None and row[size] >= FEWEST]
     if not usable:
@@ -62,12 +62,12 @@ def average(rows: Sequence[Row], value: str, low: str = "ci_low", high: str = "c
 
 
 def factor(n: int, confidence: float) -> float:
-    """How much wider an interval must be to hold for n of them together (Bonferroni, normal quantiles)."""
+    """Compute how much wider an interval must be to hold for n of them together (Bonferroni, normal quantiles)."""
     return float(norm.ppf(1 - (1 - confidence) / (2 * n)) / norm.ppf(0.5 + confidence / 2)) if n > 1 else 1.0
 
 
 def widened(measure: Measure, by: float) -> Measure:
-    """The measure with its interval stretched."""
+    """Stretch the interval of a measure."""
     if measure.value is None or measure.low is None or measure.high is None:
         return measure
     low, high = (measure.value + by * (limit - measure.value) for limit in (measure.low, measure.high))
@@ -75,24 +75,24 @@ def widened(measure: Measure, by: float) -> Measure:
 
 
 def above(measure: Measure) -> str:
-    """The verdict on a measure that is claimed to lie above 0."""
+    """Judge a measure that is claimed to lie above 0."""
     return judge_gain(measure.low, measure.high)
 
 
 def below(measure: Measure) -> str:
-    """The verdict on a measure that is claimed to lie below 0."""
+    """Judge a measure that is claimed to lie below 0."""
     return judge_harm(measure.low, measure.high)
 
 
 def all_of(plain: Sequence[str], wide: Sequence[str], fewest: int = 1) -> str:
-    """Supported where every one is (no correction: all must pass); contradicted where one is, at the wider interval."""
+    """Support if all verdicts support (no correction: all must pass); contradict if one does, at the wider interval."""
     if len(plain) >= fewest and plain and all(verdict == SUPPORTED for verdict in plain):
         return SUPPORTED
     return CONTRADICTED if CONTRADICTED in wide else UNDECIDED
 
 
 def against_each(measures: Mapping[str, Measure], judge: Callable[[Measure], str], confidence: float) -> Finding:
-    """A claim about every one of several opponents."""
+    """Judge a claim about every one of several opponents."""
     if not measures:
         return Finding(UNDECIDED, "not measured")
     by = factor(len(measures), confidence)
@@ -101,7 +101,7 @@ def against_each(measures: Mapping[str, Measure], judge: Callable[[Measure], str
 
 
 def mean_curve(curves: Sequence[Sequence[Point]]) -> list[Point]:
-    """The average of several curves, at the prune ratios that all of them have; curves without numbers are left out."""
+    """Average several curves at the prune ratios that all of them have; leave out curves without numbers."""
     whole = [curve for curve in curves if curve and all(point.value is not None for point in curve)]
     if not whole:
         return [Point(0.0, None, None, None, reason=why_missing([p for curve in curves for p in curve]))]
@@ -117,13 +117,13 @@ def mean_curve(curves: Sequence[Sequence[Point]]) -> list[Point]:
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:
-    """The mean; None if one is missing."""
+    """Return the mean; None if one is missing."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def wider_curve(points: Sequence[Point], by: float) -> list[Point]:
-    """The curve with its intervals stretched."""
+    """Stretch the intervals of a curve."""
 
     def stretch(point: Point) -> Point:
         if point.value is None or point.ci_low is None or point.ci_high is None:
@@ -135,7 +135,7 @@ def wider_curve(points: Sequence[Point], by: float) -> list[Point]:
 
 
 def decided(finding: Finding) -> Finding:
-    """A claim is never `not judged`: what cannot be judged is undecided."""
+    """Turn `not judged` into `undecided`: a claim of the paper is never `not judged`."""
     return Finding(UNDECIDED, finding.evidence) if finding.verdict == NOT_JUDGED else finding
 
 
@@ -145,7 +145,7 @@ def in_every_group(
     chance: float,
     confidence: float,
 ) -> Finding:
-    """A claim about every one of at least two groups of curves, each judged on its average curve."""
+    """Judge a claim about every one of at least two groups of curves, each by its average curve."""
     means = {name: mean_curve(curves) for name, curves in groups.items()}
     plain = {name: decided(judge(points, chance)) for name, points in means.items()}
     by = factor(len(means), confidence)
@@ -158,7 +158,7 @@ def in_every_group(
 
 
 def overlap(rows: Sequence[Row]) -> Finding:
-    """Whether kept sets overlap more than random ones and than shuffled labels' do, averaged over pairs and layers.
+    """Judge whether kept sets overlap more than random and shuffled-label ones, averaged over pairs and layers.
 
     Rows are of the table `transfer`, at the sparse ratios.
     """

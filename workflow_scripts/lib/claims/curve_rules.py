@@ -62,35 +62,35 @@ class Point:
 
 
 def with_interval(point: Point) -> str:
-    """`0.71 [0.65, 0.77]`."""
+    """Format as `0.71 [0.65, 0.77]`."""
     return f"{number(point.value)} [{number(point.ci_low)}, {number(point.ci_high)}]"
 
 
 def why_missing(points: Sequence[Point]) -> str:
-    """The reason that the table gives for a curve without numbers."""
+    """Return the reason that the table gives for a curve without numbers."""
     reasons = [point.reason for point in points if point.reason]
     return reasons[0] if reasons else "no number with an interval in the table"
 
 
 def is_known(point: Point) -> bool:
-    """Whether the point has a value and an interval."""
+    """Say whether the point has a value and an interval."""
     return point.value is not None and point.ci_low is not None and point.ci_high is not None
 
 
 def bar_of(point: Point, chance: float) -> float:
-    """What a probe must exceed: chance, or its shuffled-label twin where that is higher."""
+    """Return what a probe must exceed: chance, or its shuffled-label twin where that is higher."""
     return chance if point.shuffled is None else max(chance, point.shuffled)
 
 
 def missing_full_inputs(points: Sequence[Point]) -> str | None:
-    """Why the value with all inputs kept is not there, or None where it is."""
+    """Say why the value with all inputs kept is missing; return None where it is not."""
     if not points or points[0].prune_ratio != 0:
         return "prune ratio 0 (all inputs kept) was not run"
     return None if is_known(points[0]) else why_missing(points)
 
 
 def judge_informative(points: Sequence[Point], chance: float) -> Finding:
-    """Claim `informative` on one curve, its points in the order of prune ratios."""
+    """Judge the claim `informative` on one curve, its points in the order of prune ratios."""
     if missing := missing_full_inputs(points):
         return Finding(NOT_JUDGED, missing)
     first = points[0]
@@ -104,7 +104,7 @@ def judge_informative(points: Sequence[Point], chance: float) -> Finding:
 
 
 def judge_stable(points: Sequence[Point], chance: float) -> Finding:
-    """Claim `stable` on one curve."""
+    """Judge the claim `stable` on one curve."""
     base = judge_informative(points, chance)
     if base.verdict == NOT_JUDGED:
         return base
@@ -128,7 +128,7 @@ def judge_stable(points: Sequence[Point], chance: float) -> Finding:
 
 
 def judge_selective(points: Sequence[Point], chance: float) -> Finding:
-    """Claim `selective` on one curve. `chance` is unused; the signature is that of every claim."""
+    """Judge the claim `selective` on one curve. `chance` is unused; the signature is that of every claim."""
     del chance
     sparse = [p for p in points if SPARSE[0] - TOLERANCE <= p.prune_ratio <= SPARSE[1] + TOLERANCE]
     if not sparse:
@@ -152,7 +152,7 @@ JUDGES = {"informative": judge_informative, "stable": judge_stable, "selective":
 
 
 def judge_level(points: Sequence[Point], level: float) -> Finding:
-    """Whether a curve stays above a printed level (rule `PRINTED_RULE`)."""
+    """Judge whether a curve stays above a printed level (rule `PRINTED_RULE`)."""
     if missing := missing_full_inputs(points):
         return Finding(NOT_JUDGED, missing)
     known = [point for point in points if is_known(point)]
@@ -166,7 +166,7 @@ def judge_level(points: Sequence[Point], level: float) -> Finding:
 
 
 def summarise(by_layer: dict[int, Finding]) -> str:
-    """One sentence on a claim over the layers of a run, with the reason where layers were not judged."""
+    """Summarise a claim over the layers of a run in one sentence, with the reason where layers were not judged."""
     if not by_layer:
         return "Nothing was measured."
     parts = []
@@ -200,13 +200,13 @@ class Curve:
 
 
 def point_of(row: dict[str, Any], metric: str) -> Point:
-    """One row of a pruning table."""
+    """Read one row of a pruning table."""
     names = ("prune_ratio", "ci_low", "ci_high", "random_mean", "random_high", "shuffled", "reason")
     return Point(value=row[metric], **{name: row[name] for name in names})
 
 
 def curves_of(table: pl.DataFrame, metric: str) -> list[Curve]:
-    """All curves of a pruning table, in its order."""
+    """Read all curves of a pruning table, in its order."""
     if "position" not in table.columns:
         table = table.with_columns(position=pl.lit("paragraph"))
     curves = []

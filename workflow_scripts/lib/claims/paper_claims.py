@@ -56,14 +56,14 @@ class Test:
 
 
 def pruned(tables: Tables, place: str) -> list[Curve]:
-    """The curves of one place that rest on enough problems."""
+    """Choose the curves of one place that rest on enough problems."""
     name, metric = ("pruning_dopamine", "spearman") if place == "paragraph" else ("pruning_value", "auc")
     table = tables[name].filter(pl.col("n_validation") >= FEWEST)
     return [curve for curve in curves_of(table, metric) if curve.place == place]
 
 
 def curve_claim(place: str, rule: str) -> Callable[[Tables, float], Finding]:
-    """A rule of `claims.curve_rules` on the average curve over all runs and layers."""
+    """Make a test that applies a rule of `claims.curve_rules` to the average curve over all runs and layers."""
 
     def judge(tables: Tables, _: float) -> Finding:
         curves = pruned(tables, place)
@@ -77,7 +77,7 @@ def curve_claim(place: str, rule: str) -> Callable[[Tables, float], Finding]:
 
 
 def final_level(tables: Tables, _: float) -> Finding:
-    """The printed level at the last response token, over the whole curve."""
+    """Judge the printed level at the last response token, over the whole curve."""
     curves = pruned(tables, "final")
     points = mean_curve([curve.points for curve in curves]) if curves else []
     known = [(p, p.ci_low, p.ci_high) for p in points if p.ci_low is not None and p.ci_high is not None]
@@ -93,7 +93,7 @@ def final_level(tables: Tables, _: float) -> Finding:
 
 
 def robust(by: str) -> Callable[[Tables, float], Finding]:
-    """Whether value probes keep their level in every group of runs: `dataset`, `model` or `layer`."""
+    """Make a test whether value probes keep their level in every group of runs: `dataset`, `model` or `layer`."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         groups: dict[str, list[Any]] = {}
@@ -106,14 +106,14 @@ def robust(by: str) -> Callable[[Tables, float], Finding]:
 
 
 def necessary(tables: Tables, _: float) -> Finding:
-    """Whether masking the value neurons lowers accuracy at all."""
+    """Judge whether ablating the value neurons lowers accuracy at all."""
     rows = tables["table2"].filter(pl.col("selection") == "value").to_dicts()
     change = average(rows, "change", "change_low", "change_high")
     return Finding(below(change), f"change of accuracy {change}")
 
 
 def harm_against(*others: str) -> Callable[[Tables, float], Finding]:
-    """Whether masking the value neurons does more harm than masking each of the others."""
+    """Make a test whether ablating the value neurons does more harm than ablating each of the others."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         contrasts = tables["intervention_contrasts"].filter(pl.col("reason").is_null())
@@ -127,7 +127,7 @@ def harm_against(*others: str) -> Callable[[Tables, float], Finding]:
 
 
 def distinct(tables: Tables, confidence: float) -> Finding:
-    """Whether value neurons differ from next-token neurons."""
+    """Judge whether value neurons differ from next-token neurons."""
     rows = tables["neuron_overlap"].filter(pl.col("second") == "ntp").to_dicts()
     if not rows or few_problems(tables, "interventions"):
         return Finding(UNDECIDED, TOO_FEW if rows else "not measured")
@@ -142,7 +142,7 @@ def distinct(tables: Tables, confidence: float) -> Finding:
 
 
 def few_problems(tables: Tables, name: str) -> bool:
-    """Whether the runs of a table rest on too few problems."""
+    """Say whether the runs of a table rest on too few problems."""
     runs = tables["table2" if name == "interventions" else name]
     columns = ("model", "dataset") if name == "interventions" else ("model_a", "dataset_a")
     known = runs.select(model=pl.col(columns[0]), dataset=pl.col(columns[1])).unique()
@@ -151,7 +151,7 @@ def few_problems(tables: Tables, name: str) -> bool:
 
 
 def transferred(across: str) -> Callable[[Tables, float], Finding]:
-    """Whether probes of other data sets or models find the same value neurons."""
+    """Make a test whether probes of other data sets or models find the same value neurons."""
 
     def judge(tables: Tables, _: float) -> Finding:
         table = tables["transfer"].filter(pl.col("across") == across, pl.col("kind") == "value")
@@ -163,7 +163,7 @@ def transferred(across: str) -> Callable[[Tables, float], Finding]:
 
 
 def tracking(tables: Tables, confidence: float) -> Finding:
-    """Whether single dopamine neurons follow the TD errors, and do so more than other neurons."""
+    """Judge whether single dopamine neurons follow the TD errors, and do so more than other neurons."""
     table = tables["trajectories"].filter(pl.col("neuron").is_null())
     measures = {}
     for kind, name in (("dopamine", "Spearman correlation with TD errors"), ("difference", "less that of random ones")):
@@ -173,7 +173,7 @@ def tracking(tables: Tables, confidence: float) -> Finding:
 
 
 def confident(method: str) -> Callable[[Tables, float], Finding]:
-    """Whether a way to read value neurons predicts success better than every baseline."""
+    """Make a test whether a way to read value neurons predicts success better than every baseline."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         table = tables["confidence_contrasts"].filter(pl.col("method") == method, pl.col("model") == "all")
@@ -188,7 +188,7 @@ def confident(method: str) -> Callable[[Tables, float], Finding]:
 
 
 def searched(*others: str) -> Callable[[Tables, float], Finding]:
-    """Whether search by dopamine neurons solves more problems than each of the others."""
+    """Make a test whether search by dopamine neurons solves more problems than each of the others."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         return against_each(compared(tables["search_contrasts"], others), above, confidence)
@@ -197,7 +197,7 @@ def searched(*others: str) -> Callable[[Tables, float], Finding]:
 
 
 def compared(table: pl.DataFrame, others: Sequence[str]) -> dict[str, Measure]:
-    """The average difference against each opponent that was measured."""
+    """Average the difference against each opponent that was measured."""
     measures = {}
     for name in others:
         rows = table.filter(pl.col("against") == name, pl.col("difference").is_not_null()).to_dicts()
@@ -207,12 +207,12 @@ def compared(table: pl.DataFrame, others: Sequence[str]) -> dict[str, Measure]:
 
 
 def spaced(name: str) -> str:
-    """The name of a method as evidence writes it."""
+    """Write the name of a method as evidence shows it."""
     return name.replace("_", " ")
 
 
 def coupled(measure: str) -> Callable[[Tables, float], Finding]:
-    """Whether ablating value neurons changes the dopamine neurons of later layers more than ablating random ones."""
+    """Make a test whether ablating value neurons changes later dopamine neurons more than ablating random ones."""
 
     def judge(tables: Tables, confidence: float) -> Finding:
         table = tables["ablation_contrasts"].filter(pl.col("measure") == measure, pl.col("reason").is_null())

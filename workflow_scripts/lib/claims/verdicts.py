@@ -21,10 +21,10 @@ class Rule:
 
 HARM = Rule(
     "More harm than others",
-    "Masking the value neurons lowers accuracy more than masking the same number of other neurons.",
-    "The difference is the accuracy with the value neurons masked less the accuracy with the others masked; for random "
-    "ones, the mean over their draws. Its interval resamples problems and draws, and is widened where draws are few. "
-    "Supported: the whole interval lies below 0. Contradicted: the whole interval lies at or above 0. Undecided: "
+    "Ablating the value neurons lowers accuracy more than ablating the same number of other neurons.",
+    "The difference is the accuracy with the value neurons ablated less the accuracy with the others ablated; for "
+    "random ones, the mean over their draws. Its interval resamples problems and draws, and is widened where draws are "
+    "few. Supported: the whole interval lies below 0. Contradicted: the whole interval lies at or above 0. Undecided: "
     "anything else, and wherever there is no interval or random neurons were drawn only once.",
 )
 
@@ -38,7 +38,7 @@ class Finding:
 
 
 def judge_harm(low: float | None, high: float | None, reason: str | None = None) -> str:
-    """The verdict of rule `HARM` on a difference; `reason` says what its interval leaves out."""
+    """Judge a difference by the rule `HARM`; `reason` says what its interval leaves out."""
     if low is None or high is None or reason:
         return UNDECIDED
     if high < 0:
@@ -47,7 +47,7 @@ def judge_harm(low: float | None, high: float | None, reason: str | None = None)
 
 
 def judge_gain(low: float | None, high: float | None) -> str:
-    """Supported: the whole interval of a difference lies above 0; contradicted: at or below it; undecided otherwise."""
+    """Support a difference whose interval lies above 0, contradict one at or below it; else leave it undecided."""
     if low is None or high is None:
         return UNDECIDED
     if low > 0:

@@ -29,7 +29,7 @@ class Job:
 
 
 def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
-    """The jobs of the study that `files` make up together: all of them (`every`), or those still to do.
+    """List the jobs of the study that `files` make up together: all of them (`every`), or those still to do.
 
     Raises:
         UserError: the workflow refuses the configuration; its own words are repeated.
@@ -62,7 +62,7 @@ def read_jobs(printed: str) -> list[Job]:
 
 
 def stages(snakefile: str | Path = "Snakefile") -> dict[str, str]:
-    """The stage of every rule, the name of the file that it stands in, in the order in which data flows."""
+    """Map every rule to its stage, the name of the file that defines it, in the order in which data flows."""
     included = re.findall(r'^include: "(rules/.+[.]smk)"', Path(snakefile).read_text(), flags=re.MULTILINE)
     paths = [Path(snakefile).parent / name for name in included]
     named = re.compile(r"^(?:rule|use rule \w+ as) (\w+)(?::| with:)", flags=re.MULTILINE)

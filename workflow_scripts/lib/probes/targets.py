@@ -81,7 +81,7 @@ def targets(
 
 
 def _td(values: Tensor, rewards: Tensor, last: Tensor, target: Target) -> Tensor:
-    """gamma V(h_{t+1}), and r at s_T."""
+    """Compute gamma V(h_{t+1}), and r at s_T."""
     ahead = following(values if target.gradient == "residual" else values.detach())
     return torch.where(last, rewards, target.gamma * ahead)
 

@@ -26,7 +26,7 @@ ABLATED = 2.95
 
 
 def draw_ablation(figure: Figure, top: float, traced: Traced | None, frame: pl.DataFrame, run: str) -> None:
-    """One run: three trajectories over one response, and the distribution of the correlations over all."""
+    """Draw one run: three trajectories over one response, and the distribution of the correlations over all."""
     chosen = trajectory_figure.median_response(traced, frame) if traced is not None else None
     if traced is None or chosen is None:
         explain(figure, top, run, "nothing was ablated in this run, or no validation response has a correlation")
@@ -40,7 +40,7 @@ def draw_ablation(figure: Figure, top: float, traced: Traced | None, frame: pl.D
 
 
 def ablation_figure(traced: dict[str, Traced], ablated: dict[str, pl.DataFrame], section: dict[str, Any]) -> Figure:
-    """Figure 10."""
+    """Draw figure 10."""
     runs = runs_of(section)
     if not runs:
         return empty_figure(NO_RUN)

@@ -32,18 +32,18 @@ class Figures:
     captions: dict[str, Path]
 
     def named(self, *names: str) -> list[FigureView]:
-        """Those of the figures that the study drew."""
+        """Choose those of the figures that the study drew."""
         return [shown_figure(self.paths[name], self.captions) for name in names if name in self.paths]
 
 
 def section(
     key: str, title: str, lead: str, figures: list[FigureView], tables: Sequence[TableView], nothing: str
 ) -> Section:
-    """Figures, and tables that have rows; without any, the reason alone."""
+    """Build a section of figures, and of tables that have rows; without any, of the reason alone."""
     shown = [table for table in tables if table.rows]
     return Section(key, title, lead, figures if shown else [], shown, None if shown else nothing)
 
 
 def rows_of(tables: Tables, name: str) -> list[Row]:
-    """The rows of a table; none where the study did not make it."""
+    """Return the rows of a table; none where the study did not make it."""
     return tables[name].to_dicts() if name in tables else []

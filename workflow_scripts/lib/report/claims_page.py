@@ -35,12 +35,12 @@ class ClaimsSection:
 
 
 def claims_section(tables: Tables, confidence: str) -> ClaimsSection:
-    """Every claim of the paper, and its Table 1 with this study's numbers."""
+    """Build the section of every claim of the paper, and of its Table 1 with this study's numbers."""
     return ClaimsSection(judged_claims(rows_of(tables, "claims"), confidence), table1(tables))
 
 
 def judged_claims(rows: Sequence[Row], confidence: str) -> Claims | None:
-    """The rows of the table of claims; None where nothing was judged."""
+    """Tabulate the judged claims; return None where nothing was judged."""
     if not rows:
         return None
     tests: dict[str, list[str]] = {}
@@ -52,7 +52,7 @@ def judged_claims(rows: Sequence[Row], confidence: str) -> Claims | None:
 
 
 def claim_table(rows: Sequence[Row], confidence: str) -> TableView:
-    """One row for each claim, its evidence below it."""
+    """Tabulate one row for each claim, its evidence below it."""
     caption = (
         f"Intervals at {confidence}. The rows of `tables/claims.csv`; the last column names the rows of other tables "
         "that the evidence is taken from."
@@ -67,12 +67,12 @@ def claim_table(rows: Sequence[Row], confidence: str) -> TableView:
 
 
 def evidence(row: Row) -> list[str]:
-    """What this study measured, as the note below a claim."""
+    """Note below a claim what this study measured."""
     return [f"Measured here: {row['evidence']}."]
 
 
 def table1(tables: Tables) -> TableView:
-    """Value and dopamine neurons side by side, averages over all runs and layers."""
+    """Tabulate value and dopamine neurons side by side, averages over all runs and layers."""
     dopamine = curve(tables, "paragraph")
     both = curve(tables, "initial"), curve(tables, "final")
     lines = [
@@ -98,53 +98,53 @@ def table1(tables: Tables) -> TableView:
 
 
 def curve(tables: Tables, place: str) -> list[Point]:
-    """The average curve of a place; empty where none was measured."""
+    """Average the curves of a place; return an empty curve where none was measured."""
     curves = pruned(tables, place)
     return [point for point in mean_curve([c.points for c in curves]) if point.value is not None] if curves else []
 
 
 def sparse(points: Sequence[Point]) -> Point | None:
-    """The point at a prune ratio of 0.99."""
+    """Return the point at a prune ratio of 0.99."""
     return next((point for point in points if abs(point.prune_ratio - SPARSE[1]) < TOLERANCE), None)
 
 
 def before_and_after(curves: tuple[list[Point], list[Point]], write: Callable[[Sequence[Point]], str]) -> str:
-    """A number before the response and at its last token."""
+    """Write a number before the response and at its last token."""
     return f"{write(curves[0])}; at the last token {write(curves[1])}"
 
 
 def at_full(points: Sequence[Point]) -> str:
-    """The number with all inputs."""
+    """Write the number with all inputs."""
     return with_interval(points[0]) if points and points[0].prune_ratio == 0 else "not measured"
 
 
 def at_sparse(points: Sequence[Point]) -> str:
-    """The number at a prune ratio of 0.99."""
+    """Write the number at a prune ratio of 0.99."""
     point = sparse(points)
     return "not measured" if point is None else with_interval(point)
 
 
 def random_at_sparse(points: Sequence[Point]) -> str:
-    """The mean of random selections at a prune ratio of 0.99."""
+    """Write the mean of random selections at a prune ratio of 0.99."""
     point = sparse(points)
     return "not measured" if point is None else number(point.random_mean)
 
 
 def mean_of(tables: Tables, name: str, method: str, column: str) -> Measure | None:
-    """The average of a column of Table 3 or 4 for one method; None where it was not measured."""
+    """Average a column of Table 3 or 4 for one method; return None where it was not measured."""
     wanted = pl.col("method") == method, pl.col("model") != "all", pl.col(column).is_not_null()
     rows = tables[name].filter(*wanted).to_dicts() if name in tables and len(tables[name]) else []
     return average(rows, column) if rows else None
 
 
 def confidence_words(tables: Tables) -> str:
-    """AUC of confidence from value neurons."""
+    """Write the AUC of confidence from value neurons."""
     auc = mean_of(tables, "table3", "value_neurons_cv", "auc")
     return "confidence: not measured" if auc is None else f"confidence before the answer: AUC {auc}"
 
 
 def search_words(tables: Tables) -> str:
-    """Accuracy of search by dopamine neurons and of greedy decoding."""
+    """Write the accuracy of search by dopamine neurons and of greedy decoding."""
     dopamine, greedy = (mean_of(tables, "table4", name, "accuracy") for name in ("dopamine", "greedy"))
     if dopamine is None:
         return "guided search: not measured"

@@ -40,7 +40,7 @@ CONTRASTS = (
 
 
 def confidence_section(tables: Tables, figures: Figures, published: dict[str, Any]) -> Section:
-    """Table 3, the paper's Table 3, and paired differences."""
+    """Build the section on confidence: Table 3, the paper's Table 3, and paired differences."""
     measured = rows_of(tables, "table3")
     columns = [run(), labelled("Method", "method", EXPLAINED), ranged("AUC", "auc")]
     columns += [ranged("Brier score", "brier", "brier_low", "brier_high")]
@@ -59,7 +59,7 @@ def confidence_section(tables: Tables, figures: Figures, published: dict[str, An
 
 
 def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:
-    """The paper's Table 3 and this study's AUCs in the same columns."""
+    """Tabulate the paper's Table 3 and this study's AUCs in the same columns."""
     names = printed["columns"]
     rows = [[f"Paper: {entry['run']}", *(number(value) for value in entry["auc"])] for entry in printed["rows"]]
     for place in runs_in(measured):

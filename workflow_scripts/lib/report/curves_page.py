@@ -61,7 +61,7 @@ class Judged:
 
 
 def judge(curves: Sequence[Curve]) -> list[Judged]:
-    """Every claim on every curve, grouped by place and run."""
+    """Judge every claim on every curve, grouped by place and run."""
     groups: dict[tuple[str, str], list[Curve]] = {}
     for place in PLACES:
         for curve in curves:
@@ -82,14 +82,14 @@ def judge(curves: Sequence[Curve]) -> list[Judged]:
 
 
 def drawn(figure: str, config: dict[str, Any]) -> tuple[list[str], list[int] | None]:
-    """Runs and layers that a figure draws; no list of layers means all."""
+    """List the runs and layers that a figure draws; no list of layers means all."""
     section = config.get("figures", {}).get(figure, {})
     layers = section.get("layers")
     return list(section.get("runs") or []), None if layers is None else list(layers)
 
 
 def in_figure(figure: str, config: dict[str, Any], curves: Sequence[Curve]) -> list[Judged]:
-    """The verdicts on what a figure draws, and on nothing else."""
+    """Choose the verdicts on what a figure draws, and on nothing else."""
     runs, layers = drawn(figure, config)
     place = FIGURE_PLACES[figure]
     chosen = [c for c in curves if c.place == place and c.run in runs and (layers is None or c.layer in layers)]
@@ -99,12 +99,12 @@ def in_figure(figure: str, config: dict[str, Any], curves: Sequence[Curve]) -> l
 def pruning_figures(
     paths: Sequence[Path], captions: dict[str, Path], config: dict[str, Any], curves: Sequence[Curve]
 ) -> list[FigureView]:
-    """The figures on pruning, in the order given."""
+    """List the figures on pruning, in the order given."""
     return [figure_view(path, captions, config, curves) for path in paths if path.stem in FIGURE_PLACES]
 
 
 def figure_view(path: Path, captions: dict[str, Path], config: dict[str, Any], curves: Sequence[Curve]) -> FigureView:
-    """A figure with its caption, a text alternative, and what it shows in words."""
+    """Build a figure with its caption, a text alternative, and what it shows in words."""
     title, caption = caption_of(path.stem, captions)
     judged = in_figure(path.stem, config, curves)
     lines = [f"{item.run}. {item.best or item.sentences['informative']}" for item in judged]

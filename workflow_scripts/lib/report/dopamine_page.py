@@ -52,7 +52,7 @@ class Viewer:
 
 
 def dopamine_section(tables: Tables, figures: Figures) -> Section:
-    """How well single neurons follow TD errors, and how ablated value neurons change them."""
+    """Build the section on how well single neurons follow TD errors, and how ablated value neurons change them."""
     neurons = [run(), words("Layer", "layer"), words("Kind", "kind"), neuron()]
     neurons += [whole("Paragraphs", "n"), ranged("Spearman correlation", "spearman")]
     ablated = [run(), words("Ablated", "condition"), words("Draw", "draw"), neuron(), whole("Responses", "n")]
@@ -70,12 +70,12 @@ def dopamine_section(tables: Tables, figures: Figures) -> Section:
 
 
 def neuron() -> Column:
-    """The number of a neuron, or that the row is a mean."""
+    """Build the column of neurons, `mean` where the row is one."""
     return Column("Neuron", lambda row: "mean" if row["neuron"] is None else str(row["neuron"]))
 
 
 def viewer(paths: Sequence[Path], folder: Path, config: dict[str, Any], table: pl.DataFrame | None) -> Viewer | None:
-    """The interactive view of traced responses; None where there is none. `folder` holds the parts of the page."""
+    """Build the interactive view of traced responses; None where there is none. `folder` holds the page's parts."""
     traces = {traced.run: traced for traced in map(read_trace, paths)}
     if not traces:
         return None

@@ -38,19 +38,19 @@ class Panel:
 
     @property
     def selections(self) -> list[str]:
-        """What was masked, in the order of the tables."""
+        """What was ablated, in the order of the tables."""
         masked = set(self.rows["selection"].to_list()) - {"none"}
         return [name for name in SELECTIONS if name in masked]
 
     @property
     def unmasked(self) -> dict[str, Any] | None:
-        """The unmasked run on the same problems."""
+        """The unablated run on the same problems."""
         rows = self.rows.filter(pl.col("selection") == "none").to_dicts()
         return rows[0] if rows else None
 
 
 def panels_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Panel]:
-    """The rows of the figure: configured runs, and of each the configured layers or all that were measured."""
+    """List the rows of the figure: configured runs, and of each the configured layers or all that were measured."""
     panels = []
     for run in runs_of(section):
         rows = rows_of_run(table, run)
@@ -60,14 +60,14 @@ def panels_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Panel]:
 
 
 def by_share(panel: Panel) -> pl.DataFrame:
-    """The rows set to zero, their share as `x`."""
+    """Select the rows set to zero, their share as `x`."""
     return panel.rows.filter(pl.col("mode") == "zero").with_columns(x="share")
 
 
 def by_factor(panel: Panel) -> pl.DataFrame:
-    """The rows scaled by a factor, their factor as `x`; rows set to zero at the same share have factor 0.
+    """Select the rows scaled by a factor, their factor as `x`; rows set to zero at the same share have factor 0.
 
-    The unmasked run is factor 1 of every selection and draw.
+    The unablated run is factor 1 of every selection and draw.
     """
     scaled = panel.rows.filter(pl.col("mode") == "scale")
     if scaled.is_empty():
@@ -81,13 +81,13 @@ def by_factor(panel: Panel) -> pl.DataFrame:
 
 
 def around_one(factors: Sequence[float]) -> np.ndarray:
-    """Position on the axis of factors: 1 in the middle, equal changes up and down equally far, large ones drawn in."""
+    """Place factors on their axis: 1 in the middle, equal changes up and down equally far, large ones drawn in."""
     change = np.asarray(factors, dtype=float) - 1
     return np.sign(change) * np.log2(1 + np.abs(change))
 
 
 def curve_of(rows: pl.DataFrame) -> pl.DataFrame:
-    """Mean over draws by `x`, with the lowest and highest draw, or with the interval where there is one draw."""
+    """Average draws by `x`, with the lowest and highest draw, or with the interval where there is one draw."""
     several = rows["draw"].n_unique() > 1
     low, high = (pl.col("accuracy"), pl.col("accuracy")) if several else (pl.col("ci_low"), pl.col("ci_high"))
     curve = rows.group_by("x").agg(pl.col("accuracy").mean(), low=low.min(), high=high.max())
@@ -95,7 +95,7 @@ def curve_of(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def draw_selection(axes: Axes, rows: pl.DataFrame, place: Any, style: dict[str, Any]) -> None:
-    """The curve of one selection with its band, and its draws as thin lines; `place` maps `x` onto the axis."""
+    """Draw the curve of one selection, its band, and its draws as thin lines; `place` maps `x` onto the axis."""
     curve = curve_of(rows)
     band = curve.drop_nulls(["low", "high"])
     draw_band(axes, place(band["x"].to_list()), band["low"].to_numpy(), band["high"].to_numpy(), style)
@@ -107,7 +107,7 @@ def draw_selection(axes: Axes, rows: pl.DataFrame, place: Any, style: dict[str, 
 
 
 def label_axis(axes: Axes, values: list[float], place: Any, margin: float) -> None:
-    """A tick at every value measured."""
+    """Set a tick at every value measured."""
     at = place(values)
     axes.set_xticks(at, [f"{value:g}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -116,7 +116,7 @@ def label_axis(axes: Axes, values: list[float], place: Any, margin: float) -> No
 
 
 def empty_reason(panel: Panel, what: str) -> str:
-    """Why a panel has no curve."""
+    """Say why a panel has no curve."""
     if not panel.run:
         return NO_RUN
     if panel.rows.is_empty():
@@ -125,7 +125,7 @@ def empty_reason(panel: Panel, what: str) -> str:
 
 
 def draw_axes(axes: Axes, panel: Panel, rows: pl.DataFrame, what: str, styles: dict[str, dict[str, Any]]) -> None:
-    """One set of axes, `what` (share or factor) on the horizontal one."""
+    """Draw one set of axes, `what` (share or factor) on the horizontal one."""
     place = np.log10 if what == "share" else around_one
     if rows.drop_nulls("accuracy").is_empty():
         axes.set_xticks([])
@@ -145,7 +145,7 @@ def draw_axes(axes: Axes, panel: Panel, rows: pl.DataFrame, what: str, styles: d
 
 
 def handles(styles: dict[str, dict[str, Any]]) -> list[Any]:
-    """The legend."""
+    """Build the legend."""
     lines = [
         Line2D(
             [], [], markersize=4, linewidth=1.5, label=SELECTIONS[name] + (", mean" if is_random(name) else ""), **style
@@ -156,14 +156,14 @@ def handles(styles: dict[str, dict[str, Any]]) -> list[Any]:
     shade = "interval; of several draws, lowest to highest" if drawn else "interval"
     rest = [
         Patch(facecolor="#8097ba", alpha=0.45, label=shade),
-        Line2D([], [], label="unmasked", **UNMASKED),
+        Line2D([], [], label="unablated", **UNMASKED),
         Patch(label="its interval", **UNMASKED_BAND),
     ]
     return [*lines, *drawn, *rest]
 
 
 def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
-    """The figure: a row of two panels for each run and layer."""
+    """Draw the figure: a row of two panels for each run and layer."""
     panels = panels_of(table, section)
     names = [name for name in SELECTIONS if any(name in panel.selections for panel in panels)]
     styles = {name: figure_style.LINES[i % len(figure_style.LINES)] for i, name in enumerate(names)}
@@ -175,7 +175,7 @@ def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
         draw_axes(right, panel, scaled, "factor", styles)
         share = f"{100 * scaled['share'][0]:g} % of the neurons" if len(scaled) else "the neurons"
         left.set_xlabel("share of the layer's neurons set to zero")
-        right.set_xlabel(f"factor on {share} (1: unmasked)")
+        right.set_xlabel(f"factor on {share} (1: unablated)")
         left.set_ylabel("accuracy")
         left.set_title(panel.title)
         right.set_title(panel.title)

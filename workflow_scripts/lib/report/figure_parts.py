@@ -14,36 +14,36 @@ NO_RUN = "the configuration names no run for this figure"
 
 
 def runs_of(section: Mapping[str, Any]) -> list[str]:
-    """The runs of a figure."""
+    """List the runs of a figure."""
     return list(section.get("runs") or [])
 
 
 def rows_of_run(table: pl.DataFrame, run: str) -> pl.DataFrame:
-    """The rows of one run, `model/dataset`."""
+    """Select the rows of one run, `model/dataset`."""
     model, dataset = run.split("/", 1)
     return table.filter((pl.col("model") == model) & (pl.col("dataset") == dataset))
 
 
 def layers_of(section: Mapping[str, Any], rows: pl.DataFrame) -> list[int]:
-    """The layers that the configuration names for a figure; all layers in the rows where it names none."""
+    """List the layers that the configuration names for a figure; all layers in the rows where it names none."""
     listed = section.get("layers")
     return list(listed) if listed is not None else sorted(rows["layer"].drop_nulls().unique().to_list())
 
 
 def draw_band(axes: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, style: Style) -> None:
-    """The interval or range of a curve: shaded, with thin edges."""
+    """Draw the interval or range of a curve: shaded, with thin edges."""
     axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
     for edge in (low, high):
         axes.plot(x, edge, color=style["color"], linestyle=style["linestyle"], linewidth=0.6, alpha=0.8)
 
 
 def draw_curve(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style, markersize: float = 3.2) -> None:
-    """The curve itself."""
+    """Draw the curve itself."""
     axes.plot(x, y, markersize=markersize, linewidth=1.5, zorder=4, **style)
 
 
 def draw_pruned(axes: Axes, rows: pl.DataFrame, columns: tuple[str, str, str], style: Style) -> None:
-    """One curve over prune ratios with its band; `columns` hold its value, lower and upper limit."""
+    """Draw one curve over prune ratios with its band; `columns` hold its value, lower and upper limit."""
     value, low, high = columns
     band, known = rows.drop_nulls([low, high]), rows.drop_nulls(value)
     draw_band(axes, positions(band), band[low].to_numpy(), band[high].to_numpy(), style)
@@ -51,12 +51,12 @@ def draw_pruned(axes: Axes, rows: pl.DataFrame, columns: tuple[str, str, str], s
 
 
 def positions(rows: pl.DataFrame) -> np.ndarray:
-    """Where the prune ratios of the rows are on the axis."""
+    """Place the prune ratios of the rows on the axis."""
     return figure_style.kept_share(rows["prune_ratio"].to_list())
 
 
 def draw_controls(axes: Axes, rows: pl.DataFrame, lines: Mapping[str, Style]) -> None:
-    """The band of random selections from lowest to highest, and the means of the columns of `lines` over the rows."""
+    """Draw the band of random selections from lowest to highest, and the means of the columns of `lines`."""
     names: Sequence[str] = list(lines)
     pooled = rows.group_by("prune_ratio").agg(
         pl.col(names).mean(), pl.col("random_low").min(), pl.col("random_high").max()

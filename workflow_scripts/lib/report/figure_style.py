@@ -59,7 +59,7 @@ SMALLEST_SHARE = 0.002
 
 
 def kept_share(prune_ratios: Sequence[float]) -> np.ndarray:
-    """Position on the axis: the share of inputs kept, on a log scale (the least share stands for a ratio of 1)."""
+    """Place ratios on the axis: the share of inputs kept, on a log scale (a ratio of 1 is at the least share)."""
     return np.maximum(1.0 - np.asarray(prune_ratios, dtype=float), SMALLEST_SHARE)
 
 
@@ -82,7 +82,7 @@ def explain_empty(axes: Axes, reason: str, width: int) -> None:
 
 
 def limits(values: Sequence[float | None], include: float) -> tuple[float, float]:
-    """Vertical limits around all numbers that are there, and around `include`."""
+    """Return vertical limits around all numbers that are there, and around `include`."""
     known = np.array([v for v in values if v is not None and v == v] + [include])
     low, high = float(known.min()), float(known.max())
     margin = 0.05 * max(high - low, 0.2)
@@ -90,12 +90,12 @@ def limits(values: Sequence[float | None], include: float) -> tuple[float, float
 
 
 def layer_handle(index: int, label: str) -> Line2D:
-    """Legend entry of the layer drawn in style `index`."""
+    """Build the legend entry of the layer drawn in style `index`."""
     return Line2D([], [], markersize=4, linewidth=1.5, label=label, **LINES[index % len(LINES)])
 
 
 def control_handles(chance: float, ceiling: bool) -> list[Line2D | Patch]:
-    """Legend entries of everything that is not a layer."""
+    """Build the legend entries of everything that is not a layer."""
     handles: list[Line2D | Patch] = [
         Patch(facecolor="#8097ba", alpha=0.45, label="interval of a curve"),
         Line2D([], [], label="inputs kept at random, mean", **RANDOM),

@@ -1,4 +1,4 @@
-"""The section on interventions: accuracies with neurons masked, contrasts, overlaps, the dose-response."""
+"""The section on interventions: accuracies with neurons ablated, contrasts, overlaps, the dose-response."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ CONTROLS = ("random_matched", "random")
 
 @dataclass(frozen=True)
 class InterventionSection:
-    """What was masked and how, sentences for the summary, tables with their titles, the figure."""
+    """What was ablated and how, sentences for the summary, tables with their titles, the figure."""
 
     how: str
     share: str
@@ -62,7 +62,7 @@ def intervention_section(
     figures: Sequence[Path],
     captions: dict[str, Path],
 ) -> InterventionSection | None:
-    """Everything the section shows, or None where no neuron was masked."""
+    """Build everything the section shows; return None where no neuron was ablated."""
     table, contrasts = tables["table2"], tables["intervention_contrasts"]
     if table.is_empty():
         return None
@@ -86,27 +86,27 @@ def intervention_section(
 
 
 def selection(title: str, name: str) -> Column:
-    """A column that names a selection of neurons."""
+    """Build a column that names a selection of neurons."""
     return Column(title, lambda row: capital(SELECTIONS[row[name]]), "text")
 
 
 def layer() -> Column:
-    """The layer of a row."""
+    """Build the column of layers."""
     return Column("Layer", lambda row: str(row["layer"]))
 
 
 def between(values: Sequence[Any], write: Callable[[Any], str]) -> str:
-    """Lowest and highest of several numbers, or one where they are written alike."""
+    """Write lowest and highest of several numbers, or one where they are written alike."""
     low, high = write(min(values)), write(max(values))
     return low if low == high else f"{low} to {high}"
 
 
 def accuracy_table(table: pl.DataFrame, confidence: float) -> TableView:
-    """Table 2 or 5, one row for each layer and selection of every run."""
+    """Build Table 2 or 5, one row for each layer and selection of every run."""
     caption = (
-        f"Accuracy and its change against the unmasked run, each with its {100 * confidence:g} % interval over "
+        f"Accuracy and its change against the unablated run, each with its {100 * confidence:g} % interval over "
         "problems; p by a paired test over problems. Of several draws, the mean and, in brackets, lowest and highest. "
-        "All changes are against one unmasked run: sampling noise in that run shifts all changes equally."
+        "All changes are against one unablated run: sampling noise in that run shifts all changes equally."
     )
     columns = [run(), layer(), selection("Masked", "selection")]
     columns += [folded_column("Draws", "draws"), folded_column("Neurons", "neurons")]
@@ -116,12 +116,12 @@ def accuracy_table(table: pl.DataFrame, confidence: float) -> TableView:
 
 
 def folded_column(title: str, name: str) -> Column:
-    """A column of numbers that `folded` has written."""
+    """Build a column of numbers that `folded` has written."""
     return Column(title, lambda row: str(row[name]))
 
 
 def folded(rows: Sequence[Row]) -> Row:
-    """A selection at a layer, draws as mean and range."""
+    """Fold a selection at a layer into one row, draws as mean and range."""
     first = rows[0]
     line = {name: first[name] for name in (*PLACE, "selection")}
     line |= {"draws": len(rows) if is_random(first["selection"]) else "–", "neurons": grouped(first["n_neurons"])}
@@ -137,7 +137,7 @@ def folded(rows: Sequence[Row]) -> Row:
 
 
 def contrast_table(rows: Sequence[Row]) -> TableView:
-    """Value neurons against every other selection."""
+    """Tabulate value neurons against every other selection."""
     draws = Column("Draws", lambda row: str(row["n_draws"]) if is_random(row["against"]) else "–")
     columns = [run(), layer(), selection("Against", "against"), draws]
     columns += [Column("Accuracy, value neurons masked", lambda row: number(row["accuracy_value"]))]
@@ -147,7 +147,7 @@ def contrast_table(rows: Sequence[Row]) -> TableView:
 
 
 def overlap_table(rows: Sequence[Row], printed: dict[str, Any]) -> TableView:
-    """How many neurons two selections share, and what chance gives."""
+    """Tabulate how many neurons two selections share, and what chance gives."""
     caption = (
         "Value neurons that another selection contains too, compared with what the same number of neurons drawn "
         "uniformly would share. p is the chance of sharing at least this number. The paper "
@@ -163,12 +163,12 @@ def overlap_table(rows: Sequence[Row], printed: dict[str, Any]) -> TableView:
 
 
 def percentage(value: float) -> str:
-    """A share in percent with one decimal."""
+    """Write a share in percent with one decimal."""
     return f"{100 * value:.1f} %"
 
 
 def difference_words(row: Row) -> str:
-    """The numbers of a contrast."""
+    """Write the numbers of a contrast."""
     draws = f", mean of {row['n_draws']} draws" if row["n_draws"] > 1 else ""
     p = p_value(row["p_value"])
     return (
@@ -178,31 +178,31 @@ def difference_words(row: Row) -> str:
 
 
 def harm_sentence(row: Row) -> str:
-    """Whether the value neurons of one layer did more harm than others, in words."""
-    others = f"masking the same number of {SELECTIONS[row['against']]}"
+    """Say whether the value neurons of one layer did more harm than others."""
+    others = f"ablating the same number of {SELECTIONS[row['against']]}"
     statement = {
-        SUPPORTED: f"masking the value neurons lowered accuracy more than {others}",
-        CONTRADICTED: f"masking the value neurons did no more harm than {others}",
-        UNDECIDED: f"undecided whether masking the value neurons did more harm than {others}",
+        SUPPORTED: f"ablating the value neurons lowered accuracy more than {others}",
+        CONTRADICTED: f"ablating the value neurons did no more harm than {others}",
+        UNDECIDED: f"undecided whether ablating the value neurons did more harm than {others}",
     }[row["verdict"]]
     because = f" ({row['reason']})" if row["reason"] else ""
     return f"{run_name(row)}, layer {row['layer']}: {statement}{because}. Measured: {difference_words(row)}."
 
 
 def harm_sentences(table: pl.DataFrame, contrasts: pl.DataFrame) -> list[str]:
-    """One sentence for each run and layer."""
+    """Write one sentence for each run and layer."""
     sentences = []
     for place in table.select(PLACE).unique(maintain_order=True).to_dicts():
         rows = contrasts.filter(*(pl.col(name) == value for name, value in place.items())).to_dicts()
         by_control = {row["against"]: row for row in rows}
         control = next((by_control[name] for name in CONTROLS if name in by_control), None)
-        missing = f"{run_name(place)}, layer {place['layer']}: no random neurons were masked for comparison."
+        missing = f"{run_name(place)}, layer {place['layer']}: no random neurons were ablated for comparison."
         sentences.append(harm_sentence(control) if control else missing)
     return sentences
 
 
 def harm_note(contrasts: pl.DataFrame, confidence: float) -> str:
-    """How many contrasts chance alone would make `supported`."""
+    """Say how many contrasts chance alone would make `supported`."""
     verdicts = contrasts.filter(pl.col("reason").is_null())["verdict"].to_list()
     expected = len(verdicts) * (1 - confidence) / 2
     return (
@@ -214,7 +214,7 @@ def harm_note(contrasts: pl.DataFrame, confidence: float) -> str:
 
 
 def proof_words(tables: dict[str, pl.DataFrame]) -> str:
-    """That every mask was applied; `tabulate_interventions` refuses anything else."""
+    """Say that every mask was applied; `tabulate_interventions` refuses anything else."""
     names = [*PLACE, "selection", "draw", "share", "mode", "factor", "largest_miss"]
     both = [tables[name].with_columns(factor=pl.lit(0.0)) for name in ("table2", "table5")]
     masked = [frame.filter(pl.col("selection") != "none").select(names) for frame in (*both, tables["dose_response"])]
@@ -227,7 +227,7 @@ def proof_words(tables: dict[str, pl.DataFrame]) -> str:
 
 
 def dose_lines(dose: pl.DataFrame, section: dict[str, Any]) -> list[str]:
-    """What the figure shows in words: each selection at its smallest and largest share set to zero."""
+    """Say what the figure shows: each selection at its smallest and largest share set to zero."""
     runs, layers = section.get("runs") or [], section.get("layers")
     lines = []
     shown = dose.filter(pl.col("mode").is_in(["zero", "none"]))
@@ -238,13 +238,13 @@ def dose_lines(dose: pl.DataFrame, section: dict[str, Any]) -> list[str]:
         masked = rows.filter(pl.col("selection") != "none").group_by("selection", maintain_order=True)
         for (name,), curve in masked:
             lines.append(
-                f"{model}/{dataset}, layer {layer}, {dose_words(str(name), curve)}; unmasked {number(unmasked)}."
+                f"{model}/{dataset}, layer {layer}, {dose_words(str(name), curve)}; unablated {number(unmasked)}."
             )
     return lines
 
 
 def dose_words(name: str, curve: pl.DataFrame) -> str:
-    """Accuracy of one selection at its smallest and largest share."""
+    """Write the accuracy of one selection at its smallest and largest share."""
     means = curve.group_by("share").agg(pl.col("accuracy").mean()).sort("share").rows()
     ends = [f"{number(accuracy)} at share {share:g}" for share, accuracy in dict.fromkeys([means[0], means[-1]])]
     n_draws = curve["draw"].n_unique()
@@ -253,7 +253,7 @@ def dose_words(name: str, curve: pl.DataFrame) -> str:
 
 
 def dose_view(path: Path, captions: dict[str, Path], dose: pl.DataFrame, section: dict[str, Any]) -> FigureView:
-    """The dose-response figure."""
+    """Build the dose-response figure."""
     title, caption = caption_of(DOSE, captions)
     lines = dose_lines(dose, section)
     shown = " ".join(lines) or "No curve is shown."

@@ -24,7 +24,7 @@ class PaperSection:
 def paper_section(
     published: dict[str, Any], tables: dict[str, pl.DataFrame], config: dict[str, Any], curves: Sequence[Curve]
 ) -> PaperSection:
-    """What the paper states about its figures and what was measured here, in the order of their numbers."""
+    """Compare what the paper states about its figures with what was measured, in the order of their numbers."""
     entries = [
         entry | {"ours": curve_sentences(entry, in_figure(entry["figure"], config, curves))}
         for entry in published["figures"]["entries"]
@@ -42,12 +42,12 @@ def paper_section(
 
 
 def measured(row: Row) -> list[str]:
-    """What this study measured, one note for each run or claim."""
+    """List what this study measured, one note for each run or claim."""
     return [f"Here: {line}" for line in row["ours"]] or [UNDRAWN]
 
 
 def curve_sentences(entry: dict[str, Any], judged: Sequence[Judged]) -> list[str]:
-    """The verdicts on the curves of a figure: one sentence for each run."""
+    """Write the verdicts on the curves of a figure: one sentence for each run."""
     place = FIGURE_PLACES[entry["figure"]]
     sentences = []
     for item in judged:
@@ -62,6 +62,6 @@ def curve_sentences(entry: dict[str, Any], judged: Sequence[Judged]) -> list[str
 
 
 def claim_sentences(entry: dict[str, Any], claims: pl.DataFrame) -> list[str]:
-    """Verdict and evidence of the claims behind a figure of the paper."""
+    """Write verdict and evidence of the claims behind a figure of the paper."""
     rows = {row["key"]: row for row in claims.to_dicts()}
     return [f"{rows[key]['verdict'].capitalize()}: {rows[key]['evidence']}." for key in entry["claims"] if key in rows]

@@ -12,17 +12,17 @@ PLACE = ["model", "dataset", "layer"]
 
 
 def comparison(caption: str, titles: Sequence[tuple[str, Kind]], rows: Sequence[Sequence[str]]) -> TableView:
-    """Rows of texts below their titles."""
+    """Set rows of texts below their titles."""
     return TableView(caption, list(titles), [Line([Cell(text) for text in row]) for row in rows])
 
 
 def signed(value: float) -> str:
-    """One decimal with its sign, a true minus."""
+    """Write one decimal with its sign, a true minus."""
     return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def paper_table(entry: dict[str, Any], table: pl.DataFrame) -> TableView:
-    """Table 2 or 5 of the paper, and below it this study's: accuracy in percent, change in percentage points."""
+    """Build Table 2 or 5 of the paper, below it this study's: accuracy in percent, change in percentage points."""
     names = list(next(iter(entry["layers"].values())))
     rows = [
         ["Paper", layer, *(f"{accuracy:.1f} ({signed(change)})" for accuracy, change in cells.values())]
@@ -39,5 +39,5 @@ def paper_table(entry: dict[str, Any], table: pl.DataFrame) -> TableView:
 
 
 def runs_in(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Model and data set of the rows, each once."""
+    """List model and data set of the rows, each once."""
     return list(dict.fromkeys((row["model"], row["dataset"]) for row in rows))

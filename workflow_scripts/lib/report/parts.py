@@ -25,7 +25,7 @@ class FigureView:
 
 
 def data_uri(path: Path) -> str:
-    """An svg figure as a data URI.
+    """Encode an svg figure as a data URI.
 
     Raises:
         UserError: the file cannot be read.
@@ -38,7 +38,7 @@ def data_uri(path: Path) -> str:
 
 
 def read_caption(path: Path) -> tuple[str, str]:
-    """Title (the line that starts with `# `) and text of a caption file.
+    """Read title (the line that starts with `# `) and text of a caption file.
 
     Raises:
         UserError: the file does not have that form.
@@ -50,7 +50,7 @@ def read_caption(path: Path) -> tuple[str, str]:
 
 
 def caption_of(figure: str, captions: dict[str, Path]) -> tuple[str, str]:
-    """Title and caption of a figure.
+    """Read title and caption of a figure.
 
     Raises:
         UserError: there is no caption for it.
@@ -61,18 +61,18 @@ def caption_of(figure: str, captions: dict[str, Path]) -> tuple[str, str]:
 
 
 def shown_figure(path: Path, captions: dict[str, Path]) -> FigureView:
-    """A figure with its caption."""
+    """Build a figure with its caption."""
     title, caption = caption_of(path.stem, captions)
     return FigureView(path.stem, title, caption, f"{title}. {caption}", data_uri(path), [])
 
 
 def prose(text: str) -> Markup:
-    """The text escaped, with text between backticks set as code."""
+    """Escape a text and set what is between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def render(template: Path, values: dict[str, Any]) -> str:
-    """The page; every value is escaped, and a name the template misspells is an error."""
+    """Fill the page; every value is escaped, and a name the template misspells is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,

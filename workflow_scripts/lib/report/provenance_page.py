@@ -34,7 +34,7 @@ class Inputs:
 def provenance_values(
     inputs: Inputs, config: dict[str, Any], costs: pl.DataFrame, device: str, folder: Path
 ) -> dict[str, Any]:
-    """Everything that the template reads; `device` is the one that was planned on, `folder` that of the project."""
+    """Build what the template reads; `device` is the one that was planned on, `folder` that of the project."""
     public = without_secrets(config)
     models = {name: public["models"][name] for name in used_models(config)}
     libraries = [*LIBRARIES, *(["vllm"] if config["rollouts"]["engine"] == "vllm" else [])]
@@ -54,7 +54,7 @@ def provenance_values(
 
 
 def totals(costs: pl.DataFrame) -> list[tuple[str, str]]:
-    """The sums over all jobs."""
+    """Sum over all jobs."""
     total = costs.select("recorded", "seconds", "gpu_hours", "disk").sum().row(0, named=True)
     return [
         ("jobs with a record", grouped(total["recorded"])),
@@ -65,7 +65,7 @@ def totals(costs: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """Write seconds, minutes or hours, whichever reads best."""
     if seconds is None:
         return "–"
     if seconds < 100:
@@ -74,7 +74,7 @@ def duration(seconds: float | None) -> str:
 
 
 def cost_tables(costs: pl.DataFrame) -> list[TableView]:
-    """Times and memory by rule; tokens and bytes of the rules that have them."""
+    """Tabulate times and memory by rule; tokens and bytes of the rules that have them."""
     rows = costs.to_dicts()
     counted = [row for row in rows if any(planned(row, name) != "-" for name in PLANNED)]
     rule = [exact("Stage", "stage"), exact("Rule", "rule")]
@@ -94,23 +94,23 @@ def cost_tables(costs: pl.DataFrame) -> list[TableView]:
 
 
 def time(title: str, name: str) -> Column:
-    """A column of durations."""
+    """Build a column of durations."""
     return Column(title, lambda row: duration(row[name]))
 
 
 def planned(row: Row, name: str) -> str:
-    """The planned range of a count; `-` where the plan has none."""
+    """Write the planned range of a count; `-` where the plan has none."""
     return spread(row[f"planned_{name}_low"], row[f"planned_{name}_high"], short)
 
 
 def planned_time(row: Row) -> str:
-    """The planned range of hours."""
+    """Write the planned range of hours."""
     low, high = (duration(3600 * row[f"planned_hours_{end}"]) for end in ("low", "high"))
     return f"{low} to {high}"
 
 
 def both(title: str, name: str) -> Column:
-    """A column of counts, the planned ones in brackets, each where there is one."""
+    """Build a column of counts, the planned ones in brackets, each where there is one."""
 
     def write(row: Row) -> str:
         actual = "–" if row[name] is None else short(row[name])
@@ -121,12 +121,12 @@ def both(title: str, name: str) -> Column:
 
 
 def memory(row: Row) -> str:
-    """The peak memory of a rule's jobs."""
+    """Write the peak memory of a rule's jobs."""
     return "–" if row["memory_mb"] is None else f"{grouped(row['memory_mb'])} MiB"
 
 
 def version_table(installed: list[tuple[str, str]], computer: Machine) -> TableView:
-    """Versions of libraries, and the machine that the page was written on."""
+    """Tabulate versions of libraries, and the machine that the page was written on."""
     hardware = [
         ("Processor", f"{computer.processor}, {computer.cores} cores"),
         ("Memory", f"{round(computer.memory / 1e9)} GB"),
@@ -136,7 +136,7 @@ def version_table(installed: list[tuple[str, str]], computer: Machine) -> TableV
 
 
 def model_table(facts: list[dict[str, str]]) -> TableView:
-    """The used models."""
+    """Tabulate the used models."""
     caption = (
         "Models. The fingerprint is what the results depend on: a SHA-256 over a folder’s files, or name and revision "
         "on the hub."
@@ -146,13 +146,13 @@ def model_table(facts: list[dict[str, str]]) -> TableView:
 
 
 def dataset_table(facts: list[dict[str, Any]]) -> TableView:
-    """The used data sets."""
+    """Tabulate the used data sets."""
     columns = [exact("Name", "name"), exact("Source", "source"), code("Path, address or task", "place")]
     columns += [exact("Revision", "revision"), whole("Problems used", "n_problems"), code("SHA-256", "content")]
     return view("Data sets. The hash is that of the problems used.", columns, facts)
 
 
 def hash_table(files: list[tuple[str, int, str]]) -> TableView:
-    """Bytes and hash of every file."""
+    """Tabulate bytes and hash of every file."""
     rows = [{"path": path, "size": size, "digest": digest} for path, size, digest in files]
     return view("", [code("File", "path"), whole("Bytes", "size"), code("SHA-256", "digest")], rows)

@@ -50,7 +50,7 @@ class Panel:
 
 
 def panel_title(run: str, rows: pl.DataFrame) -> str:
-    """The run, and how many validation items its curves rest on."""
+    """Write the run, and how many validation items its curves rest on."""
     counted = rows.drop_nulls("n_validation") if "n_validation" in rows.columns else rows.clear()
     if counted.is_empty():
         return run
@@ -61,7 +61,7 @@ def panel_title(run: str, rows: pl.DataFrame) -> str:
 
 
 def panels_of(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> list[Panel]:
-    """The panels of a figure, in the order of the configured runs."""
+    """List the panels of a figure, in the order of the configured runs."""
     panels: list[Panel] = []
     if kind.position is not None:
         table = table.filter(pl.col("position") == kind.position)
@@ -81,7 +81,7 @@ def panels_of(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> list[
 
 
 def empty_reason(panel: Panel) -> str:
-    """Why a panel has no curve."""
+    """Say why a panel has no curve."""
     if not panel.title:
         return NO_RUN
     reasons = panel.rows["reason"].drop_nulls().to_list() if "reason" in panel.rows.columns else []
@@ -89,7 +89,7 @@ def empty_reason(panel: Panel) -> str:
 
 
 def draw_panel(axes: Axes, panel: Panel, kind: Kind, styles: dict[int, int]) -> None:
-    """Everything inside one set of axes; a reason in words where there is no curve."""
+    """Draw everything inside one set of axes; a reason in words where there is no curve."""
     axes.set_title(panel.title)
     figure_style.stretch_axis(
         axes, panel.rows["prune_ratio"].unique(maintain_order=True).to_list(), kind.one_layer_a_panel
@@ -108,7 +108,7 @@ def draw_panel(axes: Axes, panel: Panel, kind: Kind, styles: dict[int, int]) -> 
 
 
 def cells(panels: Sequence[Panel], per_row: int) -> list[tuple[int, int]]:
-    """Row and column of each panel; with one layer a panel, every run starts a new row."""
+    """Place each panel in a row and column; with one layer a panel, every run starts a new row."""
     places: list[tuple[int, int]] = []
     row, column = 0, 0
     for i, panel in enumerate(panels):
@@ -121,13 +121,13 @@ def cells(panels: Sequence[Panel], per_row: int) -> list[tuple[int, int]]:
 
 
 def numbers(panels: Iterable[Panel], metric: str) -> list[float | None]:
-    """All numbers that a figure shows, for its vertical limits."""
+    """Collect all numbers that a figure shows, for its vertical limits."""
     names = [metric, "ci_low", "ci_high", "random_low", "random_high", "shuffled", "noise_ceiling"]
     return [v for p in panels for n in names if n in p.rows.columns for v in p.rows[n].to_list()]
 
 
 def run_titles(panels: Sequence[Panel], section: dict[str, Any]) -> list[Panel]:
-    """With one layer a panel, the first panel of each run carries the run's name as well."""
+    """Add the run's name to the title of each run's first panel, where each panel has one layer."""
     if not runs_of(section):
         return list(panels)
     named, runs = [], iter(runs_of(section))
@@ -138,7 +138,7 @@ def run_titles(panels: Sequence[Panel], section: dict[str, Any]) -> list[Panel]:
 
 
 def draw(table: pl.DataFrame, kind: Kind, section: dict[str, Any]) -> Figure:
-    """One figure."""
+    """Draw one figure."""
     panels = panels_of(table, kind, section)
     small = kind.one_layer_a_panel
     places = cells(panels, PER_ROW[small])

@@ -40,29 +40,29 @@ class Panel:
         return [name for name in METHODS if name in tried]
 
     def bins(self, method: str) -> pl.DataFrame:
-        """The bins of a method that hold responses."""
+        """Select the bins of a method that hold responses."""
         rows = self.rows.filter((pl.col("method") == method) & pl.col("share_right").is_not_null())
         return rows.sort("mean_probability")
 
     def reason(self, method: str) -> str:
-        """Why a method has no probabilities."""
+        """Say why a method has no probabilities."""
         without_bins = (pl.col("method") == method) & pl.col("bin").is_null()
         reasons = self.rows.filter(without_bins)["reason"].drop_nulls()
         return reasons[0] if len(reasons) else "no responses"
 
 
 def panels_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Panel]:
-    """A panel for each configured run."""
+    """List a panel for each configured run."""
     return [Panel(run, rows_of_run(table, run)) for run in runs_of(section)] or [Panel("", table.clear())]
 
 
 def marker_areas(counts: Sequence[int]) -> list[float]:
-    """Areas of markers in square points, growing with the share of a method's responses that a bin holds."""
+    """Compute areas of markers in square points, by the share of a method's responses that a bin holds."""
     return [SMALLEST + (LARGEST - SMALLEST) * (count / sum(counts)) ** 0.5 for count in counts]
 
 
 def draw_methods(axes: Axes, panel: Panel) -> None:
-    """The points of every method with their intervals, and the diagonal."""
+    """Draw the points of every method with their intervals, and the diagonal."""
     axes.plot([0, 1], [0, 1], zorder=1, **DIAGONAL)
     for method in panel.methods:
         bins, style = panel.bins(method), STYLES[method]
@@ -80,7 +80,7 @@ def draw_methods(axes: Axes, panel: Panel) -> None:
 
 
 def draw_counts(axes: Axes, panel: Panel) -> None:
-    """Below the bins of the points the number of responses in each, a row for each method."""
+    """Write below the bins of the points the number of responses in each, a row for each method."""
     methods = panel.methods
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(len(methods) - 0.5, -0.5)
@@ -100,7 +100,7 @@ def draw_counts(axes: Axes, panel: Panel) -> None:
 
 
 def draw_panel(upper: Axes, lower: Axes, panel: Panel) -> None:
-    """One run."""
+    """Draw one run."""
     upper.set_title(panel.run)
     if panel.rows.is_empty():
         why = "nothing was measured for this run" if panel.run else NO_RUN
@@ -114,14 +114,14 @@ def draw_panel(upper: Axes, lower: Axes, panel: Panel) -> None:
 
 
 def handles(methods: Sequence[str]) -> list[Line2D]:
-    """The legend."""
+    """Build the legend."""
     lines = [Line2D([], [], markersize=4.5, linewidth=1.1, label=METHODS[name], **STYLES[name]) for name in methods]
     interval = Line2D([], [], color="#6e6e6e", linewidth=0.7, marker="|", linestyle="", markersize=9, label="interval")
     return [*lines, interval, Line2D([], [], label="perfect calibration", **DIAGONAL)]
 
 
 def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
-    """The figure: for each run the diagram, and the numbers of responses below."""
+    """Draw the figure: for each run the diagram, and the numbers of responses below."""
     panels = panels_of(table, section)
     n_rows, n_columns = -(-len(panels) // COLUMNS), min(COLUMNS, len(panels))
     figure = plt.figure(figsize=(WIDTH if n_columns > 1 else 0.62 * WIDTH, HEIGHT * n_rows + 0.9), layout="constrained")

@@ -44,7 +44,7 @@ class Results:
 
 
 def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict[str, Any]:
-    """Everything that the template reads, by section; `parts` is the folder of the template's parts."""
+    """Build everything that the template reads, by section; `parts` is the folder of the template's parts."""
     tables, published = results.tables, results.published
     level = config["pruning"]["confidence"]
     confidence = f"{100 * level:g} %"
@@ -71,13 +71,13 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
 
 
 def other_figures(results: Results) -> list[FigureView]:
-    """The figures that no section is about."""
+    """List the figures that no section is about."""
     known = {*FIGURE_PLACES, DOSE, *confidence_page.SHOWN, *dopamine_page.SHOWN, *transfer_page.SHOWN}
     return [shown_figure(path, results.captions) for path in results.figures if path.stem not in known]
 
 
 def applications(results: Results) -> list[Section]:
-    """The sections on transfer, confidence, search and trajectories."""
+    """Build the sections on transfer, confidence, search and trajectories."""
     figures = Figures({path.stem: path for path in results.figures}, results.captions)
     published = results.published["applications"]
     return [

@@ -13,7 +13,7 @@ from workflow_scripts.lib.storage.tensors import read_metadata
 
 
 def commit(folder: Path) -> str | None:
-    """The commit that a checkout is at, and whether files that it tracks were changed; None outside a checkout."""
+    """Return the commit of a checkout, and whether files that it tracks were changed; None outside a checkout."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -30,7 +30,7 @@ def commit(folder: Path) -> str | None:
 
 
 def without_secrets(value: Any) -> Any:
-    """The configuration with secrets removed from its texts, by `errors.redact`."""
+    """Remove secrets from the texts of the configuration, by `errors.redact`."""
     if isinstance(value, dict):
         return {key: without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -39,7 +39,7 @@ def without_secrets(value: Any) -> Any:
 
 
 def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str, str]]:
-    """Path, revision and number format of the used `models`, with the fingerprint stored in their probes."""
+    """List path, revision and number format of the used `models`, with the fingerprint stored in their probes."""
     fingerprints: dict[str, str] = {}
     for path in probes:
         metadata = read_metadata(path)
@@ -57,7 +57,7 @@ def model_facts(models: dict[str, Any], probes: Iterable[Path]) -> list[dict[str
 
 
 def dataset_facts(datasets: dict[str, Any], problems: Iterable[Path]) -> list[dict[str, Any]]:
-    """Source and revision of the used data sets, with the SHA-256 of their problems, from all shards."""
+    """List source and revision of the used data sets, with the SHA-256 of their problems, from all shards."""
     facts = []
     shards: dict[str, list[Path]] = {}
     for path in problems:
@@ -79,7 +79,7 @@ def dataset_facts(datasets: dict[str, Any], problems: Iterable[Path]) -> list[di
 
 
 def seeds(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every seed of the configuration, by its dotted name; recipes of the reference models are not part of a study."""
+    """List every seed of the configuration, by its dotted name; no recipe of a reference model is part of a study."""
     return [
         (f"{section}.{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value))
         for section, entries in config.items()
@@ -90,5 +90,5 @@ def seeds(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def hashes(paths: Iterable[Path]) -> list[tuple[str, int, str]]:
-    """Path, bytes and SHA-256 of files."""
+    """List path, bytes and SHA-256 of files."""
     return [(str(path), path.stat().st_size, sha256(path)) for path in paths]

@@ -26,7 +26,7 @@ class RunsSection:
 
 
 def runs_section(tables: dict[str, pl.DataFrame], confidence: str, left_out: Mapping[str, str]) -> RunsSection:
-    """What was produced, by model and data set."""
+    """Build the section on what was produced, by model and data set."""
     rollouts, values = tables["rollouts"].to_dicts(), tables["values"].to_dicts()
     shown = [rollout_table(rollouts, confidence), *([value_table(values)] if values else [])]
     warnings = [f"{row['model']}/{row['dataset']}: {row['reason']}." for row in (*rollouts, *values) if row["reason"]]
@@ -35,7 +35,7 @@ def runs_section(tables: dict[str, pl.DataFrame], confidence: str, left_out: Map
 
 
 def totals(tables: dict[str, pl.DataFrame]) -> list[tuple[str, str]]:
-    """What was produced in all, over the runs of the study."""
+    """Sum what was produced, over the runs of the study."""
     rollouts, values = tables["rollouts"], tables["values"]
     return [
         ("models", grouped(rollouts["model"].n_unique())),
@@ -48,7 +48,7 @@ def totals(tables: dict[str, pl.DataFrame]) -> list[tuple[str, str]]:
 
 
 def rollout_table(rows: list[Row], confidence: str) -> TableView:
-    """Responses and accuracies."""
+    """Tabulate responses and accuracies."""
     caption = (
         f"Responses, sampled once and graded; accuracy with its {confidence} interval. Probes are trained on the "
         "training problems and scored on the validation problems."
@@ -61,29 +61,29 @@ def rollout_table(rows: list[Row], confidence: str) -> TableView:
 
 
 def share(title: str, name: str) -> Column:
-    """A column of shares in percent."""
+    """Build a column of shares in percent."""
     return Column(title, lambda row: percent(row[name]))
 
 
 def mean_tokens(row: Row) -> str:
-    """The mean length of a response."""
+    """Write the mean length of a response."""
     return "–" if row["mean_tokens"] is None else f"{row['mean_tokens']:.0f}"
 
 
 def is_adaptive(row: Row) -> bool:
-    """Whether boundaries have different numbers of continuations."""
+    """Say whether boundaries have different numbers of continuations."""
     return bool(row["n_fewest"] != row["n_continuations"])
 
 
 def continuations(row: Row) -> str:
-    """How many continuations a boundary has."""
+    """Write how many continuations a boundary has."""
     if is_adaptive(row):
         return f"{row['n_fewest']} to {row['n_continuations']}, mean {row['n_mean']:.1f}"
     return grouped(row["n_continuations"])
 
 
 def value_table(rows: list[Row]) -> TableView:
-    """Paragraphs, their TD errors and noise ceilings."""
+    """Tabulate paragraphs, their TD errors and noise ceilings."""
     caption = (
         "Paragraphs and their Monte-Carlo TD errors. “Kept” are those beyond the threshold. The noise ceiling of the "
         "kept paragraphs of the validation problems simulates their selection by noisy TD errors; “All” is the "

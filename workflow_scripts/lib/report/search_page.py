@@ -35,7 +35,7 @@ CONTRASTS = "Accuracy of the dopamine search less another method’s, seeds aver
 
 
 def search_section(tables: Tables, published: dict[str, Any]) -> Section:
-    """Table 4, the paper's Table 4, and paired differences."""
+    """Build the section on search: Table 4, the paper's Table 4, and paired differences."""
     measured = rows_of(tables, "table4")
     columns = [run(), labelled("Method", "method", LABELS), words("Seed", "seed"), ranged("Accuracy", "accuracy")]
     columns += [whole("Problems", "n"), whole("Tokens per problem", "tokens")]
@@ -56,7 +56,7 @@ def search_section(tables: Tables, published: dict[str, Any]) -> Section:
 
 
 def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView:
-    """The paper's Table 4 and this study's accuracies, the mean over seeds, in percent."""
+    """Tabulate the paper's Table 4 and this study's accuracies, the mean over seeds, in percent."""
     names = printed["columns"]
     rows = [["Paper", *(f"{value:.1f}" for value in printed["accuracy"])]]
     for place in runs_in(measured):
@@ -67,6 +67,6 @@ def printed_table(measured: Sequence[Row], printed: dict[str, Any]) -> TableView
 
 
 def mean_accuracy(rows: Sequence[Row], name: str) -> str:
-    """The mean accuracy of a method over seeds, in percent."""
+    """Average the accuracy of a method over seeds, in percent."""
     accuracies = [row["accuracy"] for row in rows if row["method"] == name and row["accuracy"] is not None]
     return f"{100 * sum(accuracies) / len(accuracies):.1f}" if accuracies else "–"

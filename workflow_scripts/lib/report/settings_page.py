@@ -22,13 +22,13 @@ class SettingsSection:
 
 
 def settings_section(config: dict[str, Any]) -> SettingsSection:
-    """The settings of a study."""
+    """Build the section on the settings of a study."""
     sections = [section_table(name, config[name]) for name in SECTIONS if config.get(name)]
     return SettingsSection([model_table(config["models"]), dataset_table(config["datasets"]), *sections], versions())
 
 
 def model_table(models: dict[str, Any]) -> TableView:
-    """The models as configured."""
+    """Tabulate the models as configured."""
     empty = {"revision": None, "dtype": None, "prompt": None}
     rows = [empty | entry | {"name": name} for name, entry in models.items()]
     columns = [exact("Name", "name"), code("Path", "path"), exact("Revision", "revision")]
@@ -37,7 +37,7 @@ def model_table(models: dict[str, Any]) -> TableView:
 
 
 def dataset_table(datasets: dict[str, Any]) -> TableView:
-    """The data sets as configured."""
+    """Tabulate the data sets as configured."""
     rows = [
         entry | {"name": name, "place": entry.get("path") or entry.get("task"), "answer": entry.get("answer")}
         for name, entry in datasets.items()
@@ -48,6 +48,6 @@ def dataset_table(datasets: dict[str, Any]) -> TableView:
 
 
 def section_table(name: str, section: dict[str, Any]) -> TableView:
-    """A section of the configuration, key by key."""
+    """Tabulate a section of the configuration, key by key."""
     rows = [(key, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for key, v in section.items()]
     return pairs(f"Section `{name}`", ("Setting", "Value"), rows)

@@ -31,7 +31,7 @@ CASE = 4.1
 
 
 def draw_surprise(figure: Figure, top: float, traced: Traced, case: Surprise) -> None:
-    """One case: values, TD errors and activations over the same tokens, the text below."""
+    """Draw one case: values, TD errors and activations over the same tokens, the text below."""
     title_at(figure, top + 0.08, title_of(traced, case))
     texts, width, place = trajectory_figure.listed_paragraphs(case.row), WIDTH - LEFT - RIGHT, top + 0.68
     drawn = []
@@ -52,14 +52,14 @@ def draw_surprise(figure: Figure, top: float, traced: Traced, case: Surprise) ->
 
 
 def case_height(case: Surprise | None) -> float:
-    """Inches that a case takes."""
+    """Return the inches that a case takes."""
     return (
         EMPTY if case is None else CASE + trajectory_figure.text_height(trajectory_figure.listed_paragraphs(case.row))
     )
 
 
 def title_of(traced: Traced, case: Surprise) -> str:
-    """Run, surprise, response and neuron."""
+    """Write run, surprise, response and neuron."""
     row, one = case.row, traced.neurons[traced.places("dopamine")[0]]
     outcome = "correct" if row["reward"] else "incorrect"
     sign = "as it is" if one.sign > 0 else "sign reversed"
@@ -70,7 +70,7 @@ def title_of(traced: Traced, case: Surprise) -> str:
 
 
 def surprise_figure(traced: dict[str, Traced], section: dict[str, Any]) -> Figure:
-    """Figures 3 and 9: both surprises of each run, one below the other."""
+    """Draw figure 3 or 9: both surprises of each run, one below the other."""
     cases = [(run, kind) for run in runs_of(section) for kind in KINDS]
     if not cases:
         return empty_figure(NO_RUN)
@@ -91,7 +91,7 @@ def surprise_figure(traced: dict[str, Traced], section: dict[str, Any]) -> Figur
 
 
 def surprise_handles() -> list[Any]:
-    """The legend of figures 3 and 9."""
+    """Build the legend of figures 3 and 9."""
     return [
         Line2D([], [], label="value V(s) and its interval", **trajectory_figure.VALUE),
         Patch(label="TD error of a paragraph, kept", **trajectory_figure.KEPT),

@@ -79,29 +79,29 @@ class TableView:
 
 
 def least_width(kind: Kind, longest: int) -> float:
-    """The least width in rem of a column whose longest text has `longest` letters; 0 where no text may break."""
+    """Return a column's least width in rem, given the letters of its longest text; 0 where no text may break."""
     if kind == "number" or longest <= WRAPPED:
         return 0.0
     return min(max(NARROWEST, longest / FEW_LINES * LETTER_REM), WIDEST)
 
 
 def look(kind: Kind, width: float) -> str:
-    """The CSS class of a column: numbers, words on one line, or texts."""
+    """Choose the CSS class of a column: numbers, words on one line, or texts."""
     return "n" if kind == "number" else "text" if width else "w"
 
 
 def as_cell(written: str | Cell) -> Cell:
-    """A cell; a text alone is plain."""
+    """Make a cell; a text alone is plain."""
     return written if isinstance(written, Cell) else Cell(written)
 
 
 def no_notes(_: Row) -> list[str]:
-    """No note below a row."""
+    """Return no note below a row."""
     return []
 
 
 def no_key(_: Row) -> str:
-    """No anchor at a row."""
+    """Return no anchor at a row."""
     return ""
 
 
@@ -112,94 +112,94 @@ def view(
     notes: Callable[[Row], list[str]] = no_notes,
     key: Callable[[Row], str] = no_key,
 ) -> TableView:
-    """The rows under the columns."""
+    """Set the rows under the columns."""
     titles = [(column.title, column.kind) for column in columns]
     lines = [Line([as_cell(column.write(row)) for column in columns], notes(row), key(row)) for row in rows]
     return TableView(caption, titles, lines)
 
 
 def pairs(caption: str, titles: tuple[str, str], rows: Sequence[tuple[str, str]]) -> TableView:
-    """A table of names and values."""
+    """Tabulate names and values."""
     lines = [Line([Cell(name), Cell(value)]) for name, value in rows]
     return TableView(caption, [(titles[0], "head"), (titles[1], "text")], lines)
 
 
 def plain(name: str) -> Callable[[Row], str]:
-    """A value as it is, with spaces for underscores; a dash for nothing."""
+    """Make a writer of values as they are, with spaces for underscores; a dash for None."""
     return lambda row: "–" if row[name] is None else str(row[name]).replace("_", " ")
 
 
 def words(title: str, name: str) -> Column:
-    """A column of words."""
+    """Build a column of words."""
     return Column(title, plain(name), "text")
 
 
 def labelled(title: str, name: str, labels: Mapping[str, str]) -> Column:
-    """A column of keys, written as the labels of a catalogue; a key without one stands as it is."""
+    """Build a column of keys, written as the labels of a catalogue; a key without one is shown as it is."""
     return Column(title, lambda row: labels.get(row[name], str(row[name])), "text")
 
 
 def exact(title: str, name: str) -> Column:
-    """A column of names, exactly as they are; a dash for nothing."""
+    """Build a column of names, exactly as they are; a dash for None."""
     return Column(title, lambda row: str(row[name]) if row[name] else "–", "text")
 
 
 def run(title: str = "Run") -> Column:
-    """Model and data set as the configuration writes them."""
+    """Build the column of runs, model and data set as the configuration writes them."""
     return Column(title, run_name, "text")
 
 
 def run_name(row: Row) -> str:
-    """Model and data set as the configuration writes them."""
+    """Write model and data set as the configuration does."""
     return f"{row['model']}/{row['dataset']}"
 
 
 def verdict(title: str = "Verdict", name: str = "verdict") -> Column:
-    """A column of verdicts, shown as badges."""
+    """Build a column of verdicts, shown as badges."""
     return Column(title, lambda row: Cell(row[name], style="verdict"), "text")
 
 
 def code(title: str, name: str) -> Column:
-    """A column of paths or hashes; a dash for nothing."""
+    """Build a column of paths or hashes; a dash for None."""
     return Column(title, lambda row: Cell(str(row[name]), style="code") if row[name] else "–", "text")
 
 
 def ranged(title: str, name: str, low: str = "ci_low", high: str = "ci_high") -> Column:
-    """A column of numbers with their intervals."""
+    """Build a column of numbers with their intervals."""
     return Column(title, lambda row: written(row, name, low, high))
 
 
 def written(row: Row, name: str, low: str, high: str) -> str:
-    """`0.71 [0.65, 0.77]`; a number without interval alone; a dash."""
+    """Write as `0.71 [0.65, 0.77]`; a number without interval alone; a dash."""
     value = row[name]
     return number(value) if value is None or row[low] is None else interval(value, row[low], row[high])
 
 
 def two(title: str, name: str) -> Column:
-    """A column of numbers with two decimals."""
+    """Build a column of numbers with two decimals."""
     return Column(title, lambda row: number(row[name]))
 
 
 def whole(title: str, name: str) -> Column:
-    """A column of whole numbers."""
+    """Build a column of whole numbers."""
     return Column(title, lambda row: grouped(row[name]))
 
 
 def difference() -> Column:
-    """A difference with its interval."""
+    """Build the column of differences with their intervals."""
     return Column("Difference", lambda row: fine_interval(row["difference"], row["ci_low"], row["ci_high"]))
 
 
 def p_column() -> Column:
-    """A p-value."""
+    """Build the column of p-values."""
     return Column("p", lambda row: p_value(row["p_value"]))
 
 
 def capital(text: str) -> str:
-    """The text with a capital letter at its beginning."""
+    """Capitalise the first letter of a text."""
     return text[:1].upper() + text[1:]
 
 
 def reason(row: Row) -> list[str]:
-    """Why a row has no number, no interval or no verdict, as its note."""
+    """Note why a row has no number, no interval or no verdict."""
     return [f"{capital(row['reason'])}."] if row["reason"] else []

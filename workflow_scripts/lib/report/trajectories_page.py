@@ -25,7 +25,7 @@ ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 
 
 def page(frames: Mapping[Any, Traced], config: Mapping[str, Any], table: pl.DataFrame | None = None) -> dict[str, Any]:
-    """What the page shows: `runs`, each with its neurons and responses.
+    """Collect what the page shows: `runs`, each with its neurons and responses.
 
     Args:
         frames: run -> its trajectories, as `trajectories.traces.read_trace` gives them; shown in this order.
@@ -50,18 +50,18 @@ def page(frames: Mapping[Any, Traced], config: Mapping[str, Any], table: pl.Data
 
 
 def ordered(responses: pl.DataFrame) -> pl.DataFrame:
-    """Responses with paragraphs, those of validation problems first, by problem and sample."""
+    """Order responses with paragraphs, those of validation problems first, by problem and sample."""
     there = responses.filter(pl.col("deltas").list.len() > 0)
     return there.sort(pl.col("split") != "validation", "problem_id", "sample")
 
 
 def hundredths(numbers: Sequence[float]) -> list[int]:
-    """Numbers as whole hundredths."""
+    """Convert numbers to whole hundredths."""
     return [round(100 * number) for number in numbers]
 
 
 def response_of(row: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
-    """One response: values and TD errors in hundredths, oriented activations in tenths, neuron by neuron."""
+    """Convert one response: values and TD errors in hundredths, oriented activations in tenths, neuron by neuron."""
     signs = np.array([one.sign for one in traced.neurons])[:, None]
     tenths = np.clip(np.rint(TENTHS * signs * activations_of(row, len(traced.neurons))), -LIMIT, LIMIT).astype(int)
     return {
@@ -79,7 +79,7 @@ def response_of(row: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
 
 
 def neurons_of(traced: Traced, table: pl.DataFrame | None) -> list[dict[str, Any]]:
-    """The followed neurons; `rho` is the correlation on validation paragraphs and its interval, in hundredths."""
+    """List the followed neurons; `rho` is the correlation on validation paragraphs with its interval, in hundredths."""
     neurons = []
     for one in traced.neurons:
         rho = None
@@ -93,18 +93,18 @@ def neurons_of(traced: Traced, table: pl.DataFrame | None) -> list[dict[str, Any
 
 
 def data_text(payload: Mapping[str, Any]) -> str:
-    """The payload as JSON that may stand inside a `<script>` element, whatever the text in it."""
+    """Write the payload as JSON that is safe inside a `<script>` element, whatever the text in it."""
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return "".join(ESCAPES.get(letter, letter) for letter in text)
 
 
 def script_hash(script: str) -> str:
-    """How a content security policy names an inline script, exactly the text between `<script>` and `</script>`."""
+    """Hash an inline script, exactly the text between its tags, as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def part(kind: str, folder: Path) -> str:
-    """The text of `trajectories.{html,css,js}`.
+    """Read the text of `trajectories.{html,css,js}`.
 
     Raises:
         UserError: it cannot be read.

@@ -36,14 +36,14 @@ LABELS = {"none": "unablated", "value": "value neurons ablated", "random": "rand
 
 
 def shortened(text: str) -> list[str]:
-    """A paragraph as at most `MOST_LINES` lines; what is cut shows as an ellipsis. `$` is not mathematics."""
+    """Cut a paragraph to at most `MOST_LINES` lines; what is cut shows as an ellipsis. `$` is not mathematics."""
     flat = " ".join(text.split()).replace("$", r"\$")
     printable = "".join(letter if letter.isprintable() else "?" for letter in flat)
     return textwrap.wrap(printable, COLUMNS, max_lines=MOST_LINES, placeholder=" …", break_long_words=True) or ["–"]
 
 
 def listed_paragraphs(row: Row) -> list[tuple[int, list[str]]]:
-    """Number and lines of each paragraph, or of the `MOST_PARAGRAPHS` with the largest |delta| where there are more."""
+    """List number and lines of each paragraph, or of the `MOST_PARAGRAPHS` with the largest |delta|."""
     texts = ["".join(row["pieces"][start:end]) for start, end in pairwise(row["boundaries"])]
     largest = sorted(range(len(texts)), key=lambda k: (-abs(row["deltas"][k]), k))[:MOST_PARAGRAPHS]
     listed = [(k + 1, shortened(texts[k])) for k in sorted(largest)]
@@ -53,17 +53,17 @@ def listed_paragraphs(row: Row) -> list[tuple[int, list[str]]]:
 
 
 def lines_of(texts: list[tuple[int, list[str]]]) -> float:
-    """Lines that the text takes, gaps between paragraphs included."""
+    """Count the lines that the text takes, gaps between paragraphs included."""
     return sum(len(lines) for _, lines in texts) + PARAGRAPH_GAP * len(texts)
 
 
 def text_height(texts: list[tuple[int, list[str]]]) -> float:
-    """Height of the text in inches."""
+    """Return the height of the text in inches."""
     return LINE_INCHES * lines_of(texts)
 
 
 def draw_texts(axes: Axes, texts: list[tuple[int, list[str]]]) -> None:
-    """The numbered paragraphs, one below the other."""
+    """Draw the numbered paragraphs, one below the other."""
     axes.set_axis_off()
     axes.set_ylim(lines_of(texts), 0)
     axes.set_xlim(0, 1)
@@ -78,7 +78,7 @@ def draw_texts(axes: Axes, texts: list[tuple[int, list[str]]]) -> None:
 
 
 def draw_boundaries(axes: Axes, boundaries: list[int], numbers: bool) -> None:
-    """Lines between paragraphs, and above them the paragraphs' numbers, as far as there is room."""
+    """Draw lines between paragraphs, and above them the paragraphs' numbers, as far as there is room."""
     for offset in boundaries[1:-1]:
         axes.axvline(offset + 0.5, zorder=0.5, **BOUNDARY)
     taken = -np.inf
@@ -90,7 +90,7 @@ def draw_boundaries(axes: Axes, boundaries: list[int], numbers: bool) -> None:
 
 
 def draw_values(axes: Axes, row: Row) -> None:
-    """V(s_k) at each boundary with its interval."""
+    """Draw V(s_k) at each boundary with its interval."""
     x, value = np.array(row["boundaries"]) + 0.5, np.array(row["values"])
     errors = [value - np.array(row["value_low"]), np.array(row["value_high"]) - value]
     axes.plot(x, value, clip_on=False, zorder=3, **VALUE)
@@ -101,7 +101,7 @@ def draw_values(axes: Axes, row: Row) -> None:
 
 
 def draw_deltas(axes: Axes, row: Row) -> None:
-    """Each paragraph's TD error as a bar over its tokens, with its interval."""
+    """Draw each paragraph's TD error as a bar over its tokens, with its interval."""
     for k, (start, end) in enumerate(pairwise(row["boundaries"])):
         delta, middle = row["deltas"][k], (start + end) / 2 + 0.5
         axes.bar(middle, delta, width=0.86 * (end - start), **(KEPT if row["kept"][k] else LEFT_OUT))
@@ -114,12 +114,12 @@ def draw_deltas(axes: Axes, row: Row) -> None:
 
 
 def first_neuron(traced: Traced) -> Followed:
-    """The most important dopamine neuron."""
+    """Return the most important dopamine neuron."""
     return traced.neurons[traced.places("dopamine")[0]]
 
 
 def draw_activation(axes: Axes, traced: Traced, row: Row) -> None:
-    """The oriented activation of the first-ranked neuron at each token, and its mean over each paragraph."""
+    """Draw the oriented activation of the first-ranked neuron at each token, and its mean over each paragraph."""
     place = traced.places("dopamine")[0]
     activation = traced.neurons[place].sign * activations_of(row, len(traced.neurons))[place]
     axes.axhline(0, **ZERO)
@@ -132,7 +132,7 @@ def draw_activation(axes: Axes, traced: Traced, row: Row) -> None:
 
 
 def median_response(traced: Traced, frame: pl.DataFrame) -> dict[str, Any] | None:
-    """The validation response with the (lower) median correlation under value ablation, for the first-ranked neuron.
+    """Choose the validation response with the (lower) median correlation under value ablation, first-ranked neuron.
 
     Ties go to the first problem and sample. None where no response has a correlation.
     """
@@ -148,12 +148,12 @@ def median_response(traced: Traced, frame: pl.DataFrame) -> dict[str, Any] | Non
 
 
 def of_neuron(frame: pl.DataFrame, neuron: int) -> pl.DataFrame:
-    """The rows of one neuron over validation responses."""
+    """Select the rows of one neuron over validation responses."""
     return frame.filter((pl.col("split") == "validation") & (pl.col("neuron") == neuron))
 
 
 def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -> None:
-    """The trajectories over the chosen response: unablated, value neurons ablated, the first draw of random ones."""
+    """Draw trajectories over the chosen response: unablated, value neurons ablated, first draw of random ones."""
     sign = first_neuron(traced).sign
     rows = of_neuron(frame, first_neuron(traced).neuron).filter(
         (pl.col("problem_id") == chosen["problem_id"]) & (pl.col("sample") == chosen["sample"]) & (pl.col("draw") == 0)
@@ -181,7 +181,7 @@ def draw_ablated(axes: Axes, traced: Traced, frame: pl.DataFrame, chosen: Row) -
 
 
 def draw_correlations(axes: Axes, frame: pl.DataFrame, neuron: int) -> None:
-    """For each condition, the share of validation responses (all draws) whose correlation is at most x; draws thin."""
+    """Draw for each condition the share of validation responses with a correlation of at most x; draws thin."""
     rows = of_neuron(frame, neuron).drop_nulls("correlation")
     for name in ("value", "random", "random_matched"):
         drawn = rows.filter(pl.col("condition") == name)
@@ -198,6 +198,6 @@ def draw_correlations(axes: Axes, frame: pl.DataFrame, neuron: int) -> None:
 
 
 def ablation_handles() -> list[Line2D]:
-    """The legend of figure 10."""
+    """Build the legend of figure 10."""
     lines = [Line2D([], [], label=LABELS[name], **style) for name, style in CONDITIONS.items()]
     return [*lines, Line2D([], [], label="one draw", color="#12305e", linewidth=0.5)]

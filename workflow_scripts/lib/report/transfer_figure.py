@@ -47,7 +47,7 @@ class Group:
 
 
 def groups_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Group]:
-    """The pairs of value probes of which both runs are configured: first across data sets, then across models."""
+    """Group the pairs of value probes whose runs are both configured: first across data sets, then across models."""
     runs = runs_of(section)
     both = [pl.concat_str(names, separator="/").is_in(runs) for names in RUNS]
     rows = table.filter(pl.col("kind") == "value", *both)
@@ -60,13 +60,13 @@ def groups_of(table: pl.DataFrame, section: dict[str, Any]) -> list[Group]:
 
 
 def style_of(place: int) -> dict[str, Any]:
-    """The style of a group's pair; where there are more pairs than styles, markers are hollow the second time."""
+    """Choose the style of a group's pair; where pairs outnumber styles, markers are hollow the second time."""
     style = figure_style.LINES[place % len(figure_style.LINES)]
     return style | {"markerfacecolor": "white"} if (place // len(figure_style.LINES)) % 2 else style
 
 
 def draw_panel(axes: Axes, group: Group, layer: int) -> None:
-    """All pairs of a group at one layer."""
+    """Draw all pairs of a group at one layer."""
     rows = group.rows.filter(pl.col("layer") == layer).sort("prune_ratio", maintain_order=True)
     axes.set_title(f"layer {layer}")
     axes.set_ylim(-0.04, 1.04)
@@ -82,7 +82,7 @@ def draw_panel(axes: Axes, group: Group, layer: int) -> None:
 
 
 def pair_handles(group: Group) -> list[Line2D]:
-    """Legend entries of a group's pairs; a pair that shares its first weights is marked."""
+    """Build the legend entries of a group's pairs; a pair that shares its first weights is marked."""
     marked = group.rows.filter(pl.col("reason").str.contains(ONE_SEED, literal=True).fill_null(value=False))
     alike = set(marked.select(PARTS[group.across]).rows())
     return [
@@ -99,7 +99,7 @@ def pair_handles(group: Group) -> list[Line2D]:
 
 
 def control_handles(groups: Sequence[Group]) -> list[Line2D | Patch]:
-    """Legend entries of everything that is not a pair."""
+    """Build the legend entries of everything that is not a pair."""
     rows = pl.concat([group.rows for group in groups])
     handles: list[Line2D | Patch] = [
         Line2D([], [], label="uniform sets, expected", **figure_style.RANDOM),
@@ -115,7 +115,7 @@ def control_handles(groups: Sequence[Group]) -> list[Line2D | Patch]:
 
 
 def draw_group(part: SubFigure, group: Group, n_columns: int) -> None:
-    """The panels of one group, with the legend of its pairs above them."""
+    """Draw the panels of one group, with the legend of its pairs above them."""
     n_rows = rows_of(group)
     grid = part.subplots(n_rows, n_columns, sharey=True, squeeze=False)
     for axes in grid.flat[len(group.layers) :]:
@@ -128,12 +128,12 @@ def draw_group(part: SubFigure, group: Group, n_columns: int) -> None:
 
 
 def rows_of(group: Group) -> int:
-    """Rows of panels that a group takes."""
+    """Count the rows of panels that a group takes."""
     return max(1, -(-len(group.layers) // PER_ROW))
 
 
 def draw_empty(section: dict[str, Any]) -> Figure:
-    """A figure without a curve, which says why."""
+    """Draw a figure without a curve, which says why."""
     figure = plt.figure(figsize=(7.4, 2.9), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
@@ -147,7 +147,7 @@ def draw_empty(section: dict[str, Any]) -> Figure:
 
 
 def draw(table: pl.DataFrame, section: dict[str, Any]) -> Figure:
-    """One figure: a row of panels for each group, a panel for each layer, a curve for each pair of runs."""
+    """Draw one figure: a row of panels for each group, a panel for each layer, a curve for each pair of runs."""
     groups = groups_of(table, section)
     if not groups:
         return draw_empty(section)

@@ -16,7 +16,7 @@ SHOWN_RATIOS = (0.9, 0.96, 0.99)
 
 
 def transfer_section(tables: Tables, figures: Figures) -> Section:
-    """Overlaps at some ratios, and rank correlations of importances."""
+    """Build the section on overlaps at some ratios and rank correlations of importances."""
     shown = [row for row in rows_of(tables, "transfer") if row["kind"] == "value" and is_shown(row["prune_ratio"])]
     both = [Column("Compared", pair_words, "text"), words("Layer", "layer")]
     controls = [two("Other seeds, same run", "within"), two("Same seed", "same_seed")]
@@ -33,12 +33,12 @@ def transfer_section(tables: Tables, figures: Figures) -> Section:
 
 
 def is_shown(ratio: float) -> bool:
-    """Whether the excerpt has this prune ratio."""
+    """Say whether the excerpt has this prune ratio."""
     return any(abs(ratio - shown) < 1e-9 for shown in SHOWN_RATIOS)
 
 
 def pair_words(row: Row) -> str:
-    """Two runs of a comparison."""
+    """Name the two runs of a comparison."""
     if row["across"] == "models":
         return f"{row['model_a']} and {row['model_b']} on {row['dataset_a']}"
     return f"{row['model_a']} on {row['dataset_a']} and {row['dataset_b']}"

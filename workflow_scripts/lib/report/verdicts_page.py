@@ -39,7 +39,7 @@ class ExcerptSection:
 
 
 def summary(judged: Sequence[Judged], confidence: float) -> Summary | None:
-    """What the data show; None where no probe was evaluated."""
+    """Summarise what the data show; return None where no probe was evaluated."""
     if not judged:
         return None
     grouped = {name: [item for item in judged if item.place == place] for place, name in PLACES.items()}
@@ -48,7 +48,7 @@ def summary(judged: Sequence[Judged], confidence: float) -> Summary | None:
 
 
 def sentence_table(items: Sequence[Judged]) -> TableView:
-    """One row for each run with a sentence on each rule, and below it the highest layer."""
+    """Tabulate for each run a sentence on each rule, and below it the highest layer."""
     rows = [{"run": item.run, "best": [item.best] if item.best else [], **item.sentences} for item in items]
     columns = [Column("Run", lambda row: row["run"], "head")]
     columns += [sentence(rule.short, claim) for claim, rule in RULES.items()]
@@ -56,12 +56,12 @@ def sentence_table(items: Sequence[Judged]) -> TableView:
 
 
 def sentence(title: str, name: str) -> Column:
-    """A column of sentences."""
+    """Build a column of sentences."""
     return Column(title, lambda row: str(row[name]), "text")
 
 
 def tally(judged: Sequence[Judged]) -> TableView:
-    """How often each verdict was given on each claim at each place, over runs and layers."""
+    """Count how often each verdict was given on each claim at each place, over runs and layers."""
     rows: list[Row] = []
     for place, name in PLACES.items():
         items = [item for item in judged if item.place == place]
@@ -74,12 +74,12 @@ def tally(judged: Sequence[Judged]) -> TableView:
 
 
 def tally_column(verdict: str) -> Column:
-    """How often one verdict was given."""
+    """Build the column of how often one verdict was given."""
     return Column(verdict, lambda row: row[verdict])
 
 
 def chance_note(judged: Sequence[Judged], confidence: float) -> str:
-    """How many verdicts of the first claim chance alone would make `supported`."""
+    """Say how many verdicts of the first claim chance alone would make `supported`."""
     verdicts = [finding.verdict for item in judged for finding in item.verdicts["informative"].values()]
     decided = [verdict for verdict in verdicts if verdict != NOT_JUDGED]
     expected = len(decided) * (1 - confidence) / 2
@@ -91,14 +91,14 @@ def chance_note(judged: Sequence[Judged], confidence: float) -> str:
 
 
 def verdicts_section(judged: Sequence[Judged]) -> VerdictsSection:
-    """The rules, and every verdict by layer."""
+    """Collect the rules, and every verdict by layer."""
     return VerdictsSection(
         list(RULES.values()), [(f"{PLACES[item.place]}: {item.run}", layer_table(item)) for item in judged]
     )
 
 
 def layer_table(item: Judged) -> TableView:
-    """One row for each layer, a verdict with its evidence for each rule."""
+    """Tabulate one row for each layer, a verdict with its evidence for each rule."""
     rows = [
         {"layer": str(layer)} | {claim: by_layer[layer] for claim, by_layer in item.verdicts.items()}
         for layer in item.layers
@@ -108,7 +108,7 @@ def layer_table(item: Judged) -> TableView:
 
 
 def finding_column(title: str, claim: str) -> Column:
-    """A column of verdicts, with the evidence below each."""
+    """Build a column of verdicts, with the evidence below each."""
 
     def write(row: Row) -> Cell:
         finding: Finding = row[claim]
@@ -118,7 +118,7 @@ def finding_column(title: str, claim: str) -> Column:
 
 
 def excerpt_section(judged: Sequence[Judged], names: list[str], confidence: str) -> ExcerptSection:
-    """For each place one row per curve, with some prune ratios in columns."""
+    """Tabulate for each place one row per curve, with some prune ratios in columns."""
     tables = []
     for place, name in PLACES.items():
         rows = [{"run": item.run, "curve": curve} for item in judged if item.place == place for curve in item.curves]
@@ -132,7 +132,7 @@ def excerpt_section(judged: Sequence[Judged], names: list[str], confidence: str)
 
 
 def excerpt_columns(place: str) -> list[Column]:
-    """Run, layer, the shown ratios and the controls."""
+    """Build the columns: run, layer, the shown ratios and the controls."""
     columns = [sentence("Run", "run"), Column("Layer", lambda row: str(row["curve"].layer))]
     columns += map(ratio_column, SHOWN_RATIOS)
     columns += [Column("Random inputs, last ratio", lambda row: number(row["curve"].points[-1].random_mean))]
@@ -142,7 +142,7 @@ def excerpt_columns(place: str) -> list[Column]:
 
 
 def ratio_column(ratio: float) -> Column:
-    """The curve at one prune ratio."""
+    """Build the column of the curve at one prune ratio."""
 
     def write(row: Row) -> str:
         points: dict[float, Point] = {point.prune_ratio: point for point in row["curve"].points}
@@ -153,7 +153,7 @@ def ratio_column(ratio: float) -> Column:
 
 
 def missing(row: Row) -> list[str]:
-    """Why a curve has no number."""
+    """Say why a curve has no number."""
     curve: Curve = row["curve"]
     reasons = [point.reason for point in curve.points if point.value is None and point.reason]
     return [f"No number: {reasons[0]}."] if reasons else []

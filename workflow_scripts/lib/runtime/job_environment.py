@@ -38,7 +38,7 @@ def begin(workflow: Any) -> None:
 
 
 def drop_default_rate_limit(workflow: Any) -> None:
-    """Once a run on this computer starts, start jobs whenever they are ready, unless the user limits their rate.
+    """Start jobs whenever they are ready in a run on this computer, unless the user limits their rate.
 
     With a limit (by default 100 a second, for the sake of clusters), Snakemake 9.27 looks at the files of all ready
     jobs again every second, once for each job that has ended so far: at the end of a study, two thirds of a core.
