@@ -9,10 +9,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from workflow_scripts.lib.config import sections
+from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.config.schema import fill
 from workflow_scripts.lib.config.sections import load
-from workflow_scripts.lib.config.study import SCHEMA, read_yaml, with_defaults
+from workflow_scripts.lib.config.study import SCHEMA, with_defaults
 from workflow_scripts.lib.engines.start import ENGINES
 from workflow_scripts.lib.grading.grade import ANSWER_TYPES
 from workflow_scripts.lib.models.load import DTYPES, INSTRUCTION, ModelConfig

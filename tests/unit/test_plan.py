@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 import yaml
 
+from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.sections import Interventions
-from workflow_scripts.lib.config.study import read_yaml, with_defaults
+from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.formatting import short, spread, tenths
 from workflow_scripts.lib.neurons.conditions import conditions, n_conditions
