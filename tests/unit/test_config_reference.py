@@ -45,6 +45,22 @@ def test_every_key_has_a_description_and_a_default_or_is_required(name: str, inn
     assert ("default" in inner) != (required or name in ("models", "datasets"))
 
 
+def rules_of(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema inside a schema."""
+    if isinstance(schema, dict):
+        yield schema
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from rules_of(inner)
+
+
+def test_every_integer_has_bounds_and_every_pattern_is_said_in_words() -> None:
+    integers = [rule for rule in rules_of(REFERENCE) if "integer" in str(rule.get("type", ""))]
+    assert len(integers) > 50 and all({"minimum", "maximum"} <= set(rule) for rule in integers)
+    patterns = [rule for rule in rules_of(REFERENCE) if isinstance(rule.get("pattern"), str)]
+    assert len(patterns) > 4 and all("write" in rule for rule in patterns)
+    assert not any(rule["pattern"].endswith("$") and "(?!\\n)$" not in rule["pattern"] for rule in patterns)
+
+
 def test_the_defaults_pass_their_own_schema() -> None:
     least = {
         "models": {"m": {"path": "p"}},

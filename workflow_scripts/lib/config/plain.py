@@ -53,7 +53,11 @@ class NoNumber(ValueError):
 
 
 def check_digits(text: str) -> None:
-    """Refuse digits that YAML would read to another base than 10, and too many of them."""
+    """Refuse digits that YAML would read to another base than 10, and too many of them.
+
+    Raises:
+        NoNumber: they are such digits.
+    """
     if len(text) > LONGEST:
         raise NoNumber(f"a whole number of {len(text)} digits is too long")
     if OTHER_BASE.fullmatch(text):

@@ -162,9 +162,8 @@ def _tolerance(place: Place, record: Any, field: str) -> float:
     except ValueError:
         tolerance = math.nan
     if not 0 <= tolerance < math.inf:
-        raise UserError(
-            f"{place}: field {field!r} (the tolerance) is {shown(text)}, not a number from 0; fix the record"
-        )
+        fault = f"field {field!r} (the tolerance) is {shown(text)}, not a number of at least 0"
+        raise UserError(f"{place}: {fault}; fix the record")
     return tolerance
 
 
@@ -175,12 +174,12 @@ def _instructions(place: Place, record: Any, fields: Fields, question: str, gold
     if not ids or len(ids) != len(arguments):
         raise UserError(f"{place}: {len(ids)} instructions with {len(arguments)} arguments; fix the record")
     if not all(isinstance(one, str) and one.strip() for one in ids):
-        raise UserError(
-            f"{place}: its instructions are not all ids, such as 'change_case:english_capital'; fix the record"
-        )
+        raise UserError(f"{place}: its instructions are not all ids, which are text; fix the record")
     if not all(values is None or isinstance(values, Mapping) for values in arguments):
         raise UserError(f"{place}: its arguments are not all mappings, or null for none; fix the record")
     given = [{k: v for k, v in (values or {}).items() if v is not None} for values in arguments]  # the hub adds nulls
+    if not all(math.isfinite(v) for values in given for v in values.values() if isinstance(v, float)):
+        raise UserError(f"{place}: its arguments hold a number that is not finite; fix the record")
     return question, ", ".join(ids), json.dumps({"ids": ids, "arguments": given, "prompt": question})
 
 
