@@ -8,16 +8,17 @@ ARGS ?=
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c '$(IS_311)' 2>/dev/null && echo $$p && break; done)
 SUBMITS := $(if $(PROFILE),$(shell grep -l '^executor: *slurm' profiles/$(PROFILE)/profile.yaml 2>/dev/null))
-# Which file or files STUDY names, as the shell's "$$@": a path that exists is one study, even with a space in it; else
-# each word is one.
-FILES = if [ -z "$$STUDY" ]; then set --; elif [ -e "$$STUDY" ]; then set -- "$$STUDY"; else set -- $$STUDY; fi
+# Which file or files STUDY names, as the shell's "$$@": several studies if every word exists and the whole does not;
+# else one, even with a space in it, and the check says so if it is not there.
+FILES = if [ -z "$$STUDY" ]; then set --; elif [ -e "$$STUDY" ]; then set -- "$$STUDY"; else set -- $$STUDY; \
+	for word in "$$@"; do [ -e "$$word" ] || { set -- "$$STUDY"; break; }; done; fi
 # The profile comes after the studies because --configfile takes every word up to the next option, and would take
 # targets in ARGS.
 SNAKEMAKE := $(if $(SUBMITS),.venv-slurm,.venv)/bin/snakemake
 RUN = $(SNAKEMAKE) $${1:+--configfile "$$@"} --workflow-profile "profiles/$${PROFILE:-default}"
 # Snakemake ignores a profile that is not there, and evaluates expressions in a study that asks for it; the check
 # refuses both.
-LOOK = test -z "$$PROFILE" || test -f "profiles/$$PROFILE/profile.yaml" || { \
+LOOK = test -z "$$PROFILE" || { ls profiles | grep -qxF -e "$$PROFILE" && test -f "profiles/$$PROFILE/profile.yaml"; } || { \
 	echo "error: PROFILE=$$PROFILE: no profiles/$$PROFILE/profile.yaml; name one of:" $$(ls profiles) >&2; exit 1; }; \
 	$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@" > /dev/null
 LINTED := workflow_scripts tests benchmarks envs docs

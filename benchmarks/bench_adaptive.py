@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.timing import machine
-from workflow_scripts.lib.config.study import read_yaml, with_defaults
+from workflow_scripts.lib.config.plain import read_yaml
+from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.engines.interface import EngineOptions, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.grading.grade import Grader

@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.read import read_study
-from workflow_scripts.lib.config.study import read_yaml
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.plan.jobs import dry_run
 from workflow_scripts.lib.plan.printed import sources, table, write

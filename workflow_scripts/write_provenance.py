@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.sections import load
-from workflow_scripts.lib.config.study import read_yaml
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.plan.costs import costs, on_a_cluster
 from workflow_scripts.lib.plan.jobs import dry_run

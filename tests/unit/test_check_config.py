@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,58 @@ FAULTS = [
     ("rollouts", ..., "the file: lacks rollouts; schemas/config.schema.yaml describes it"),
     ("rollouts.runs", ["m/x"], "rollouts.runs[0]: m/x: datasets has no entry x; known are d"),
     ("rollouts.runs", ["mm/d"], "rollouts.runs[0]: mm/d: models has no entry mm; did you mean m?"),
-    ("rollouts.runs", ["m"], "rollouts.runs[0]: 'm' has the wrong format; "),
-    ("rollouts.runs", [], "rollouts.runs: is empty"),
-    ("rollouts.runs", ["m/d", "m/d"], "rollouts.runs: contains a duplicate; remove it"),
+    ("rollouts.runs", ["m"], "rollouts.runs[0]: 'm' has the wrong format; write model/dataset, by their names in"),
+    ("rollouts.runs", [], "rollouts.runs: is empty, and needs at least 1 of a list; schemas/config"),
+    ("rollouts.runs", ["m/d", "m/d"], "rollouts.runs: 'm/d' is given twice; remove one of the two"),
+    ("rollouts.runs", ["m/d", 3, "m/d"], "rollouts.runs[1]: 3 is not text; put it in quotes"),
+    ("rollouts.runs", ["m/d\n"], "rollouts.runs[0]: 'm/d\\n' has the wrong format; write model/dataset"),
+    ("rollouts.runs", ["m/" + 101 * "d"], "ddd...' has the wrong format; write model/dataset"),
+    ("study", "abc\n", "study: 'abc\\n' has the wrong format; write at most 100 lower-case letters"),
+    ("study", 101 * "a", "aaa...' has the wrong format; write at most 100 lower-case letters"),
+    ("study", "a\0b", "study: 'a\\x00b' holds a zero byte or half a character; take it out"),
+    ("about", 5, "about: 5 is not text or null; put it in quotes"),
+    ("models", {"m\n": {"path": "a/b"}}, "models.'m\\n': is no name for files; use at most 100 lower-case letters"),
+    ("models", {7: {"path": "a/b"}}, "models.7: is no name for files; put it in quotes"),
+    ("models", {}, "models: is empty, and needs at least 1 entries"),
+    ("models.m.path", "", "models.m.path: is empty, and needs at least 1 letters"),
+    ("models.m.path", "owner/", "models.m.path: owner/: no such folder; correct the path, or write owner/name"),
+    ("models.m.path", "owner/na me", "models.m.path: owner/na me: no such folder"),
+    ("models.m.path", "a b c", "models.m.path: a b c: no such folder"),
+    ("models.m.path", 5000 * "a", "aaa...: no such folder"),
+    ("values.n_problems", 5.0, "values.n_problems: 5.0 is not a whole number; write 5"),
+    ("values.n_problems", 5.5, "values.n_problems: 5.5 is not a whole number"),
+    ("values.n_problems", 1.0e30, "values.n_problems: 1e+30 is not a whole number"),
+    ("values.n_problems", 10**30, "000 is out of range; it must be at most 1000000000"),
+    ("values.n_problems", "09", "values.n_problems: '09' is not a whole number; write 9"),
+    ("values.shard_size", None, "values.shard_size: null is not a whole number"),
+    ("interventions.n_problems", 2.0, "interventions.n_problems: 2.0 is not a whole number or null; write 2"),
+    ("activations.layers", [2.0], "activations.layers[0]: 2.0 is not a whole number; write 2"),
+    ("activations.layers", [2.0, 1, 1], "activations.layers[0]: 2.0 is not a whole number; write 2"),
+    ("activations.layers", "2", "activations.layers: '2' is not a list or null"),
+    ("value_probes.seeds", [0.0], "value_probes.seeds[0]: 0.0 is not a whole number; write 0"),
+    ("datasets.d.sha256", 1234, "datasets.d.sha256: 1234 is not text or null; put it in quotes"),
+    ("datasets.d.sha256", 64 * "0" + "\n", "has the wrong format; write the 64 digits 0-9 and a-f of a SHA-256"),
+    ("datasets.d.url", "https://x y/d.jsonl", "has the wrong format; write an address without spaces that begins"),
+    ("datasets.d.template", "Q", "datasets.d.template: 'Q' has the wrong format; write a text with {question} in it"),
+    ("datasets.d.task", "locks", "datasets.d.task: is only for source: reference; remove it, or set it to null"),
+    ("datasets.d.subset", "main", "datasets.d.subset: is only for source: hub; remove it, or set it to null"),
+    ("datasets.d.path", 5000 * "a", "aaa...: no such file; correct the path"),
+    (
+        "datasets.d",
+        {"source": "reference", "task": "locks", "n_problems": 2},
+        "datasets.d.answer: math does not fit a task, whose answers are integers; write boxed_integer",
+    ),
+    (
+        "datasets.d",
+        {"source": "hub", "path": "o/n", "url": "https://x.org/d.jsonl", "n_problems": 2},
+        "datasets.d.url: is only for source: file; remove it",
+    ),
+    ("datasets.d", {"source": "hub", "path": "a b c", "n_problems": 2}, "d.path: 'a b c' is no folder, and no name on"),
+    (
+        "datasets.d",
+        {"source": "hub", "path": "o/n", "n_problems": 10**9, "shard_size": 10},
+        "datasets.d.shard_size: 10 cuts 1000000000 problems into more than 100000 shards; raise it to 10000 or more",
+    ),
     ("rollouts.top_p", 0, "rollouts.top_p: 0 is out of range; it must be more than 0"),
     ("rollouts.engine", "vlm", "rollouts.engine: vlm is not known; did you mean vllm?"),
     (
@@ -83,7 +133,7 @@ FAULTS = [
     ("values.adaptive", {"widths": 1}, "values.adaptive.widths: unknown key; did you mean half_width?"),
     ("values.n_continuations", 3, "values.n_continuations: 3 is out of range; it must be a multiple of 2"),
     ("value_probes.learning_rate", "1e-4", "'1e-4' is not a number (YAML reads 1e-4 as text: write 1.0e-4)"),
-    ("value_probes.hidden", True, "value_probes.hidden: True is not a whole number"),
+    ("value_probes.hidden", True, "value_probes.hidden: true is not a whole number"),
     ("value_probes.target", "mcc", "value_probes.target: mcc is not known; did you mean mc?"),
     ("value_probes", [], "value_probes: [] is not a mapping"),
     ("pruning.ratios", [0.1, 1.2], "pruning.ratios[1]: 1.2 is out of range; it must be less than 1"),
@@ -95,11 +145,12 @@ FAULTS = [
     ("values.runs", [], "dopamine_probes.runs[0]: m/d is not in values.runs; add it there or take it away here"),
     ("models.m.path", "models/n", "models.m.path: models/n: no such folder; correct the path, or write owner/name"),
     ("models.m.path", "data", "models.m.path: data holds no config.json and no *.safetensors and no tokenizer*.json"),
-    ("models.A", {"path": "a/b"}, "models.A: is no name for files; use lower-case letters"),
+    ("models.A", {"path": "a/b"}, "models.A: is no name for files; use at most 100 lower-case letters"),
     ("datasets.d.path", "data/e.jsonl", "datasets.d.path: data/e.jsonl: no such file; correct the path"),
     ("datasets.d.path", None, "datasets.d.source: file needs `path`; add it"),
     ("datasets.d.source", "reference", "datasets.d.source: reference needs `task`; add it"),
     ("transfer.families", [["m", "n"]], "transfer.families[0][1]: models has no entry n; known are m"),
+    ("transfer.families", [["m"]], "transfer.families[0]: has 1, and needs at least 2 of a list"),
     ("confidence.layers", [1, 3], "confidence.layers[1]: layer 3 is not in activations.layers; add it there"),
     (
         "search",
@@ -117,7 +168,7 @@ FAULTS = [
     ("pruning.ratios", [0.1, math.inf], "pruning.ratios[1]: inf is not a finite number"),
     ("models.m.size", {"parameters": -math.inf}, "models.m.size.parameters: -inf is not a finite number"),
     ("values.7", 1, "values.7: unknown key"),
-    ("study", "../up", "study: '../up' has the wrong format; schemas/config.schema.yaml describes it"),
+    ("study", "../up", "study: '../up' has the wrong format; write at most 100 lower-case letters"),
     ("interventions.runs", ["m/e"], "interventions.runs[0]: m/e is not in value_probes.runs; add it there or take"),
     ("trajectories.layer", 3, "trajectories.layer: layer 3 is not in activations.layers; add it there"),
     ("trajectories.ablated_layers", [2], "trajectories.ablated_layers[0]: layer 2 is not before trajectories.layer, 2"),
@@ -158,10 +209,40 @@ def test_a_malformed_record_is_named_by_file_and_line(project: Path, line: str, 
     assert expected in str(caught.value)
 
 
-def test_a_damaged_model_folder_is_named(project: Path) -> None:
-    Path("models/m/config.json").write_text("{")
-    with pytest.raises(UserError, match=r"models/m/config.json"):
+DAMAGED = {
+    "{": "not valid JSON",
+    "[1]": "is a list, not a mapping; fetch the model again",
+    100_000 * "[": "is nested too deeply; fetch the model again",
+    '{"num_hidden_layers": ' + 5000 * "1" + "}": "not valid JSON",
+    '{"text_config": 3}': "text_config is not a mapping",
+    '{"num_hidden_layers": 1000000000000, "hidden_size": 8}': "1000000000000 layers of 8 are no model",
+    '{"num_hidden_layers": true, "hidden_size": 8}': "num_hidden_layers not found",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=[text[:20] for text in DAMAGED])
+def test_a_damaged_model_folder_is_named(project: Path, text: str) -> None:
+    Path("models/m/config.json").write_text(text)
+    with pytest.raises(UserError, match=rf"^models/m/config.json: {DAMAGED[text]}"):
         check(CONFIG)
+
+
+def test_a_folder_in_place_of_a_model_s_config_is_named(project: Path) -> None:
+    Path("models/m/config.json").unlink()
+    Path("models/m/config.json").mkdir()
+    with pytest.raises(UserError, match=r"^models/m/config.json: cannot be read \(Is a directory\)"):
+        check(CONFIG)
+
+
+def test_an_empty_file_of_problems_is_to_be_filled(project: Path) -> None:
+    Path("data/d.jsonl").write_text("\n")
+    with pytest.raises(UserError, match=r"datasets\.d\.path: data/d\.jsonl is empty; write problems into it"):
+        check(CONFIG)
+
+
+def test_what_only_hubs_and_tasks_have_passes(project: Path) -> None:
+    check(changed("datasets.d", {"source": "hub", "path": "o/n", "subset": "s", "revision": "r", "n_problems": 2}))
+    check(changed("datasets.d", {"source": "reference", "task": "locks", "n_problems": 2, "answer": "boxed_integer"}))
 
 
 def test_the_overlay_that_holds_the_key_is_named(project: Path) -> None:
@@ -380,7 +461,27 @@ UNREADABLE = {
     "study: a\n---\nstudy: b\n": "mine.yaml: line 2: not YAML (but found another document); fix the line",
     "1: a\n": "mine.yaml: 1: unknown key",
     "rollouts: [m/d]\n": "mine.yaml: rollouts: ['m/d'] is not a mapping",
-    "study: 2020-01-01\n": "mine.yaml: study: datetime.date(2020, 1, 1) is not text",
+    "study: 2020-01-01\n": "mine.yaml: study: 2020-01-01 is not text; put it in quotes",
+    "about: a\nstudy: 2020-13-45\n": "mine.yaml: line 2: '2020-13-45' cannot be read as timestamp; correct it",
+    "study: !!int 'x'\n": "mine.yaml: line 1: 'x' cannot be read as int; correct it, or put it in quotes",
+    "study: !!int ''\n": "mine.yaml: line 1: '' cannot be read as int",
+    "study: !!float x\n": "mine.yaml: line 1: 'x' cannot be read as float",
+    "study: !!bool x\n": "mine.yaml: line 1: 'x' cannot be read as bool",
+    "study: !!timestamp x\n": "mine.yaml: line 1: 'x' cannot be read as timestamp",
+    "study: !!python/name:os.system ''\n": "mine.yaml: line 1: not YAML (could not determine a constructor",
+    "values: {seed: 010}\n": "mine.yaml: line 1: 010 would be read to another base than 10; correct it, or put it in",
+    "values: {seed: 1:30}\n": "mine.yaml: line 1: 1:30 would be read to another base than 10",
+    "values: {seed: " + 5001 * "1" + "}\n": "mine.yaml: line 1: a whole number of 5001 digits is too long; correct it",
+    "values: {seed: 0x" + 5001 * "f" + "}\n": "mine.yaml: line 1: a whole number of 5003 digits is too long",
+    '{"values":\n{"seed": ' + 5001 * "1" + "}}": "mine.yaml: line 2: a whole number of 5001 digits is too long",
+    "about: " + 300 * "[" + 300 * "]": "mine.yaml: is nested too deeply; write it as flat as config.yaml",
+    '{"about": ' + 300 * "[" + 300 * "]" + "}": "mine.yaml: is nested too deeply; write it as flat as config.yaml",
+    "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+    + "".join(f"{b}: &{b} [{','.join(10 * [f'*{a}'])}]\n" for a, b in pairwise("abcdefg")): (
+        "mine.yaml: holds more than 100,000 values; write only what a study needs"
+    ),
+    '{"about": "\\ud800"}': "mine.yaml: about: '\\ud800' holds a zero byte or half a character; take it out",
+    "about: [" + 5000 * "x" + "]\n": "mine.yaml: about: ['" + 75 * "x" + "... is not text or null",
     "study: a\0b\n": "mine.yaml: not YAML (special characters are not allowed); fix the line",
     "study: " + 5000 * "[": "mine.yaml: is nested too deeply",
 }
@@ -401,6 +502,13 @@ def test_a_folder_and_a_binary_file_are_no_studies(project: Path) -> None:
         read_study(["mine.yaml"])
     with pytest.raises(UserError, match=r"^data: cannot be read \(Is a directory\); check the path"):
         read_study(["data"])
+    for name in ("", "a\0b"):
+        with pytest.raises(UserError, match=r"^'.*' is no name of a file; name a study, or none for"):
+            read_study([name])
+    with pytest.raises(UserError, match=r"^a{77}\.\.\.: cannot be read \(File name too long\)"):
+        read_study([5000 * "a"])
+    with pytest.raises(UserError, match=r"No such file.*\(taken as 2 files, there is no none\.yaml\)$"):
+        read_study(["config.yaml none.yaml"])
 
 
 def test_anchors_and_merged_keys_work(project: Path) -> None:

@@ -9,10 +9,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from workflow_scripts.lib.config import sections
+from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.config.schema import fill
 from workflow_scripts.lib.config.sections import load
-from workflow_scripts.lib.config.study import SCHEMA, read_yaml, with_defaults
+from workflow_scripts.lib.config.study import SCHEMA, with_defaults
 from workflow_scripts.lib.engines.start import ENGINES
 from workflow_scripts.lib.grading.grade import CATALOGUE as ANSWER_TYPES
 from workflow_scripts.lib.models.load import DTYPES, INSTRUCTION, ModelConfig
@@ -42,6 +43,22 @@ ALL = [*keys(REFERENCE), *keys(REFERENCE["$defs"]["figure"], "figures.*.")]
 def test_every_key_has_a_description_and_a_default_or_is_required(name: str, inner: Any, required: bool) -> None:
     assert len(inner["description"]) > 5
     assert ("default" in inner) != (required or name in ("models", "datasets"))
+
+
+def rules_of(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema inside a schema."""
+    if isinstance(schema, dict):
+        yield schema
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from rules_of(inner)
+
+
+def test_every_integer_has_bounds_and_every_pattern_is_said_in_words() -> None:
+    integers = [rule for rule in rules_of(REFERENCE) if "integer" in str(rule.get("type", ""))]
+    assert len(integers) > 50 and all({"minimum", "maximum"} <= set(rule) for rule in integers)
+    patterns = [rule for rule in rules_of(REFERENCE) if isinstance(rule.get("pattern"), str)]
+    assert len(patterns) > 4 and all("write" in rule for rule in patterns)
+    assert not any(rule["pattern"].endswith("$") and "(?!\\n)$" not in rule["pattern"] for rule in patterns)
 
 
 def test_the_defaults_pass_their_own_schema() -> None:

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 import yaml
 
+from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.sections import Interventions
-from workflow_scripts.lib.config.study import read_yaml, with_defaults
+from workflow_scripts.lib.config.study import with_defaults
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.formatting import short, spread, tenths
 from workflow_scripts.lib.neurons.conditions import conditions, n_conditions
-from workflow_scripts.lib.plan.jobs import Job, read_jobs, stages
+from workflow_scripts.lib.plan.jobs import Job, complaint, read_jobs, stages
 from workflow_scripts.lib.plan.lengths import expected, measured
 from workflow_scripts.lib.plan.quantities import Lengths, Shares, Size, Work
 from workflow_scripts.lib.plan.rates import Setting, batch, device, local_size, seconds, sizes, step_seconds
@@ -199,6 +200,12 @@ def test_another_model_on_the_data_set_comes_before_what_is_assumed(tmp_path: Pa
     found = expected(config, assumptions, tmp_path, 1)["n/d"]
     assert (found.response, found.paragraphs) == (5, stated["paragraphs"][1])
     assert "2 finished responses of m/d" in found.source
+
+
+def test_a_failed_dry_run_repeats_what_either_stream_says() -> None:
+    assert complaint("error: a: wrong\nmore", "Using profile") == "a: wrong"
+    assert complaint("Building\nMissing input", "") == "snakemake --dry-run failed: Building | Missing input"
+    assert complaint("", "") == "snakemake --dry-run failed: it said nothing"
 
 
 def test_jobs_are_read_from_what_a_dry_run_prints() -> None:

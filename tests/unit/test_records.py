@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,16 @@ def test_field_mapping_and_blank_lines(tmp_path: Path) -> None:
         ({"question": "3+3?"}, r"line 2: no field 'answer' \(the gold\)"),
         ({"question": "  ", "answer": 3}, r"line 2: field 'question' \(the question\) is empty"),
         ({"question": "3+3?", "answer": ""}, r"line 2: field 'answer' \(the gold\) is empty"),
-        ({"question": 3, "answer": 3}, "line 2: field 'question' .* is int, not text"),
-        ({"question": "3+3?", "answer": None}, "line 2: field 'answer' .* is NoneType, not text"),
-        ({"question": "3+3?", "answer": True}, "line 2: field 'answer' .* is bool, not text"),
+        ({"question": 3, "answer": 3}, "line 2: field 'question' .* is a number, not text"),
+        ({"question": "3+3?", "answer": None}, "line 2: field 'answer' .* is null, not text"),
+        ({"question": "3+3?", "answer": True}, "line 2: field 'answer' .* is true or false, not text"),
+        ({"question": "3+3?", "answer": math.nan}, "line 2: field 'answer' .* is nan, not a finite number"),
+        ({"question": "3+3?", "answer": -math.inf}, "line 2: field 'answer' .* is -inf, not a finite number"),
+        ('{"question": "3+3?", "answer": 1e999}\n', "line 2: field 'answer' .* is inf, not a finite number"),
+        ('{"question": "3+3?", "answer": 3, "answer": 4}\n', "line 2: field 'answer' is given twice; remove one"),
+        ('{"question": "3\\ud8003?", "answer": 3}\n', "line 2: holds half a character .* write the whole"),
+        ('{"question": "3?", "answer": ' + 5001 * "1" + "}\n", "line 2: a whole number of thousands of digits; write"),
+        (100_000 * "[" + "\n", "line 2: nested too deeply; fix or remove the line"),
         ({"question": "1+1? ", "answer": 3}, "line 2: same question as line 1 .*remove one"),
     ],
 )
@@ -76,6 +84,12 @@ def test_malformed_records(tmp_path: Path, second: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_a_byte_order_mark_and_whole_characters_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"question": "\\ud83d\\ude42?", "answer": 1}\n')
+    assert read(path)[0].question == "🙂?"
 
 
 def test_repeated_ids(tmp_path: Path) -> None:
@@ -148,6 +162,11 @@ def test_choices_of_both_forms(tmp_path: Path, choices: Any) -> None:
         (CHOICES[:1], "A", "not two or more distinct labels"),
         ([*CHOICES, CHOICES[0]], "A", "not two or more distinct labels"),
         ({"label": ["A", "B"], "text": ["tin"]}, "A", "not two or more distinct labels"),
+        ({"label": 3, "text": 4}, "A", "not two or more distinct labels"),
+        ({"label": None, "text": None}, "A", "not two or more distinct labels"),
+        ({"label": "AB", "text": "xy"}, "A", "not two or more distinct labels"),
+        ({"label": [["A"], "B"], "text": ["tin", "iron"]}, "A", "not two or more distinct labels"),
+        ([*CHOICES, None], "A", "not two or more distinct labels"),
         ("A or B", "A", "not two or more distinct labels"),
     ],
 )
@@ -170,6 +189,26 @@ def test_programs(tmp_path: Path) -> None:
     assert json.loads(read(empty, CODE_FIELDS, answer="code")[0].spec or "")["calls"] == [[1]]
     with pytest.raises(UserError, match="line 1: its inputs are not lists of arguments"):
         read(write(tmp_path / "f.jsonl", [{**CODE, "base_input": [1]}]), CODE_FIELDS, answer="code")
+
+
+@pytest.mark.parametrize("tolerance", ["x", -1, math.nan, "inf"])
+def test_a_tolerance_is_a_number(tmp_path: Path, tolerance: Any) -> None:
+    with pytest.raises(UserError, match=r"line 1: field 'atol' .* is .*, not a "):
+        read(write(tmp_path / "p.jsonl", [{**CODE, "atol": tolerance}]), CODE_FIELDS, answer="code")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kwargs": [3]}, "its arguments are not all mappings, or null for none"),
+        ({"instruction_id_list": [3]}, "its instructions are not all ids, which are text"),
+        ({"kwargs": [{"n": math.nan}]}, "its arguments hold a number that is not finite"),
+    ],
+)
+def test_malformed_instructions(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    record = {"question": "Q", "instruction_id_list": ["a:b"], "kwargs": [None], **change}
+    with pytest.raises(UserError, match=f"line 1: {message}"):
+        read(write(tmp_path / "p.jsonl", [record]), answer="instructions")
 
 
 def test_instructions(tmp_path: Path) -> None:

@@ -154,11 +154,22 @@ def test_a_file_that_is_no_study_is_one_line_and_no_work(made: Path, kind: str) 
     assert not (made / "results").exists()
 
 
+PROFILE = "error: PROFILE={}: no profiles/{}/profile.yaml; name one of: default slurm"
+ABSENT = (
+    "error: bad/sp ace/none.yaml: cannot be read (No such file or directory); check the path "
+    "(taken as 2 files, there is no bad/sp and no ace/none.yaml)"
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["STUDY=absent.yaml"], "error: absent.yaml: cannot be read (No such file or directory); check the path"),
         (["STUDY=studies"], "error: studies: cannot be read (Is a directory); check the path"),
+        (["STUDY=bad/sp ace/none.yaml"], ABSENT),
+        (["PROFILE=../profiles/default"], PROFILE.format("../profiles/default", "../profiles/default")),
+        (["PROFILE=default/"], PROFILE.format("default/", "default/")),
+        (["PROFILE=."], PROFILE.format(".", ".")),
         (["PROFILE=absent"], "error: PROFILE=absent: no profiles/absent/profile.yaml; name one of: default slurm"),
     ],
 )
@@ -182,5 +193,6 @@ def test_studies_and_targets_reach_snakemake_whatever_their_names(made: Path) ->
     )  # a plan has no targets
     assert told == ["error: results/report.html: cannot be read (No such file or directory); check the path"]
     assert errors(make(made, "dry-run", "STUDY=my other.yaml", target)) == [
-        "error: my: cannot be read (No such file or directory); check the path"
+        "error: my other.yaml: cannot be read (No such file or directory); check the path "
+        "(taken as 2 files, there is no my and no other.yaml)"
     ]

@@ -5,7 +5,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
 from urllib.parse import quote
 
 JOB_SHELL = (
@@ -27,8 +29,37 @@ SHORTEST = 6
 """Values of variables below this length are not treated as secrets: hiding them would only garble the text."""
 
 
+LONGEST_SHOWN = 80
+"""Letters of a value that a message repeats."""
+
+
 class UserError(Exception):
     """An error that the user can fix. The message names the file, key or line, what is wrong, and what to do."""
+
+
+def clip(text: str) -> str:
+    """Return `text`, shortened so that a message stays readable."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def shown(value: Any) -> str:
+    """Return a value as a configuration or a record writes it (null, true, 'text'), shortened."""
+    if isinstance(value, str):
+        return repr(clip(value))
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return clip(f"[{', '.join(map(shown, value[:LONGEST_SHOWN]))}]")
+    if isinstance(value, Mapping):
+        pairs = list(value.items())[:LONGEST_SHOWN]
+        return clip(f"{{{', '.join(f'{clip(str(key))}: {shown(inner)}' for key, inner in pairs)}}}")
+    return clip(str(value))
+
+
+def kind(value: Any) -> str:
+    """Return what kind of value something is, in words."""
+    names = ((bool, "true or false"), (Real, "a number"), (str, "text"), (list, "a list"), (Mapping, "a mapping"))
+    return "null" if value is None else next((name for one, name in names if isinstance(value, one)), "of another kind")
 
 
 def redact(text: str) -> str:

@@ -5,11 +5,11 @@ Snakemake comes through here.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from workflow_scripts.lib.config.schema import Path as KeyPath
 from workflow_scripts.lib.config.schema import did_you_mean, dotted, faults
+from workflow_scripts.lib.config.sources import dataset_faults, folder_faults, layer_faults, shard_faults
 from workflow_scripts.lib.config.study import (
     ALSO,
     SUBSETS,
@@ -20,8 +20,6 @@ from workflow_scripts.lib.config.study import (
     with_defaults,
 )
 from workflow_scripts.lib.errors import UserError, redact
-from workflow_scripts.lib.models.load import read_architecture
-from workflow_scripts.lib.problems.records import ENDINGS, file_records, url_ending
 
 
 def check(config: Config, sources: Sequence[tuple[str, Any]] = ()) -> None:
@@ -40,14 +38,14 @@ def check(config: Config, sources: Sequence[tuple[str, Any]] = ()) -> None:
 
 
 def fault_at(path: KeyPath, fault: str, sources: Sequence[tuple[str, Any]]) -> UserError:
-    """The error for a fault at a key, naming the last file that holds it (or most of its path)."""
+    """Return the error for a fault at a key, naming the last file that holds it (or most of its path)."""
     depths = [(depth(data, path), number) for number, (_, data) in enumerate(sources)]
     name = sources[max(depths)[1]][0] if depths else "configuration"
     return UserError(f"{name}: {dotted(path) or 'the file'}: {fault}")
 
 
 def depth(data: Any, path: KeyPath) -> int:
-    """How many steps of `path` exist in `data`."""
+    """Count the steps of `path` that exist in `data`."""
     for number, part in enumerate(path):
         try:
             data = data[part]
@@ -57,7 +55,7 @@ def depth(data: Any, path: KeyPath) -> int:
 
 
 def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Faults that a schema cannot see; `config` is filled."""
+    """Yield faults that a schema cannot see; `config` is filled."""
     yield from secret_faults(config)
     yield from run_faults(config)
     yield from value_faults(config)
@@ -72,7 +70,7 @@ def cross_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
 
 
 def secret_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Addresses with a password or a token inside: what is configured stands in results and logs."""
+    """Yield addresses with a password or a token inside: what is configured stands in results and logs."""
     for kind in ("models", "datasets"):
         for name, entry in config[kind].items():
             for key in ("path", "url"):
@@ -83,7 +81,7 @@ def secret_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
 
 
 def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Runs of unknown models or data sets, runs without the stage before, figures of what nobody computes."""
+    """Yield runs of unknown models or data sets, runs without the stage before, figures of what nobody computes."""
     for number, run in enumerate(config["rollouts"]["runs"]):
         for kind, name in zip(("models", "datasets"), pair(run), strict=True):
             if name not in config[kind]:
@@ -100,15 +98,19 @@ def run_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
 
 
 def value_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """A first round of continuations that is above the budget of a boundary."""
+    """Yield a first round of continuations above the budget of a boundary, and shards that are too many."""
     how = config["values"]["adaptive"]
     if how and how["first"] > how["budget"]:
         fault = f"{how['first']} is above values.adaptive.budget, {how['budget']}; lower it, or raise the budget"
         yield ("values", "adaptive", "first"), fault
+    datasets = {pair(run)[1] for run in config["values"]["runs"]} & set(config["datasets"])
+    largest = max((config["datasets"][name]["n_problems"] for name in datasets), default=0)
+    n_problems, shard_size = min(largest, config["values"]["n_problems"]), config["values"]["shard_size"]
+    yield from shard_faults(("values",), n_problems, shard_size)
 
 
 def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Layers without stored states, layer 0, doses of what is not masked at all."""
+    """Yield layers without stored states, layer 0, doses of what is not masked at all."""
     section = config["interventions"]
     if not section["runs"]:
         return
@@ -124,7 +126,7 @@ def intervention_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
 
 
 def application_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """What confidence, search, trajectories and transfer name and cannot have."""
+    """Yield what confidence, search, trajectories and transfer name and cannot have."""
     dumped = config["activations"]["layers"]
     wanted: list[tuple[KeyPath, int]] = []
     if config["confidence"]["runs"]:
@@ -151,7 +153,7 @@ def application_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
 
 
 def reference_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """A search that scores against a model that is not named, not known, or the searching model itself."""
+    """Yield a search that scores against a model that is not named, not known, or the searching model itself."""
     name, models = config["search"]["reference"], config["models"]
     if "implicit_prm" not in config["search"]["methods"]:
         return
@@ -166,67 +168,7 @@ def reference_faults(config: Config) -> Iterable[tuple[KeyPath, str]]:
 
 
 def missing_runs(key: KeyPath, runs: list[str], before: str, config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Runs that the stage they build on does not have."""
+    """Yield runs that the stage they build on does not have."""
     for number, run in enumerate(runs):
         if run not in config[before]["runs"]:
             yield (*key, "runs", number), f"{run} is not in {before}.runs; add it there or take it away here"
-
-
-def folder_faults(name: str, model: Config) -> Iterable[tuple[KeyPath, str]]:
-    """A local model folder that is missing or incomplete."""
-    key, folder = ("models", name, "path"), Path(model["path"])
-    if not folder.is_dir():
-        owner = folder.parts[0]
-        if model["path"].count("/") != 1 or owner in (".", "..", "/", "~") or Path(owner).is_dir():
-            yield key, f"{folder}: no such folder; correct the path, or write owner/name for a model of the hub"
-        return
-    wanted = ("config.json", "*.safetensors", "tokenizer*.json")
-    if missing := [pattern for pattern in wanted if not any(folder.glob(pattern))]:
-        yield key, f"{folder} holds no {' and no '.join(missing)}; a model folder has config, safetensors and tokenizer"
-
-
-def layer_faults(name: str, model: Config, config: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Layers that a local model does not have."""
-    if not Path(model["path"]).is_dir():
-        return
-    count = read_architecture(model["path"]).n_layers
-    for number, layer in enumerate(config["activations"]["layers"]):
-        if layer > count:
-            fault = f"model {name} has no layer {layer}; its layers are 1 to {count}, and 0 for the embedding"
-            yield ("activations", "layers", number), fault
-
-
-def dataset_faults(name: str, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
-    """A data set without what its source wants, a missing file, a malformed record, fewer records than wanted."""
-    key: KeyPath = ("datasets", name)
-    wanted = {"reference": "task", "hub": "path", "file": "path"}[dataset["source"]]
-    if dataset["source"] == "reference" and dataset["content"] is not None:
-        yield (*key, "content"), "the problems of a task have no end, and no hash; remove it"
-    if dataset["source"] == "file" and dataset["url"] is not None:
-        if dataset["path"] is not None:
-            yield (*key, "path"), "has a url beside it; remove one of the two"
-        if url_ending(dataset["url"]) is None:
-            yield (*key, "url"), f"ends with none of {', '.join(ENDINGS)}; name a file of one of these kinds"
-        if dataset["sha256"] is None and dataset["content"] is None:
-            yield (*key, "url"), "needs sha256, the hash of the file, or content, that of its problems; add one of them"
-    elif dataset[wanted] is None:
-        yield (*key, "source"), f"{dataset['source']} needs `{wanted}`; add it"
-    elif dataset["source"] == "file" and not Path(dataset["path"]).is_file():
-        fault = f"{dataset['path']}: no such file; correct the path (it is relative to the project's folder)"
-        yield (*key, "path"), fault
-    elif dataset["source"] == "file":
-        yield from record_faults(key, dataset)
-
-
-def record_faults(key: KeyPath, dataset: Config) -> Iterable[tuple[KeyPath, str]]:
-    """Fewer records than wanted.
-
-    Raises:
-        UserError: a malformed record (from the reader that the workflow itself uses; it names file and line).
-    """
-    from workflow_scripts.lib.problems.readers import adapt
-
-    count = len(adapt(file_records(dataset["path"], dataset["sha256"]), {"key": key[1], **dataset}))
-    if count < dataset["n_problems"]:
-        fault = f"{dataset['n_problems']} wanted but {dataset['path']} has {count}; set it to at most {count}"
-        yield (*key, "n_problems"), fault

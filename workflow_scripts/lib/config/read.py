@@ -1,7 +1,6 @@
 """Read a study: the one way from configuration files to a checked configuration, for the workflow and every command."""
 
 import copy
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,9 @@ from typing import Any
 from snakemake.utils import update_config
 
 from workflow_scripts.lib.config.check import check
-from workflow_scripts.lib.config.study import SUBSETS, Config, read_yaml, schema, with_defaults
-from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.config.plain import read_yaml
+from workflow_scripts.lib.config.study import SUBSETS, Config, schema, with_defaults
+from workflow_scripts.lib.errors import UserError, clip, shown
 
 LOWEST, DEFAULT = "config.yaml", "default"
 """The file of the default study, which every other overlays, and its name."""
@@ -76,7 +76,13 @@ def named(sources: Sequence[tuple[str, Config]]) -> Config:
 
 
 def relative(path: str | Path) -> str:
-    """A path as a person in the project's folder would write it."""
+    """Return a path as a person in the project's folder would write it.
+
+    Raises:
+        UserError: it is empty, or holds a zero byte.
+    """
+    if not str(path).strip() or "\0" in str(path):
+        raise UserError(f"{shown(str(path))} is no name of a file; name a study, or none for {LOWEST} alone")
     return os.path.relpath(path)
 
 
@@ -86,11 +92,7 @@ def read_mapping(path: str) -> Config:
     Raises:
         UserError: it cannot be read, is empty, or is anything but keys with values.
     """
-    data = read_yaml(path)
-    try:
-        json.dumps(data, default=str, skipkeys=True)
-    except ValueError as error:
-        raise UserError(f"{path}: an anchor holds itself; write its values out where they are used") from error
+    data, path = read_yaml(path), clip(path)
     if data is None:
         raise UserError(f"{path}: is empty; write the keys of the study into it, or leave the file out")
     if not isinstance(data, dict):

@@ -1,6 +1,6 @@
 """A study: its files read, its defaults filled in, and which runs and layers each stage takes."""
 
-import json
+import os.path
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ Config = dict[str, Any]
 
 
 def pair(run: str) -> tuple[str, str]:
-    """Model and data set of a run, which is written `model/dataset`."""
+    """Return model and data set of a run, which is written `model/dataset`."""
     model, _, dataset = run.partition("/")
     return model, dataset
 
@@ -94,12 +94,12 @@ def fill_layers(filled: Config) -> None:
 
 
 def among(wanted: Iterable[int], there: Iterable[int]) -> list[int]:
-    """Those of the wanted layers that there are."""
+    """Return those of the wanted layers that there are."""
     return [layer for layer in wanted if layer in there]
 
 
 def default_layers(filled: Config) -> list[int]:
-    """The paper's layers that every model has, and four spread over the shallowest one if all depths are known."""
+    """Choose the paper's layers that every model has, and four spread over the shallowest one if depths are known."""
     depths = [depth(filled["models"].get(name)) for name in {pair(run)[0] for run in filled["rollouts"]["runs"]}]
     deepest = min((number for number in depths if number), default=max(PAPER))
     spread = {max(1, round(deepest * part / 4)) for part in (1, 2, 3, 4)} if depths and all(depths) else set()
@@ -107,8 +107,8 @@ def default_layers(filled: Config) -> list[int]:
 
 
 def depth(model: Config | None) -> int | None:
-    """How many layers a model has, as far as that is known without a network."""
-    if model is not None and Path(model["path"]).is_dir():
+    """Return how many layers a model has, as far as that is known without a network."""
+    if model is not None and os.path.isdir(model["path"]):
         try:
             return read_architecture(model["path"]).n_layers
         except UserError:  # the check names what is wrong with the folder
@@ -153,64 +153,7 @@ def left_out(config: Config) -> dict[str, str]:
 
 
 def comparable(config: Config) -> bool:
-    """Whether any two runs of the transfer can share neurons: of one model, or of one family."""
+    """Return whether any two runs of the transfer can share neurons: of one model, or of one family."""
     models = [pair(run)[0] for run in config["transfer"]["runs"]]
     families = [set(family) for family in config["transfer"]["families"]]
     return len(set(models)) < len(models) or any(len(family & set(models)) > 1 for family in families)
-
-
-class Loader(yaml.SafeLoader):
-    """Plain data; a mapping that gives a key twice is refused, whatever its depth."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a mapping and look at its keys, before keys that `<<` brings join them."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
-                told = f"key {key.value} is given twice in one mapping"
-                raise yaml.MarkedYAMLError(problem=told, problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add((key.tag, key.value))
-        return node
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; one that gives a key twice is left to the YAML loader, which names the line."""
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key is given twice")
-    return found
-
-
-def parse(text: str) -> Any:
-    """Parse JSON or YAML. JSON comes first, as in Snakemake: YAML would read its 1e-05 as text."""
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except ValueError:
-        return yaml.load(text, Loader)
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Parse a YAML or JSON file.
-
-    Raises:
-        UserError: it does not exist, is no text, is not YAML, gives a key twice, or holds something to execute.
-    """
-    try:
-        data = parse(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not text in UTF-8; check the path, or save the file as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        told = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-        twice = "is given twice" in told
-        advice = f"{told}; remove one of the two" if twice else f"not YAML ({told}); fix the line"
-        raise UserError(f"{path}: {line}{advice}") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: is nested too deeply; write it as flat as config.yaml") from error
-    if isinstance(data, dict) and "__use_yte__" in data:  # Snakemake would evaluate expressions in it as Python
-        raise UserError(f"{path}: __use_yte__: configurations are plain data; write its values out")
-    return data

@@ -7,13 +7,14 @@ check of the configuration uses `read_architecture` and must be fast.
 import gc
 import hashlib
 import json
+import os.path
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts.lib.errors import UserError, one_line
+from workflow_scripts.lib.errors import UserError, clip, kind, one_line
 from workflow_scripts.lib.runtime.devices import compute_device
 from workflow_scripts.lib.storage.files import model_files, sha256
 
@@ -25,6 +26,7 @@ INSTRUCTION = "Please reason step by step, and put your final answer within \\bo
 DTYPES = ("float32", "bfloat16", "float16")
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim")
+MOST_LAYERS = 10_000
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 
 
@@ -80,7 +82,7 @@ def is_local(path: str) -> bool:
     Raises:
         UserError: it can only be a folder, and the folder does not exist.
     """
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # also False for a name that no folder can have
         return True
     if path.startswith((".", "/", "~")) or path.count("/") > 1:
         raise UserError(f"{path}: no such model folder; correct models.<name>.path or create the folder")
@@ -108,22 +110,37 @@ def read_architecture(path: str, revision: str | None = None) -> Architecture:
         UserError: the file is missing, is not JSON, or states no number of layers or no width.
     """
     file = _config_file(path, revision)
-    try:
-        raw = json.loads(file.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: missing; a model folder needs a config.json") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid JSON ({error}); fetch the model again") from error
+    raw = _read_json(file)
     text = raw.get("text_config", raw)
+    if not isinstance(text, dict):
+        raise UserError(f"{file}: text_config is not a mapping; fetch the model again")
 
     def first(keys: tuple[str, ...]) -> int | None:
-        return next((text[key] for key in keys if isinstance(text.get(key), int)), None)
+        return next((text[key] for key in keys if type(text.get(key)) is int), None)
 
     layers, width = first(LAYER_KEYS), first(WIDTH_KEYS)
     if layers is None or width is None:
         unknown = " and ".join(keys[0] for keys, value in ((LAYER_KEYS, layers), (WIDTH_KEYS, width)) if value is None)
         raise UserError(f"{file}: {unknown} not found; only decoder language models can be used")
+    if not 0 < layers <= MOST_LAYERS or width < 1:
+        raise UserError(f"{file}: {clip(str(layers))} layers of {clip(str(width))} are no model; fetch the model again")
     return Architecture(layers, width, first(CONTEXT_KEYS))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: missing; a model folder needs a config.json") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); fetch the model again") from error
+    except RecursionError as error:
+        raise UserError(f"{file}: is nested too deeply; fetch the model again") from error
+    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
+        raise UserError(f"{file}: not valid JSON ({one_line(error)}); fetch the model again") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: is {kind(raw)}, not a mapping; fetch the model again")
+    return raw
 
 
 def fingerprint(path: str, revision: str | None = None) -> str:

@@ -40,10 +40,16 @@ def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
     command += ["--configfile", *map(str, files)] if files else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        failed = f"snakemake --dry-run failed: {done.stderr[-500:]}"
-        raise UserError(said[-1].removeprefix("error: ") if said else failed)
+        raise UserError(complaint(done.stdout, done.stderr))
     return read_jobs(done.stdout)
+
+
+def complaint(*streams: str) -> str:
+    """Return the last error that a failed dry run names, or its last lines; Snakemake writes to either stream."""
+    lines = [line for stream in streams for line in stream.splitlines() if line.strip()]
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    last = [line.strip() for stream in streams for line in stream.splitlines()[-5:] if line.strip()]
+    return said[-1] if said else f"snakemake --dry-run failed: {' | '.join(last) or 'it said nothing'}"
 
 
 def read_jobs(printed: str) -> list[Job]:

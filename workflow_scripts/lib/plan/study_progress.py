@@ -79,7 +79,7 @@ class StudyProgress(logging.Handler):
 
 def planned_jobs(config: dict[str, Any], dag: Any) -> dict[int, Planned]:
     """Return the jobs that a run has to do, with their planned seconds: the middle of the plan's range."""
-    from workflow_scripts.lib.config.study import read_yaml  # only a run needs these, and not every start of Snakemake
+    from workflow_scripts.lib.config.plain import read_yaml  # only a run needs these, and not every start of Snakemake
     from workflow_scripts.lib.plan.jobs import Job
     from workflow_scripts.lib.plan.table import ASSUMPTIONS, ENDS, key_of, plan
     from workflow_scripts.lib.runtime.devices import gpus

@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.config.study import pair, read_yaml
+from workflow_scripts.lib.config.plain import read_yaml
+from workflow_scripts.lib.config.study import pair
 from workflow_scripts.lib.plan.jobs import Job, stages
 from workflow_scripts.lib.plan.lengths import expected, shares
 from workflow_scripts.lib.plan.quantities import Lengths, Size, Work

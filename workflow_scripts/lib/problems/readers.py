@@ -5,11 +5,12 @@ The same adapter serves files and the hub. The needs of every answer type are he
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.errors import UserError, clip, shown
 from workflow_scripts.lib.grading.answers import last_boxed, parse_integer
 from workflow_scripts.lib.problems.records import Place, file_records, hub_records, take, take_list, take_text
 
@@ -91,7 +92,7 @@ def _integer(place: Place, record: Any, fields: Fields, question: str, gold_in: 
     question, gold, _ = _plain(place, record, fields, question, gold_in)
     if parse_integer(gold) is None:
         advice = "set the data set's answer to math or fix the record"
-        raise UserError(f"{place}: correct answer {gold!r} is not an integer; {advice}")
+        raise UserError(f"{place}: correct answer {shown(gold)} is not an integer; {advice}")
     return question, gold, None
 
 
@@ -110,22 +111,31 @@ def _choice(place: Place, record: Any, fields: Fields, question: str, gold_in: s
     gold = take_text(place, record, fields["gold"], "gold", numbers=True).strip()
     options = _options(place, take(place, record, fields["choices"], "choices"))
     if gold not in options:
-        raise UserError(f"{place}: correct answer {gold!r} is none of the labels {', '.join(options)}; fix the record")
+        raise UserError(
+            f"{place}: correct answer {shown(gold)} is none of the labels {clip(', '.join(options))}; fix the record"
+        )
     lines = [question, *(f"{label}. {text}" for label, text in options.items())]
     return "\n".join(lines), gold, json.dumps(options)
 
 
 def _options(place: Place, raw: Any) -> dict[str, str]:
-    if isinstance(raw, Mapping) and {"label", "text"} <= set(raw):
-        pairs = list(zip(raw["label"], raw["text"], strict=False)) if len(raw["label"]) == len(raw["text"]) else []
-    elif isinstance(raw, list):
-        pairs = [(option.get("label"), option.get("text")) for option in raw if isinstance(option, Mapping)]
-    else:
-        pairs = []
-    options = {str(label).strip(): str(text).strip() for label, text in pairs if label and str(text or "").strip()}
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(raw, Mapping):
+        labels, texts = raw.get("label"), raw.get("text")
+        if isinstance(labels, list) and isinstance(texts, list) and len(labels) == len(texts):
+            pairs = list(zip(labels, texts, strict=True))
+    elif isinstance(raw, list) and all(isinstance(option, Mapping) for option in raw):
+        pairs = [(option.get("label"), option.get("text")) for option in raw]
+    options = {str(label).strip(): str(text).strip() for label, text in pairs if _written(label) and _written(text)}
     if len(options) < 2 or len(options) != len(pairs):
         raise UserError(f"{place}: its choices are not two or more distinct labels with texts; fix the record")
     return options
+
+
+def _written(value: Any) -> bool:
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        return False
+    return isinstance(value, (str, int, float)) and str(value).strip() != ""
 
 
 def _code(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
@@ -139,10 +149,22 @@ def _code(place: Place, record: Any, fields: Fields, question: str, gold_in: str
     spec = {
         "entry_point": take_text(place, record, fields["entry_point"], "entry_point"),
         "calls": calls,
-        "tolerance": float(take_text(place, record, fields["tolerance"], "tolerance", numbers=True)),
+        "tolerance": _tolerance(place, record, fields["tolerance"]),
         "example": take_text(place, record, fields["example"], "example"),
     }
     return question, take_text(place, record, fields["gold"], "gold"), json.dumps(spec)
+
+
+def _tolerance(place: Place, record: Any, field: str) -> float:
+    text = take_text(place, record, field, "tolerance", numbers=True)
+    try:
+        tolerance = float(text)
+    except ValueError:
+        tolerance = math.nan
+    if not 0 <= tolerance < math.inf:
+        fault = f"field {field!r} (the tolerance) is {shown(text)}, not a number of at least 0"
+        raise UserError(f"{place}: {fault}; fix the record")
+    return tolerance
 
 
 def _instructions(place: Place, record: Any, fields: Fields, question: str, gold_in: str) -> tuple[str, str, str]:
@@ -151,7 +173,13 @@ def _instructions(place: Place, record: Any, fields: Fields, question: str, gold
     arguments = take_list(place, record, fields["arguments"], "arguments")
     if not ids or len(ids) != len(arguments):
         raise UserError(f"{place}: {len(ids)} instructions with {len(arguments)} arguments; fix the record")
+    if not all(isinstance(one, str) and one.strip() for one in ids):
+        raise UserError(f"{place}: its instructions are not all ids, which are text; fix the record")
+    if not all(values is None or isinstance(values, Mapping) for values in arguments):
+        raise UserError(f"{place}: its arguments are not all mappings, or null for none; fix the record")
     given = [{k: v for k, v in (values or {}).items() if v is not None} for values in arguments]  # the hub adds nulls
+    if not all(math.isfinite(v) for values in given for v in values.values() if isinstance(v, float)):
+        raise UserError(f"{place}: its arguments hold a number that is not finite; fix the record")
     return question, ", ".join(ids), json.dumps({"ids": ids, "arguments": given, "prompt": question})
 
 

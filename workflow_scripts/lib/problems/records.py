@@ -7,13 +7,15 @@ reads files too.
 import gzip
 import hashlib
 import json
+import math
+import os.path
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.lib.errors import UserError
+from workflow_scripts.lib.errors import UserError, clip, kind, shown
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 Place = str
@@ -62,8 +64,8 @@ def file_records(path: str | Path, sha256: str | None = None) -> Iterator[tuple[
         UserError: the file cannot be read, is not of the kind that its name says, or its content has not this `sha256`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; correct the path (it is relative to the project's folder)")
+    if not os.path.isfile(path):  # also False for a name that no file can have
+        raise UserError(f"{clip(str(path))}: no such file; correct the path (it is relative to the project's folder)")
     if not path.name.endswith(ENDINGS):
         raise UserError(f"{path}: unknown kind of file; use one of {', '.join(ENDINGS)}")
     if sha256 is not None and (actual := content_sha256(path)) != sha256:
@@ -92,7 +94,7 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield f"{path}: line {number}", json.loads(line.decode())
+                    yield f"{path}: line {number}", _parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: damaged after line {number} ({error}); fetch the file again") from error
     except UnicodeDecodeError as error:
@@ -101,6 +103,35 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
         raise UserError(
             f"{path}: line {number}: not valid JSON ({error.msg}, column {error.colno}); fix or remove the line"
         ) from error
+    except _Refused as error:
+        raise UserError(f"{path}: line {number}: {error}") from error
+    except ValueError as error:  # Python reads and prints no longer numbers
+        raise UserError(f"{path}: line {number}: a whole number of thousands of digits; write it as text") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: line {number}: nested too deeply; fix or remove the line") from error
+
+
+class _Refused(ValueError):
+    """JSON that Python would read and that means nothing, or two things."""
+
+
+def _parse(text: str) -> Any:
+    record = json.loads(text, object_pairs_hook=_unique)
+    if "\\ud" in text.lower():  # perhaps half a character, which no table can hold
+        try:
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise _Refused("holds half a character (a lone surrogate); write the whole character") from error
+    return record
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+        raise _Refused(f"field {shown(twice)} is given twice; remove one of the two")
+    return found
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[Place, Any]]:
@@ -149,7 +180,7 @@ def take(place: Place, record: Any, field: str, role: str) -> Any:
     value: Any = record
     for key in field.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            advice = f"add it, or set the data set's fields.{role} to one of {', '.join(map(str, record))}"
+            advice = f"add it, or set the data set's fields.{role} to one of {clip(', '.join(map(str, record)))}"
             raise UserError(f"{place}: no field {field!r} (the {role}); {advice}")
         value = value[key]
     return value
@@ -163,7 +194,9 @@ def take_text(place: Place, record: Any, field: str, role: str, numbers: bool = 
     """
     value = take(place, record, field, role)
     if isinstance(value, bool) or not isinstance(value, (str, int, float) if numbers else str):
-        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not text; fix the record")
+        raise UserError(f"{place}: field {field!r} (the {role}) is {kind(value)}, not text; fix the record")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{place}: field {field!r} (the {role}) is {value}, not a finite number; fix the record")
     if not str(value).strip():
         raise UserError(f"{place}: field {field!r} (the {role}) is empty; fill it or remove the record")
     return str(value)
@@ -177,5 +210,5 @@ def take_list(place: Place, record: Any, field: str, role: str) -> list[Any]:
     """
     value = take(place, record, field, role)
     if not isinstance(value, list):
-        raise UserError(f"{place}: field {field!r} (the {role}) is {type(value).__name__}, not a list; fix the record")
+        raise UserError(f"{place}: field {field!r} (the {role}) is {kind(value)}, not a list; fix the record")
     return value
