@@ -24,7 +24,12 @@ FORMS: dict[str, tuple[str, str]] = {
     "make test": ("make --dry-run test", HOURS),
     "make run STUDY=studies/mine.yaml": ("make dry-run STUDY=studies/mine.yaml", HOURS),
     f"make run STUDY=studies/mine.yaml ARGS={SHARD}": (f"make dry-run STUDY=studies/mine.yaml ARGS={SHARD}", HOURS),
-    "make run ARGS='--resources gpu=1 mem_mb=6000'": ("make dry-run ARGS='--resources gpu=1 mem_mb=6000'", HOURS),
+    "make run STUDY=studies/quick.yaml": ("make dry-run STUDY=studies/quick.yaml", HOURS),
+    "make run ARGS='--resources gpu=1'": ("make dry-run ARGS='--resources gpu=1'", HOURS),
+    "make run ARGS='--cores 4 --resources mem_mb=8000'": (
+        "make dry-run ARGS='--cores 4 --resources mem_mb=8000'",
+        HOURS,
+    ),
     "make dry-run PROFILE=slurm STUDY=studies/paper.yaml": (
         "make --dry-run dry-run PROFILE=slurm STUDY=studies/paper.yaml",
         NETWORK,
@@ -36,12 +41,15 @@ FORMS: dict[str, tuple[str, str]] = {
     "make vllm": ("make --dry-run vllm", NETWORK),
     "make docs": ("make --dry-run docs", NETWORK),
     "make slurm": ("make --dry-run slurm", NETWORK),
-    "snakemake --configfile studies/mine.yaml": ("snakemake --dry-run --configfile studies/mine.yaml", HOURS),
+    ".venv/bin/snakemake --configfile studies/mine.yaml": (
+        ".venv/bin/snakemake --dry-run --configfile studies/mine.yaml",
+        HOURS,
+    ),
     "snakemake --sdm conda --configfile studies/mine.yaml": (
         "snakemake --dry-run --configfile studies/mine.yaml",
         CONDA,
     ),
-    "snakemake train_reference_models": ("snakemake --dry-run train_reference_models", HOURS),
+    ".venv/bin/snakemake train_reference_models": (".venv/bin/snakemake --dry-run train_reference_models", HOURS),
     # the run whose probes it names takes half an hour; tests/unit/test_score.py scores for real
     ".venv/bin/python -m workflow_scripts.score --run grpo/ledger --input questions.jsonl --output scores.jsonl": (
         ".venv/bin/python -m workflow_scripts.score --help",
