@@ -16,7 +16,7 @@ IMAGES = Path(__file__).parent / "images"
 FIGURE = Path("figures/fig1.png")
 REPORT = Path("report.html")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1250, 1000
+WIDTH, HEIGHT = 1250, 1400
 COLOURS = 64
 TIMEOUT = 600
 
