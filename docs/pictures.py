@@ -16,8 +16,9 @@ IMAGES = Path(__file__).parent / "images"
 FIGURE = Path("figures/fig1.png")
 REPORT = Path("report.html")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1250, 1000
+WIDTH, HEIGHT = 1250, 1400
 COLOURS = 64
+TIMEOUT = 600
 
 
 def main(results: Path) -> None:
@@ -40,9 +41,10 @@ def take(browser: str, page: Path, picture: Path) -> None:
     """Photograph the top of a page, with a profile beside the picture."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}"]
     places = [f"--user-data-dir={picture.parent / 'profile'}", f"--screenshot={picture}", page.resolve().as_uri()]
-    done = subprocess.run([browser, *options, *places], capture_output=True, text=True, timeout=120)
-    if not picture.exists():
-        sys.exit(f"error: {browser} took no picture of {page}: {done.stderr.strip().splitlines()[-1:]}")
+    try:
+        subprocess.run([browser, *options, *places], capture_output=True, timeout=TIMEOUT, check=True)
+    except subprocess.SubprocessError as error:
+        sys.exit(f"error: no picture of {page} was taken: {error}")
 
 
 def save(source: Path, target: Path) -> None:
