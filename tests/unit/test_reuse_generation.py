@@ -169,7 +169,7 @@ def test_a_search_is_kept_when_its_files_of_probes_gain_a_layer(tmp_path: Path, 
 
 def test_an_added_method_is_all_that_is_searched_by(tmp_path: Path, capsys: Capsys) -> None:
     """The methods on whole responses spend what `dopamine` spent, whether it ran now or before."""
-    folder, length = prepare(tmp_path), {"max_tokens": 48}
+    folder, length = prepare(tmp_path), 48
     steps = {
         ("dopamine", "greedy"): "kept 0 of 2",
         ("dopamine", "greedy", "majority", "random"): "kept 2 of 4",
@@ -177,9 +177,9 @@ def test_an_added_method_is_all_that_is_searched_by(tmp_path: Path, capsys: Caps
         ("dopamine", "majority"): "kept 0 of 2",  # only the last run's answers are there
     }
     for number, (methods, kept) in enumerate(steps.items()):
-        found = answer(folder, methods=list(methods), **length)
+        found = answer(folder, methods=list(methods), max_tokens=length)
         assert kept in capsys.readouterr().err, methods
-        scratch = answer(folder, f"scratch{number}", methods=list(methods), **length)
+        scratch = answer(folder, f"scratch{number}", methods=list(methods), max_tokens=length)
         capsys.readouterr()
         assert found[0].drop("seconds").equals(scratch[0].drop("seconds")) and found[1].equals(scratch[1])
 
