@@ -28,8 +28,6 @@ def test_tool_is_content(name: str) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-NOT_YET = ("workflow_scripts/lib/config", "workflow_scripts/lib/problems")
-"""Folders whose docstrings are not imperative yet."""
 NOT_VERBS = (
     "A|AUC|Accuracy|All|An|Another|Any|As|At|Axes|Before|Below|Beside|Both|Cell|Claim|Column|Cost|Each|Entry|Error|"
     "Every|Everything|Exactly|Figure|File|First|For|From|Function|Height|How|If|In|It|Its|Legend|Line|Lowest|Mean|"
@@ -64,7 +62,6 @@ def test_other_first_words_are_found(text: str) -> None:
 
 def test_docstrings_of_functions_are_imperative() -> None:
     paths = [path for folder in ("workflow_scripts", "benchmarks") for path in Path(folder).rglob("*.py")]
-    paths = [path for path in paths if not path.as_posix().startswith(NOT_YET)]
     texts = [(f"{path}:{line}", text) for path in paths for line, text in described(path.read_text(encoding="utf-8"))]
     assert len(texts) > 1000 and {"Return", "Draw"} <= {text.split()[0] for _, text in texts}
     assert [f"{place}: {text.splitlines()[0]}" for place, text in texts if not is_imperative(text)] == []

@@ -110,7 +110,7 @@ def lay(below: list[tuple[str, Config]], name: str, data: Config) -> list[tuple[
 
 
 def without_choices(config: Config) -> Config:
-    """A configuration without its choices of runs, layers and reference."""
+    """Return a configuration without its choices of runs, layers and reference."""
     kept = {}
     for stage, section in config.items():
         dropped = CHOICES.get(stage, set())

@@ -117,7 +117,7 @@ def depth(model: Config | None) -> int | None:
 
 
 def obstacle(stage: str, run: str, config: Config) -> str | None:
-    """Why a run cannot have a stage, or None."""
+    """Say why a run cannot have a stage; None if it can."""
     if stage == "interventions" and not any(config["activations"]["layers"]):
         return "activations.layers has no layer whose neurons can be ablated"
     search = config["search"]
@@ -127,7 +127,7 @@ def obstacle(stage: str, run: str, config: Config) -> str | None:
 
 
 def left_out(config: Config) -> dict[str, str]:
-    """What a filled configuration leaves out, stage by stage or `stage: part`, and why."""
+    """Say what a filled configuration leaves out, stage by stage or `stage: part`, and why."""
     reasons = {}
     for stage, before in SUBSETS.items():
         if not config[stage]["runs"]:
