@@ -98,7 +98,7 @@ def test_jobs_that_are_cancelled_or_outgrow_time_or_memory_are_submitted_again_w
     inject(study, segment_paragraphs=ONCE.format("idle"), ask_confidence=ONCE.format("slow"), grade_rollouts=eat)
     before = "ask_confidence:\n    mem_mb: attempt * 64000\n    runtime: attempt * "
     replace(study / "profiles/slurm/profile.yaml", f"{before}240\n", f"{before}1\n")
-    replace(study / "rules/rollouts.smk", "mem_mb=more_each_attempt(2000)", "mem_mb=more_each_attempt(600)")
+    replace(study / "rules/rollouts.smk", "mem_mb=more_each_attempt(1000)", "mem_mb=more_each_attempt(600)")
     with started(cluster, study, PARAGRAPHS[1], ASKED, ROLLOUTS) as run:
         wait_for((study / ".idle").exists, "a job to cancel", 90)
         cluster.run("scancel", cluster.wait_for_job("segment_paragraphs")["JobId"])
