@@ -407,9 +407,11 @@ def test_a_study_never_has_the_name_of_the_default_one(project: Path) -> None:
     assert read_study(["mine.yaml"], {"study": "said"})["study"] == "said"
     with pytest.raises(UserError, match=r"^mine\.yaml: study: default is the study of config\.yaml; give this one"):
         study("study: default\n")
-    Path("Some Study.yaml").write_text("values: {seed: 1}\n")
-    with pytest.raises(UserError, match=r"^Some Study\.yaml: study: is missing, .* add `study: NAME`$"):
-        read_study(["Some Study.yaml"])
+    for name in ("My own Study.yaml", "-.yaml"):
+        Path(name).write_text("values: {seed: 1}\n")
+    assert read_study(["My own Study.yaml"])["study"] == "my-own-study"
+    with pytest.raises(UserError, match=r"^-\.yaml: study: is missing, .* add `study: NAME`$"):
+        read_study(["-.yaml"])
     Path("default.yaml").write_text("values: {seed: 1}\n")
     with pytest.raises(UserError, match=r"^default\.yaml: study: default is the study of config\.yaml"):
         read_study(["default.yaml"])

@@ -137,11 +137,11 @@ def test_a_key_is_described_in_full(pages: Path) -> None:
     page = (pages / "configuration.html").read_text(encoding="utf-8").replace("</dt>", "\n")
     page = re.sub(r"<[^>]+>", "", page)
     for words in (
-        "values.n_continuations\ninteger, at least 2, a multiple of 2; default 16\nCompletions sampled from every",
+        "values.n_continuations\ninteger, at least 2, at most 1000000, a multiple of 2; default 16\nCompletions",
         "rollouts.top_p\nnumber, above 0, at most 1; default 0.95\n",
         "rollouts.runs\nlist, each item text, pattern ^[a-z0-9]",
         "value_probes.target\none of td, td_lambda, mc, final; default td\n",
-        "models.&lt;name&gt;.size.key_width\ninteger, at least 1; required\n",
+        "models.&lt;name&gt;.size.key_width\ninteger, at least 1, at most 1000000000; required\n",
     ):
         assert words in page, words
 

@@ -11,7 +11,7 @@ from snakemake.utils import update_config
 
 from workflow_scripts.lib.config.check import check
 from workflow_scripts.lib.config.plain import read_yaml
-from workflow_scripts.lib.config.study import SUBSETS, Config, schema, with_defaults
+from workflow_scripts.lib.config.study import SUBSETS, Config, with_defaults
 from workflow_scripts.lib.errors import UserError, clip, shown
 
 LOWEST, DEFAULT = "config.yaml", "default"
@@ -67,12 +67,17 @@ def named(sources: Sequence[tuple[str, Config]]) -> Config:
     stated = [(name, data["study"]) for name, data in sources[1:] if "study" in data]
     if not own or (stated and stated[-1][1] != DEFAULT):
         return {}
-    file, study = stated[-1] if stated else (own[-1][0], Path(own[-1][0]).stem.lower())
+    file, study = stated[-1] if stated else (own[-1][0], folder_name(own[-1][0]))
     if study == DEFAULT:
         raise UserError(f"{file}: study: {DEFAULT} is the study of {LOWEST}; give this one another name")
-    if not re.fullmatch(schema()["$defs"]["slug"]["pattern"], study):
+    if not study:
         raise UserError(f"{file}: study: is missing, and the file's name is no name for a folder; add `study: NAME`")
     return {"study": study}
+
+
+def folder_name(file: str) -> str:
+    """Return a file's name without its ending as a name for a folder, as far as its letters allow."""
+    return re.sub(r"[^a-z0-9_.-]+", "-", Path(file).stem.lower()).strip("-_.")[:100]
 
 
 def relative(path: str | Path) -> str:
