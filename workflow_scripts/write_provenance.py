@@ -40,8 +40,8 @@ def planned_and_spent(config: dict[str, Any], gpus: tuple[str, ...]) -> tuple[pl
     """Tabulate the costs of all jobs of the configuration, and name the device that they were planned on."""
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study.json"
-        study.write_text(json.dumps(config))
-        jobs = [job for job in dry_run([study], every=True) if job.rule not in OWN]
+        study.write_text(json.dumps({key: value for key, value in config.items() if key != "study"}))
+        jobs = [job for job in dry_run([study], every=True, study=config["study"]) if job.rule not in OWN]
     devices = read_yaml(ASSUMPTIONS)["devices"]
     cluster = on_a_cluster()
     key = CLUSTER if cluster and not gpus else device_key(gpus, list(devices))

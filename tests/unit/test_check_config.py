@@ -404,7 +404,8 @@ def test_a_study_never_has_the_name_of_the_default_one(project: Path) -> None:
     assert study("values: {seed: 1}\n")["study"] == study("rollouts: {runs: [m/d]}\n")["study"] == "mine"
     assert study("study: own\n")["study"] == "own"
     assert study("values: {seed: 1}\n", "below.yaml")["study"] == "below"
-    assert read_study(["mine.yaml"], {"study": "said"})["study"] == "said"
+    for said in ("said", "default"):  # on the command line, on purpose
+        assert read_study(["mine.yaml"], {"study": said})["study"] == said
     with pytest.raises(UserError, match=r"^mine\.yaml: study: default is the study of config\.yaml; give this one"):
         study("study: default\n")
     for name in ("My own Study.yaml", "-.yaml"):

@@ -65,7 +65,7 @@ def named(sources: Sequence[tuple[str, Config]]) -> Config:
     """
     own = [(name, data) for name, data in sources[1:] if name != OVERRIDES]
     stated = [(name, data["study"]) for name, data in sources[1:] if "study" in data]
-    if not own or (stated and stated[-1][1] != DEFAULT):
+    if not own or (stated and (stated[-1][1] != DEFAULT or stated[-1][0] == OVERRIDES)):
         return {}
     file, study = stated[-1] if stated else (own[-1][0], folder_name(own[-1][0]))
     if study == DEFAULT:

@@ -28,8 +28,10 @@ class Job:
         return self.wildcards.get("model", ""), self.wildcards.get("dataset", "")
 
 
-def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
+def dry_run(files: Sequence[str | Path], every: bool, study: str | None = None) -> list[Job]:
     """List the jobs of the study that `files` make up together: all of them (`every`), or those still to do.
+
+    `study` is its name, if the files do not say it.
 
     Raises:
         UserError: the workflow refuses the configuration; its own words are repeated.
@@ -38,6 +40,7 @@ def dry_run(files: Sequence[str | Path], every: bool) -> list[Job]:
     command += ["--workflow-profile", "none", "--max-checksum-file-size", "16000000"]
     command += ["--forceall"] if every else []
     command += ["--configfile", *map(str, files)] if files else []
+    command += ["--config", f"study={study}"] if study else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise UserError(complaint(done.stdout, done.stderr))
