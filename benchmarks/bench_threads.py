@@ -1,7 +1,7 @@
 """How much faster torch jobs are with more threads: generation, a pass over responses, probe training.
 
 Usage: python -m benchmarks.bench_threads [--threads 1 2] [--model FOLDER] [--rollouts SHARD]
-The rules take what pays by this (`torch_threads` in rules/resources.smk).
+The rules take one or two, the same on every machine, because sums over threads may differ in their last bit.
 """
 
 import argparse

@@ -19,7 +19,7 @@ rule dump_activations:
         "results/benchmarks/dump_activations/{model}/{dataset}/{shard}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),

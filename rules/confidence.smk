@@ -27,7 +27,7 @@ rule ask_confidence:
         "results/benchmarks/ask_confidence/{model}/{dataset}/{shard}.jsonl"
     conda:
         ENGINE_ENV
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
@@ -70,7 +70,7 @@ rule predict_confidence:
         "results/benchmarks/predict_confidence/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_inputs(1000),
         runtime=more_each_attempt(120),

@@ -36,7 +36,7 @@ rule measure_neurons:
         "results/benchmarks/measure_neurons/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 2
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),
@@ -74,7 +74,7 @@ rule select_neurons:
         "results/benchmarks/select_neurons/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(20),
@@ -115,7 +115,7 @@ rule mask_neurons:
         layer="[0-9]+",
     conda:
         ENGINE_ENV
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(120),

@@ -25,7 +25,7 @@ rule train_value_probes:
         "results/benchmarks/train_value_probes/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 2
     resources:
         mem_mb=with_inputs(1000),
         runtime=more_each_attempt(120),
@@ -76,7 +76,7 @@ rule train_ntp_probes:
         "results/benchmarks/train_ntp_probes/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 2
     resources:
         mem_mb=with_inputs(1000),
         runtime=more_each_attempt(120),
@@ -154,7 +154,7 @@ rule train_dopamine_probes:
         "results/benchmarks/train_dopamine_probes/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 2
     resources:
         mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(120),

@@ -24,7 +24,7 @@ rule evaluate_value_pruning:
         "results/benchmarks/evaluate_value_pruning/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 2
     resources:
         mem_mb=with_inputs(1000),
         runtime=more_each_attempt(60),
@@ -58,7 +58,7 @@ rule evaluate_dopamine_pruning:
         "results/benchmarks/evaluate_dopamine_pruning/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 2
     resources:
         mem_mb=more_each_attempt(1000),
         runtime=more_each_attempt(60),

@@ -1,4 +1,4 @@
-"""How much memory, time and how many threads jobs ask for. A change of these reruns nothing."""
+"""How much memory and time jobs ask for. A change of these reruns nothing."""
 
 from workflow_scripts.lib.models.size import weights_mb
 
@@ -21,11 +21,3 @@ def with_weights(amount, *others):
 def with_inputs(amount):
     """Compute the memory (MB) of a job that holds its inputs, in part as float32; it grows with each attempt."""
     return lambda wildcards, input, attempt: attempt * (amount + int(1.5 * input.size_mb))
-
-
-def torch_threads(wildcards):
-    """Count the threads of a job that computes with torch: a quarter of this computer's cores, between 1 and 4, so that
-    a few jobs fill it; 4 on a cluster. More would hardly help (`benchmarks/README.md`)."""
-    cores = workflow.resource_settings.cores
-    on_this_computer = workflow.is_main_process and workflow.resource_settings.nodes is None
-    return min(4, max(1, cores // 4)) if on_this_computer and cores else 4

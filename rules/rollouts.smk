@@ -18,7 +18,7 @@ rule sample_rollouts:
         "results/benchmarks/sample_rollouts/{model}/{dataset}/{shard}.jsonl"
     conda:
         ENGINE_ENV
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),

@@ -32,7 +32,7 @@ rule guide_search:
         seed="[0-9]+",
     conda:
         ENGINE_ENV
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(2000, REFERENCE),
         runtime=more_each_attempt(240),

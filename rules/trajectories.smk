@@ -65,7 +65,7 @@ rule ablate_value_neurons:
         "results/benchmarks/ablate_value_neurons/{model}/{dataset}.jsonl"
     conda:
         "../envs/cpu.yaml"
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(120),

@@ -52,7 +52,7 @@ rule continue_paragraphs:
         "results/benchmarks/continue_paragraphs/{model}/{dataset}/{shard}.jsonl"
     conda:
         ENGINE_ENV
-    threads: torch_threads
+    threads: 1
     resources:
         mem_mb=with_weights(1500),
         runtime=more_each_attempt(60),

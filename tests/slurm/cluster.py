@@ -1,7 +1,7 @@
 """A real SLURM of one node for the tests: controller, node daemon, accounting and munge, all of it in one folder.
 
 It runs beside whatever SLURM a machine may have: own configuration, own key, free ports. The node says that it has
-sixteen CPUs, two GPUs and all the memory that one may ask for; the GPUs are character devices without a use. Memory is
+four CPUs, two GPUs and all the memory that one may ask for; the GPUs are character devices without a use. Memory is
 watched, not fenced: a job step above its request is killed.
 """
 
@@ -60,7 +60,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=1000000 Gres=gpu:fake:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000000 Gres=gpu:fake:2 State=UNKNOWN
 PartitionName=cpu Nodes=ALL Default=YES PriorityTier=1
 PartitionName=gpu Nodes=ALL PriorityTier=1
 PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF
