@@ -133,6 +133,8 @@ def ask(
     verbalized = [Verbalized() for _ in problem_ids]
     waiting = [index for index, prompt in enumerate(prompts) if prompt is not None]
     for numbers in rounds(tries):
+        if not waiting:
+            break
         progress = Progress(len(waiting), "problems", f"ask_confidence, try {numbers.start + 1} to {numbers.stop}")
         requests = [
             Request(
