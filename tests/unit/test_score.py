@@ -83,7 +83,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Any) -> Path
         (tmp_path / name).symlink_to(ROOT / name)
     study = {
         "models": {"grpo": {"path": "resources/models/grpo", "instruction": ""}},
-        "datasets": {"ledger": {"source": "reference", "task": "ledger", "n_problems": 10}},
+        "datasets": {"ledger": {"source": "reference", "task": "ledger", "n_problems": 10, "answer": "boxed_integer"}},
         "rollouts": {"runs": ["grpo/ledger"]},
         "activations": {"layers": LAYERS, "dtype": "float32"},
     }

@@ -121,7 +121,7 @@ def configuration() -> dict[str, Any]:
         "dopamine_probes": dict(probe),
         "ntp_probes": {"hidden": 8, "epochs": 1},
         "interventions": {"runs": runs, **masks, **doses},
-        "confidence": {"layers": [1, 2], "folds": 2, "verbal_tries": 2, "verbal_tokens": 4},
+        "confidence": {"layers": [1, 2], "folds": 2, "verbal_tries": 2, "verbal_tokens": 4, "verbal_pilot": 20},
         "search": {"runs": runs, "reference": "other", "layer": 1, "candidates": 2, "seeds": [0]},
         "trajectories": {"layer": 2, "n_neurons": 2, "ablated_layers": [1], "draws": 2},
         "pruning": {"random_draws": 5, "bootstrap": 50},

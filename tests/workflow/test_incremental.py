@@ -199,7 +199,7 @@ MODULES = {
     "lib/neurons/overlap.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
     "score.py": {},  # a tool of its own
     "write_report.py": REPORT,
-    "lib/grading/answers.py": FROM_ROLLOUTS,
+    "lib/grading/responses.py": FROM_ROLLOUTS,
     "lib/models/paragraphs.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
     "lib/probes/features.py": FROM_VALUES,
     "lib/engines/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
