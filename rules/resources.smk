@@ -1,5 +1,7 @@
 """How much memory and time jobs ask for. A change of these reruns nothing."""
 
+from functools import cache
+
 from workflow_scripts.lib.models.size import weights_mb
 
 
@@ -8,12 +10,18 @@ def more_each_attempt(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+@cache
+def weights_of(model):
+    """Compute the memory (MB) of a model's weights, once for all jobs with it."""
+    return weights_mb(config["models"][model])
+
+
 def with_weights(amount, *others):
     """Compute the memory (MB) of a job with models: an amount and their weights; it grows with each attempt."""
 
     def megabytes(wildcards, attempt):
         models = [wildcards.model, *(name for name in others if name)]
-        return attempt * (amount + sum(weights_mb(config["models"][name]) for name in models))
+        return attempt * (amount + sum(map(weights_of, models)))
 
     return megabytes
 

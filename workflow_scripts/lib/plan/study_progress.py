@@ -57,18 +57,19 @@ class StudyProgress(logging.Handler):
         self.took[job.rule].append(self.now() - self.running.pop(number, self.start))
         self.planned[job.rule].append(job.seconds)
 
-    def expected(self, job: Planned) -> float:
-        """Return the seconds that an unfinished job is expected to take."""
-        if job.rule in self.took:
-            return mean(self.took[job.rule])
+    def expected(self) -> dict[int, float]:
+        """Return the seconds that each unfinished job is expected to take."""
         took, planned = (sum(map(sum, by_rule.values())) for by_rule in (self.took, self.planned))
-        return job.seconds * (took / planned if planned else 1.0)
+        factor = took / planned if planned else 1.0
+        measured = {rule: mean(seconds) for rule, seconds in self.took.items()}
+        jobs = {number: self.jobs[number] for number in self.left}
+        return {number: measured.get(job.rule, factor * job.seconds) for number, job in jobs.items()}
 
     def line(self) -> str:
         """Return the line: `study: 41 % of the work done, 7 min left`."""
         now, done = self.now(), sum(map(sum, self.took.values()))
         gone = {number: now - begun for number, begun in self.running.items()}
-        each = {number: max(0.0, self.expected(self.jobs[number]) - gone.get(number, 0.0)) for number in self.left}
+        each = {number: max(0.0, seconds - gone.get(number, 0.0)) for number, seconds in self.expected().items()}
         spent, left = done + sum(gone.values()), sum(each.values())
         side_by_side = max(spent / max(now - self.start, 1e-9), 1.0)
         minutes = max(left / side_by_side, max(each.values(), default=0.0)) / 60
