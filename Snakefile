@@ -1,21 +1,21 @@
 """Sparse reward subsystem of a language model: from rollouts to report. `snakemake` runs the study of config.yaml."""
 
 from workflow_scripts.lib.config.read import read_study
-from workflow_scripts.lib.errors import JOB_SHELL, run_main
+from workflow_scripts.lib.errors import JOB_SHELL, report_errors
 from workflow_scripts.lib.plan.study_progress import print_study_progress
 from workflow_scripts.lib.runtime import job_environment
 
 # The study is read from its files by the project itself, config.yaml the lowest, and not by a `configfile:`, which
 # would keep the runs of config.yaml in every other study. It is checked once: a job's own process gets what has passed.
 given = workflow.config_settings
-run_main(lambda: config.update(read_study(given.configfiles, given.config, workflow.is_main_process)))
+report_errors(lambda: config.update(read_study(given.configfiles, given.config, workflow.is_main_process)))
 
 shell.prefix(JOB_SHELL)
 
 
 onstart:
     if workflow.is_main_process:  # in a cluster, each job runs a Snakemake of its own
-        run_main(lambda: job_environment.begin(workflow))
+        report_errors(lambda: job_environment.begin(workflow))
         print_study_progress(config, workflow.dag)
 
 
@@ -48,7 +48,7 @@ include: "rules/report.smk"
 include: "rules/reference_models.smk"
 
 
-run_main(lambda: job_environment.prepare(workflow))
+report_errors(lambda: job_environment.prepare(workflow))
 
 
 rule all:

@@ -17,6 +17,7 @@ rule dump_activations:
         "results/logs/dump_activations/{model}/{dataset}/{shard}.log",
     benchmark:
         "results/benchmarks/dump_activations/{model}/{dataset}/{shard}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 1

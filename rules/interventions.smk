@@ -34,6 +34,7 @@ rule measure_neurons:
         "results/logs/measure_neurons/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/measure_neurons/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 2
@@ -72,6 +73,7 @@ rule select_neurons:
         "results/logs/select_neurons/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/select_neurons/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 2
@@ -113,6 +115,7 @@ rule mask_neurons:
         "results/benchmarks/mask_neurons/{model}/{dataset}/{layer}/{shard}.jsonl"
     wildcard_constraints:
         layer="[0-9]+",
+    priority: FIRST
     conda:
         ENGINE_ENV
     threads: 1

@@ -23,6 +23,7 @@ rule train_value_probes:
         "results/logs/train_value_probes/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/train_value_probes/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 2
@@ -74,6 +75,7 @@ rule train_ntp_probes:
         "results/logs/train_ntp_probes/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/train_ntp_probes/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 2
@@ -108,6 +110,7 @@ rule average_paragraphs:
         "results/logs/average_paragraphs/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/average_paragraphs/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -152,6 +155,7 @@ rule train_dopamine_probes:
         "results/logs/train_dopamine_probes/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/train_dopamine_probes/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 2

@@ -1,8 +1,12 @@
-"""How much memory and time jobs ask for. A change of these reruns nothing."""
+"""How much memory and time jobs ask for, and which come first. A change of these reruns nothing."""
 
 from functools import cache
 
 from workflow_scripts.lib.models.size import weights_mb
+
+FIRST = 1
+"""Priority of the rules that masks and searches, the longest jobs, wait for, and of these. Jobs that nothing long waits
+for fill the cores that these leave idle."""
 
 
 def more_each_attempt(amount):

@@ -30,6 +30,7 @@ rule guide_search:
         "results/benchmarks/guide_search/{model}/{dataset}/{seed}.jsonl"
     wildcard_constraints:
         seed="[0-9]+",
+    priority: FIRST
     conda:
         ENGINE_ENV
     threads: 1

@@ -17,6 +17,7 @@ rule segment_paragraphs:
         "results/logs/segment_paragraphs/{model}/{dataset}/{shard}.log",
     benchmark:
         "results/benchmarks/segment_paragraphs/{model}/{dataset}/{shard}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -50,6 +51,7 @@ rule continue_paragraphs:
         "results/logs/continue_paragraphs/{model}/{dataset}/{shard}.log",
     benchmark:
         "results/benchmarks/continue_paragraphs/{model}/{dataset}/{shard}.jsonl"
+    priority: FIRST
     conda:
         ENGINE_ENV
     threads: 1
@@ -91,6 +93,7 @@ rule estimate_values:
         "results/logs/estimate_values/{model}/{dataset}.log",
     benchmark:
         "results/benchmarks/estimate_values/{model}/{dataset}.jsonl"
+    priority: FIRST
     conda:
         "../envs/cpu.yaml"
     threads: 1

@@ -14,7 +14,7 @@ from workflow_scripts import check_config as command
 from workflow_scripts.lib.config.check import check
 from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.config.study import SCHEMA, left_out, with_defaults
-from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.errors import UserError, report_errors
 
 CONFIG: dict[str, Any] = {
     "models": {"m": {"path": "models/m"}},
@@ -249,7 +249,7 @@ def test_the_overlay_that_holds_the_key_is_named(project: Path) -> None:
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
     Path("over.yaml").write_text("pruning: {ratios: [0.0, 1.2]}\n")
     with pytest.raises(SystemExit, match=r"error: over\.yaml: pruning\.ratios\[1\]: 1\.2"):
-        run_main(lambda: command.main(["config.yaml", "over.yaml"]))
+        report_errors(lambda: command.main(["config.yaml", "over.yaml"]))
 
 
 def test_the_command_says_when_all_is_in_order(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

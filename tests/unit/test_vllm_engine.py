@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.test_transformers_engine import requests
 from tests.unit.tiny_models import save_tiny_model
-from tests.unit.vllm_runs import Job, needs_vllm, on_transformers, on_vllm, start_vllm
+from tests.unit.vllm_runs import Job, Run, needs_vllm, on_transformers, on_vllm, start_vllm
 from workflow_scripts.lib.engines.interface import Request, Sampling
 from workflow_scripts.lib.models.interventions import Intervention
 from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
@@ -55,18 +55,38 @@ def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> No
             assert one["proof"]["changed"] == one["proof"]["processed"] > 0 and one["proof"]["largest_miss"] == 0.0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_tokens_for_every_family(family: str, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / family, family, head=32)
-    wanted = on_transformers(model, jobs())
+ONE_PROCESS = {family: {"batch_size": 4} for family in FAMILIES}
+ONE_PROCESS |= {"one by one": {"prefix_caching": False, "batch_size": 2}, "compiled": {"eager": False}}
+"""Options of the engines that one process can start one after another, by family or by what is special."""
+REFUSED = [Intervention(9, (1,)), Intervention(1, (128,)), Intervention(2, (1,)), Intervention(1, (), "mean")]
+
+
+def saved(folder: Path, name: str) -> Path:
+    """A tiny model of the family of that name, or of Qwen2."""
+    return save_tiny_model(folder / name, name if name in FAMILIES else "qwen2", head=32)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What vLLM finds with each of `ONE_PROCESS`, and asked for what it cannot do."""
+    folder = tmp_path_factory.mktemp("vllm")
+    runs = [Run(saved(folder, name), jobs(), [1, 2, 3], options) for name, options in ONE_PROCESS.items()]
+    runs.append(Run(saved(folder, "refused"), [Job(requests(), mask=mask) for mask in REFUSED], [1]))
+    return dict(zip([*ONE_PROCESS, "refused"], on_vllm(folder, *runs), strict=True))
+
+
+@pytest.mark.parametrize("name", ONE_PROCESS)
+def test_the_same_tokens_for_every_family_and_kind_of_engine(
+    name: str, found: dict[str, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    wanted = on_transformers(saved(tmp_path, name), jobs())
     assert any(wanted[1]["token_ids"] != wanted[n]["token_ids"] for n in (5, 6, 7))  # the masks matter
-    assert_same(on_vllm(tmp_path, model, jobs(), [1, 2, 3], batch_size=4), wanted)
+    assert_same(found[name], wanted)
 
 
-@pytest.mark.parametrize("options", [{"eager": False}, {"gpus": 2}, {"prefix_caching": False, "batch_size": 2}])
-def test_the_same_tokens_compiled_split_in_two_and_two_by_two(options: dict[str, Any], tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
-    assert_same(on_vllm(tmp_path, model, jobs(), [1, 2, 3], **options), on_transformers(model, jobs()))
+def test_the_same_tokens_split_in_two(tmp_path: Path) -> None:
+    model = saved(tmp_path, "qwen2")
+    assert_same(on_vllm(tmp_path, Run(model, jobs(), [1, 2, 3], {"gpus": 2}))[0], on_transformers(model, jobs()))
 
 
 def reference_requests(n: int, samples: int = 1) -> list[Request]:
@@ -93,7 +113,7 @@ def test_the_reference_model_answers_alike(tmp_path: Path) -> None:
     asked += [Job(prefixes, sampled), Job(prefixes, score=True), *(Job(wanted[:60], way) for way in one_paragraph)]
     asked += [Job([replace(prefix, max_tokens=20) for prefix in prefixes[:60]], way) for way in one_paragraph]
     theirs += on_transformers(model, asked[4:], 256)
-    ours = on_vllm(tmp_path, model, asked, [2], batch_size=128, cpu_cache_gb=1)
+    (ours,) = on_vllm(tmp_path, Run(model, asked, [2], {"batch_size": 128, "cpu_cache_gb": 1}))
     for mine, other in zip(ours, theirs, strict=True):  # a tie within rounding may fall either way
         alike = [a == b for a, b in zip(mine.get("token_ids", []), other.get("token_ids", []), strict=True)]
         assert sum(alike) >= 0.995 * len(alike)
@@ -110,19 +130,17 @@ def test_the_reference_model_answers_alike(tmp_path: Path) -> None:
     assert {"paragraph", "length"} <= set(ours[8]["finish"])
 
 
-def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
-    masks = [Intervention(9, (1,)), Intervention(1, (128,)), Intervention(2, (1,)), Intervention(1, (), "mean")]
-    found = on_vllm(tmp_path, model, [Job(requests(), mask=mask) for mask in masks], layers=[1])
-    assert "layer 9 cannot be changed; the model's layers are 1 to 3" in found[0]["error"]
-    assert "neuron 128 is not one of layer 1" in found[1]["error"]
-    assert "layer 2 has no mask in this engine (layers with one: 1)" in found[2]["error"]
-    assert found[3]["proof"]["holds"]
-    assert found[3]["token_ids"] == on_transformers(model, [Job(requests())])[0]["token_ids"]
+def test_what_cannot_be_done_is_refused(found: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+    no_layer, no_neuron, no_mask, empty = found["refused"]
+    assert "layer 9 cannot be changed; the model's layers are 1 to 3" in no_layer["error"]
+    assert "neuron 128 is not one of layer 1" in no_neuron["error"]
+    assert "layer 2 has no mask in this engine (layers with one: 1)" in no_mask["error"]
+    assert empty["proof"]["holds"]
+    assert empty["token_ids"] == on_transformers(saved(tmp_path, "qwen2"), [Job(requests())])[0]["token_ids"]
 
 
 def test_a_layer_that_does_not_exist_is_refused_at_the_start(tmp_path: Path) -> None:
-    process = start_vllm(tmp_path, save_tiny_model(tmp_path / "m", "qwen2", head=32), [], layers=[4])
+    process = start_vllm(tmp_path, Run(saved(tmp_path, "qwen2"), [], [4]))
     assert "layer 4 cannot be changed; the model's layers are 1 to 3" in process.communicate(timeout=300)[1]
 
 
@@ -145,8 +163,7 @@ def workers_of(process: Any, folder: Path) -> list[psutil.Process]:
 
 
 def test_no_process_outlives_the_one_that_started_the_engine(tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
-    process = start_vllm(tmp_path, model, long_jobs(), gpus=2)
+    process = start_vllm(tmp_path, Run(saved(tmp_path, "qwen2"), long_jobs(), options={"gpus": 2}))
     workers = workers_of(process, tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
@@ -155,8 +172,7 @@ def test_no_process_outlives_the_one_that_started_the_engine(tmp_path: Path) -> 
 
 
 def test_a_worker_that_dies_ends_the_job_with_one_line(tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "m", "qwen2", head=32)
-    process = start_vllm(tmp_path, model, long_jobs(), gpus=2)
+    process = start_vllm(tmp_path, Run(saved(tmp_path, "qwen2"), long_jobs(), options={"gpus": 2}))
     workers = [one for one in workers_of(process, tmp_path) if one.memory_info().rss > 200_000_000]
     workers[-1].kill()
     _, said = process.communicate(timeout=300)

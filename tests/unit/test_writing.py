@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from tests.small_disk import small_disk
-from workflow_scripts.lib.errors import UserError, run_main
+from workflow_scripts.lib.errors import UserError, report_errors
 from workflow_scripts.lib.report.figure_style import save
 from workflow_scripts.lib.storage.files import atomic_path
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
@@ -69,7 +69,7 @@ def test_beyond_the_allowed_size_a_figure_is_not_written_either(tmp_path: Path) 
         with pytest.raises(
             SystemExit, match=r"error: .*: not written: File too large; .*: free disk space and run again"
         ):
-            run_main(lambda: save(figure, tmp_path, "fig1"))
+            report_errors(lambda: save(figure, tmp_path, "fig1"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
@@ -116,4 +116,4 @@ def test_other_errors_keep_their_traceback() -> None:
         raise OSError(5, "Input/output error")
 
     with pytest.raises(SystemExit, match=r"(?s)^Traceback .*, in fail\n.*OSError: .*Input/output error$"):
-        run_main(fail)
+        report_errors(fail)

@@ -36,6 +36,16 @@ class Job:
     score: bool = False
 
 
+@dataclass(frozen=True)
+class Run:
+    """An engine to start, and what it is asked."""
+
+    model: Path
+    jobs: Sequence[Job]
+    layers: Sequence[int] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
 def run_jobs(engine: Engine, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """For each job its token ids, finish reasons and log-probabilities by request, or its scores, and its proof."""
     return [_masked(engine, job) if job.mask else _run(engine, job) for job in jobs]
@@ -71,25 +81,19 @@ def on_transformers(model: Path, jobs: Sequence[Job], batch_size: int = 64) -> l
     return run_jobs(load(ModelConfig("m", str(model)), batch_size), jobs)
 
 
-def start_vllm(
-    folder: Path, model: Path, jobs: Sequence[Job], layers: Sequence[int] = (), **options: Any
-) -> "subprocess.Popen[str]":
-    """Start the jobs on vLLM; its results will lie in `folder`/results.json."""
-    spec = {"model": str(model), "layers": list(layers), "options": options, "jobs": [asdict(job) for job in jobs]}
+def start_vllm(folder: Path, *runs: Run) -> "subprocess.Popen[str]":
+    """Start runs on vLLM, one after another in one process; their results will lie in `folder`/results.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "spec.json").write_text(json.dumps([asdict(run) | {"model": str(run.model)} for run in runs]))
     command = [sys.executable, "-m", "tests.unit.vllm_runs", str(folder / "spec.json"), str(folder / "results.json")]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1"
-    }  # as in a job of the workflow; threads of two tests would collide
+    # as in a job of the workflow; threads of two tests would collide
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def on_vllm(
-    folder: Path, model: Path, jobs: Sequence[Job], layers: Sequence[int] = (), **options: Any
-) -> list[dict[str, Any]]:
-    """The jobs on vLLM, in another process."""
-    process = start_vllm(folder, model, jobs, layers, **options)
+def on_vllm(folder: Path, *runs: Run) -> list[list[dict[str, Any]]]:
+    """What each run finds on vLLM, in another process, which imports vLLM once."""
+    process = start_vllm(folder, *runs)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said[-3000:]
     return json.loads((folder / "results.json").read_text())
@@ -105,14 +109,17 @@ def job_of(data: dict[str, Any]) -> Job:
 
 
 def main() -> None:
-    """Run the jobs of a file on vLLM."""
+    """Do the runs of a file on vLLM."""
     from workflow_scripts.lib.engines.vllm_engine import VllmEngine
 
-    spec = json.loads(Path(sys.argv[1]).read_text())
-    options = EngineOptions(**{"cpu_cache_gb": 0.25} | spec["options"])
-    engine = VllmEngine(ModelConfig("m", spec["model"]), options, spec["layers"])
-    Path(sys.argv[2]).with_name("started").touch()
-    Path(sys.argv[2]).write_text(json.dumps(run_jobs(engine, [job_of(job) for job in spec["jobs"]])))
+    results = []
+    for run in json.loads(Path(sys.argv[1]).read_text()):
+        options = EngineOptions(**{"cpu_cache_gb": 0.25} | run["options"])
+        engine = VllmEngine(ModelConfig("m", run["model"]), options, run["layers"])
+        Path(sys.argv[2]).with_name("started").touch()
+        results.append(run_jobs(engine, [job_of(job) for job in run["jobs"]]))
+        del engine  # before the next one takes its place
+    Path(sys.argv[2]).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Errors that a user can fix: one line, no traceback. Whatever is printed of an error contains no secret."""
 
+import atexit
 import errno
 import os
 import re
@@ -7,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 JOB_SHELL = (
@@ -95,13 +96,26 @@ def no_room(error: BaseException | None) -> str | None:
     return None
 
 
-def run_main(main: Callable[[], None]) -> None:
-    """Run a module's `main`; a `UserError`, or a full disk, becomes one line on stderr and exit status 1."""
+def report_errors(work: Callable[[], None]) -> None:
+    """Do `work`; a `UserError`, or a full disk, becomes one line on stderr and exit status 1."""
     try:
-        main()
+        work()
     except UserError as error:
         sys.exit(f"error: {redact(' '.join(str(error).split()))}")
     except Exception as error:
         if reason := no_room(error):
             sys.exit(f"error: {reason}; free disk space and run again")
         sys.exit(redact(traceback.format_exc().rstrip()))
+
+
+def run_main(main: Callable[[], None]) -> NoReturn:
+    """Run a module's `main` as `report_errors` does, and end the process.
+
+    What was registered to run at exit does run; only the interpreter's own tidying is left out, which takes a second or
+    two where torch or transformers is imported, to free memory that the system frees anyway.
+    """
+    report_errors(main)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -112,6 +112,7 @@ def keeps_to_its_tries(problem: Problem, solution: str) -> bool:
 
 THINGS = ("beads", "coins", "nuts", "cards", "pens")
 WAYS = {"in": 1, "out": -1}
+BOTH_WAYS = list(WAYS)
 VERBS = {"in": "added", "out": "taken", "": "moved"}
 
 
@@ -121,7 +122,7 @@ def make_ledger(rng: np.random.Generator) -> Problem:
     unclear = {1: (), 2: (int(rng.integers(2)),), 4: (0, 1)}[kind[0]]
     while True:
         start, first, second = (int(n) for n in rng.integers(11, 89, 3))
-        true = [str(way) for way in rng.choice(list(WAYS), 2)]
+        true = [BOTH_WAYS[way] for way in rng.integers(2, size=2)]
         readings = [(a, b) for a in (WAYS if 0 in unclear else true[:1]) for b in (WAYS if 1 in unclear else true[1:])]
         middles = [start + WAYS[a] * first for a, _ in readings]
         ends = [middle + WAYS[b] * second for middle, (_, b) in zip(middles, readings, strict=True)]

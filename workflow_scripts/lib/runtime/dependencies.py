@@ -7,7 +7,7 @@ that a change reruns exactly what it affects. Everything here is light, because 
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -67,8 +67,10 @@ def parsed(path: str, rows: frozenset[str] | None = None) -> ast.Module:
         pairs = zip(table.keys, table.values, strict=True)
         kept = [(key, value) for key, value in pairs if key and ast.literal_eval(key) in rows]
         table.keys, table.values = [key for key, _ in kept], [value for _, value in kept]
-    while unused := [node for node in tree.body if is_private(node) and not is_used(node, tree)]:
-        tree.body = [node for node in tree.body if node not in unused]
+    named = {node: names_in(node) for node in tree.body}
+    while unused := [node for node in named if is_private(node) and not is_used(node, named)]:
+        named = {node: names for node, names in named.items() if node not in unused}
+    tree.body = list(named)
     return tree
 
 
@@ -82,10 +84,14 @@ def is_private(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
     return isinstance(node, ast.FunctionDef) and node.name.startswith("_")
 
 
-def is_used(function: ast.FunctionDef, tree: ast.Module) -> bool:
-    """Say whether another statement of a module names a function."""
-    others = (inner for node in tree.body if node is not function for inner in ast.walk(node))
-    return any(isinstance(inner, ast.Name) and inner.id == function.name for inner in others)
+def names_in(node: ast.AST) -> frozenset[str]:
+    """Collect the names that a statement uses."""
+    return frozenset(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
+
+
+def is_used(function: ast.FunctionDef, named: Mapping[ast.stmt, frozenset[str]]) -> bool:
+    """Say whether another statement of a module names a function; `named` holds the names in each."""
+    return any(function.name in names for node, names in named.items() if node is not function)
 
 
 def imported(rule: str, used: Used = ()) -> list[str]:
