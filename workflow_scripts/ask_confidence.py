@@ -7,14 +7,13 @@ response, at the rollouts' own prompt. Random streams are named by problem and t
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import polars as pl
 
 from workflow_scripts.lib.confidence.asking import (
     SCHEMA,
-    Prompt,
-    Verbalized,
     ask,
     ask_after_pilot,
     first_token_logprobs,
@@ -52,14 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokens = first_token_logprobs(shard["prompt_ids"].to_list(), engine, end_tokens(model, tokenizer))
     sampling = sampling_of(settings, max_tokens=how.verbal_tokens)
     tries = how.verbal_tries if settings.temperature > 0 else 1  # without sampling, every try gives the same answer
-
-    def prompts(questions: Mapping[str, str]) -> dict[str, Prompt]:
-        built = verbal_prompts(list(questions.values()), params.dataset.template, model, tokenizer)
-        return dict(zip(questions, built, strict=True))
-
-    def asked(some: Mapping[str, Prompt]) -> list[Verbalized]:
-        return ask(list(some), list(some.values()), engine, sampling, tries, how.seed, tokenizer)
-
+    asked = partial(ask, engine=engine, sampling=sampling, tries=tries, seed=how.seed, tokenizer=tokenizer)
+    prompts = partial(verbal_prompts, template=params.dataset.template, model=model, tokenizer=tokenizer)
     pilot = pilot_questions(read_parquet(arguments.pilot), how.verbal_pilot) if arguments.pilot else {}
     questions = dict(shard.select("problem_id", "question").iter_rows())
     verbalized = ask_after_pilot(prompts(questions), prompts(pilot), asked)

@@ -139,7 +139,7 @@ def test_a_number_that_the_token_limit_may_have_cut_is_none() -> None:
 
 def test_the_prompt_ends_with_the_words_and_has_no_instruction(model: ModelConfig) -> None:
     tokenizer = load_tokenizer(model)
-    (prompt,) = verbal_prompts(["What is 2?"], "Q: {question}", model, tokenizer)
+    (prompt,) = verbal_prompts({"a": "What is 2?"}, "Q: {question}", model, tokenizer).values()
     assert WORDS.startswith("\n\n Rate your confidence in answering this question correctly from 0 to 1 (where 0 means")
     assert WORDS.endswith("confidence). Only output a single number between 0 and 1. Do not try to solve the question.")
     assert prompt is not None and tokenizer.decode(list(prompt)) == f"Q: What is 2?{WORDS}\n"
@@ -147,9 +147,9 @@ def test_the_prompt_ends_with_the_words_and_has_no_instruction(model: ModelConfi
 
 def test_a_question_that_does_not_fit_is_not_asked(model: ModelConfig) -> None:
     tokenizer, engine = load_tokenizer(model), load_engine("transformers", model)
-    prompts = verbal_prompts(["Short?", "Long " * 5000], "{question}", model, tokenizer)
-    assert prompts[0] is not None and prompts[1] is None
-    said = ask(["a", "b"], prompts, engine, Sampling(1.0, 1.0, 3), 2, 0, tokenizer)
+    prompts = verbal_prompts({"a": "Short?", "b": "Long " * 5000}, "{question}", model, tokenizer)
+    assert prompts["a"] is not None and prompts["b"] is None
+    said = ask(prompts, engine, Sampling(1.0, 1.0, 3), 2, 0, tokenizer)
     assert (said[1].verbal, said[1].tries, said[1].text) == (None, 0, None)
     assert said[0].tries and said[0].text is not None
 

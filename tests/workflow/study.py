@@ -10,8 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +221,29 @@ def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.C
 
 def jobs(folder: Path, *arguments: str) -> Counter[str]:
     """What a run would run: `rule` or, with wildcards, `rule dataset=coins model=tiny shard=0` (`all` left out)."""
-    printed = snakemake(folder, "--dry-run", "--quiet", "host", *arguments).stdout
-    return Counter(
-        " ".join([job.rule, *sorted("=".join(one) for one in job.wildcards.items())]) for job in read_jobs(printed)
-    )
+    found = read_jobs(dry_run(folder, "--quiet", "host", *arguments))
+    return Counter(" ".join([job.rule, *sorted("=".join(one) for one in job.wildcards.items())]) for job in found)
+
+
+@cache
+def dry_runner() -> "subprocess.Popen[str]":
+    """Start the process that forks a Snakemake for each dry run; it ends with this one, whose end it reads."""
+    command = [sys.executable, str(Path(__file__).with_name("dry_runs.py"))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def dry_run(folder: Path, *arguments: str) -> str:
+    """Do a dry run in `folder`, and return what it prints."""
+    runner = dry_runner()
+    assert runner.stdin and runner.stdout
+    with tempfile.TemporaryDirectory() as streams:
+        files = {name: f"{streams}/{name}" for name in ("stdout", "stderr")}
+        request = {"folder": str(folder), "arguments": arguments, "environment": environment(), **files}
+        print(json.dumps(request), file=runner.stdin, flush=True)
+        status = runner.stdout.readline()
+        printed, said = (Path(path).read_text() for path in files.values())
+    assert status == "0\n", f"{printed}\n{said}"
+    return printed
 
 
 def by_rule(found: Counter[str]) -> Counter[str]:

@@ -1,5 +1,6 @@
 """Ask a model how sure it is, and read the confidence of its first token (method, section 8; paper, Appendix J)."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,12 +86,15 @@ def pilot_questions(problems: pl.DataFrame, size: int | None) -> dict[str, str]:
     return dict(first.select("problem_id", "question").iter_rows())
 
 
-def verbal_prompts(questions: Sequence[str], template: str, model: ModelConfig, tokenizer: Any) -> list[Prompt]:
-    """Return token ids of each question asked for confidence."""
+def verbal_prompts(
+    questions: Mapping[str, str], template: str, model: ModelConfig, tokenizer: Any
+) -> dict[str, Prompt]:
+    """Return token ids of each question asked for confidence, by problem."""
     context = read_architecture(model.path, model.revision).context
     wording = Wording(template + WORDS, instruction="")
-    prompts = (tuple(build_prompt(question, model, tokenizer, wording)) for question in questions)
-    return [prompt if prompt and (context is None or len(prompt) < context) else None for prompt in prompts]
+    prompts = {name: tuple(build_prompt(text, model, tokenizer, wording)) for name, text in questions.items()}
+    room = math.inf if context is None else context
+    return {name: prompt if 0 < len(prompt) < room else None for name, prompt in prompts.items()}
 
 
 def rounds(tries: int) -> Iterator[range]:
@@ -121,32 +125,25 @@ def ask_after_pilot(
 
 
 def ask(
-    problem_ids: Sequence[str],
-    prompts: Sequence[Prompt],
-    engine: Engine,
-    sampling: Sampling,
-    tries: int,
-    seed: int,
-    tokenizer: Any,
+    prompts: Mapping[str, Prompt], engine: Engine, sampling: Sampling, tries: int, seed: int, tokenizer: Any
 ) -> list[Verbalized]:
     """Ask for every problem until a number parses, `tries` times at most."""
-    verbalized = [Verbalized() for _ in problem_ids]
-    waiting = [index for index, prompt in enumerate(prompts) if prompt is not None]
+    verbalized = {name: Verbalized() for name in prompts}
+    waiting = {name: prompt for name, prompt in prompts.items() if prompt is not None}
     for numbers in rounds(tries):
         if not waiting:
             break
         progress = Progress(len(waiting), "problems", f"ask_confidence, try {numbers.start + 1} to {numbers.stop}")
         requests = [
-            Request(
-                prompts[index] or (), tuple(f"{problem_ids[index]}/verbal/{n}" for n in numbers), sampling.max_tokens
-            )
-            for index in waiting
+            Request(prompt, tuple(f"{name}/verbal/{n}" for n in numbers), sampling.max_tokens)
+            for name, prompt in waiting.items()
         ]
+        names = list(waiting)
         for number, answers in engine.generate(requests, sampling, seed):
-            verbalized[waiting[number]] = first_number(answers, numbers.start, tokenizer)
+            verbalized[names[number]] = first_number(answers, numbers.start, tokenizer)
             progress.advance()
-        waiting = [index for index in waiting if verbalized[index].verbal is None]
-    return verbalized
+        waiting = {name: prompt for name, prompt in waiting.items() if verbalized[name].verbal is None}
+    return list(verbalized.values())
 
 
 def first_number(answers: Sequence[Completion], asked_before: int, tokenizer: Any) -> Verbalized:
