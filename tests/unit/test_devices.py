@@ -16,8 +16,8 @@ from workflow_scripts.lib.runtime.devices import SHARED, VISIBLE, devices, gpus,
 CLAIM = (
     "import os, sys\n"
     "from workflow_scripts.lib.runtime.devices import claim\n"
-    "from workflow_scripts.lib.errors import run_main\n"
-    "run_main(lambda: claim(int(sys.argv[1])))\n"
+    "from workflow_scripts.lib.errors import report_errors\n"
+    "report_errors(lambda: claim(int(sys.argv[1])))\n"
     "print(os.environ.get('CUDA_VISIBLE_DEVICES', 'unset'), flush=True)\n"
     "sys.stdin.read()\n"
 )

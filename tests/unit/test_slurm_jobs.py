@@ -21,9 +21,9 @@ def acquire(folder: Path, slurm: bool, held_before: str = "") -> subprocess.Comp
     lock.write_text(held_before)
     lines = [
         "from pathlib import Path",
-        "from workflow_scripts.lib.errors import run_main",
+        "from workflow_scripts.lib.errors import report_errors",
         "from workflow_scripts.lib.runtime.run_lock import LOCK, acquire",
-        f"run_main(lambda: acquire(slurm={slurm}))",
+        f"report_errors(lambda: acquire(slurm={slurm}))",
         "print(LOCK.read_text())",
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": "/nowhere"}

@@ -102,8 +102,8 @@ def test_other_batch_and_shard_sizes_give_the_same_records(study: Path, finished
     config = yaml.safe_load((study / "config.yaml").read_text())
     config["rollouts"]["batch_size"] = 7
     config["activations"]["batch_tokens"] = 100
-    config["values"]["shard_size"] = 40
-    config["datasets"]["coins"]["shard_size"] = 60
+    config["values"]["shard_size"] = 23
+    config["datasets"]["coins"]["shard_size"] = 35
     (study / "config.yaml").write_text(yaml.safe_dump(config))
     shutil.rmtree(study / "results")
     snakemake(study, "--cores", "2")

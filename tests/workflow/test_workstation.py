@@ -53,12 +53,14 @@ def test_jobs_of_a_small_machine_wait_for_memory(shards: Path, monkeypatch: pyte
     assert done.returncode != 0
 
 
-def test_libraries_use_the_threads_of_their_job(shards: Path) -> None:
+def test_libraries_use_the_threads_of_their_job(study: Path) -> None:
     """Whatever the cores of the machine."""
     told = 'env | grep -E "(OMP|OPENBLAS|MKL|POLARS|RAYON|NUMEXPR)_.*THREADS" | cut -d= -f2 | sort -u > {}'
-    inject(shards, prepare_problems=told.format("one"), measure_neurons=told.format("two"))
-    snakemake(shards, "--cores", "8", "results/neurons/tiny/coins/measures.safetensors")
-    assert [(shards / name).read_text().split() for name in ("one", "two")] == [["1"], ["2"]]
+    inject(study, prepare_problems=told.format("one"), measure_neurons=told.format("two"))
+    for made in ("results/neurons/tiny/coins/measures.safetensors", "results/problems/coins/0.parquet"):
+        (study / made).unlink()
+        snakemake(study, "--cores", "8", made)
+    assert [(study / name).read_text().split() for name in ("one", "two")] == [["1"], ["2"]]
 
 
 def test_memory_follows_weights_and_states(shards: Path) -> None:
