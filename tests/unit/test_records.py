@@ -61,6 +61,7 @@ def test_field_mapping_and_blank_lines(tmp_path: Path) -> None:
     ("second", "message"),
     [
         ("{bad\n", r"line 2: not valid JSON .*column 2\); fix or remove the line"),
+        ('{"question":\n', r"line 2: not valid JSON .*column 13\); fix or remove the line"),
         ("[1]\n", "line 2: not a JSON object"),
         ({"answer": 3}, r"line 2: no field 'question' .*fields\.question to one of answer"),
         ({"question": "3+3?"}, r"line 2: no field 'answer' \(the gold\)"),

@@ -93,8 +93,8 @@ def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield f"{path}: line {number}", _parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                if text := line.rstrip():  # a line break would be line 2 to whoever reads the error
+                    yield f"{path}: line {number}", _parse(text.decode("utf-8-sig" if number == 1 else "utf-8"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path}: damaged after line {number} ({error}); fetch the file again") from error
     except UnicodeDecodeError as error:
