@@ -56,7 +56,7 @@ def assert_same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> No
 
 
 ONE_PROCESS = {family: {"batch_size": 4} for family in FAMILIES}
-ONE_PROCESS |= {"one by one": {"prefix_caching": False, "batch_size": 2}, "compiled": {"eager": False}}
+ONE_PROCESS |= {"two by two": {"prefix_caching": False, "batch_size": 2}, "compiled": {"eager": False}}
 """Options of the engines that one process can start one after another, by family or by what is special."""
 REFUSED = [Intervention(9, (1,)), Intervention(1, (128,)), Intervention(2, (1,)), Intervention(1, (), "mean")]
 

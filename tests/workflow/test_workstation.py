@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.study import configuration, inject, make_study, snakemake, write_config
+from tests.workflow.study import configuration, dry_run, inject, make_study, snakemake, write_config
 
 JOBS = 12
 SHARDS = [f"results/problems/coins/{shard}.parquet" for shard in range(JOBS)]
@@ -67,7 +67,7 @@ def test_memory_follows_weights_and_states(shards: Path) -> None:
     """A model of 7 billion parameters in two bytes each, stated in the configuration, is 14 GB more."""
 
     def asked() -> dict[str, int]:
-        printed = snakemake(shards, SHARDS[0], ROLLOUTS, "--dry-run", "--quiet", "host").stdout
+        printed = dry_run(shards, SHARDS[0], ROLLOUTS, "--quiet", "host")
         return {rule: int(mb) for rule, mb in re.findall(r"^rule (\w+):(?:.|\n)*?mem_mb=(\d+)", printed, re.MULTILINE)}
 
     before = asked()
