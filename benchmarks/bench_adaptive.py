@@ -22,7 +22,8 @@ from workflow_scripts.lib.engines.interface import EngineOptions, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.grading.grade import Grader
 from workflow_scripts.lib.grading.responses import ResponseGrader
-from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.statistics.bootstrap import problem_weights
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.values.adaptive import Design, estimates

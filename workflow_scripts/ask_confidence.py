@@ -24,7 +24,8 @@ from workflow_scripts.lib.confidence.asking import (
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.engines.start import add_options, sampling_of, start
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.models.load import ModelConfig, end_tokens, identity_of, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of
+from workflow_scripts.lib.models.tokenizer import end_tokens, load_tokenizer
 from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 

@@ -19,8 +19,9 @@ from workflow_scripts.lib.engines.requests import build_requests
 from workflow_scripts.lib.engines.start import LIBRARIES, add_options, sampling_of, start
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.grading.responses import ResponseGrader
-from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of
 from workflow_scripts.lib.models.prompts import Wording
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.runtime.reuse import Reuse, digest, environment
 from workflow_scripts.lib.search.answer_tables import Tables, joined, tabulate
 from workflow_scripts.lib.search.guided import Draws, Prompt

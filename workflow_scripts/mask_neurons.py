@@ -16,7 +16,8 @@ from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.engines.start import add_options, sampling_of, start
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.grading.responses import ResponseGrader
-from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.neurons.conditions import conditions
 from workflow_scripts.lib.neurons.masked_generation import (
     MASK_CHECKS,

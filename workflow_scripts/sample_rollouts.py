@@ -14,8 +14,9 @@ from workflow_scripts.lib.engines.interface import Completion, Request
 from workflow_scripts.lib.engines.requests import build_requests, sample_responses, shard_problems
 from workflow_scripts.lib.engines.start import add_options, sampling_of, start
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of
 from workflow_scripts.lib.models.prompts import Wording
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.models.tokens import response_text
 from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet

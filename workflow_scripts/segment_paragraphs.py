@@ -12,8 +12,9 @@ import polars as pl
 
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries, paragraph_texts
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.storage.identity import same_run, table_metadata
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.values.responses import valued_rollouts

@@ -11,7 +11,8 @@ from pathlib import Path
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.models.activation_files import open_activations
-from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.probes.data import split_of
 from workflow_scripts.lib.probes.features import boundaries_of
 from workflow_scripts.lib.storage.identity import same_run

@@ -25,7 +25,8 @@ ENDED = {
     "ask_confidence": "DUE TO TIME LIMIT",
     "grade_rollouts": "exceeded memory limit",
 }
-ONCE = "mkdir .{0} 2> /dev/null && sleep 300"
+# A job that is ended loses its `sleep` a moment before its shell: the shell must not go on to what follows.
+ONCE = "mkdir .{0} 2> /dev/null && {{ sleep 300; exit 1; }}"
 
 
 @contextmanager

@@ -28,8 +28,9 @@ from workflow_scripts.lib.engines.interface import Completion, Sampling
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.load import ModelConfig, load_model, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, load_model
 from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 N = 7

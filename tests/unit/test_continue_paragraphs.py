@@ -16,7 +16,8 @@ from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading.grade import Grader
 from workflow_scripts.lib.grading.responses import ResponseGrader
-from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 from workflow_scripts.lib.values import continuations
 from workflow_scripts.lib.values.adaptive import Design

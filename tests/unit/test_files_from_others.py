@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from tests.unit.tiny_models import save_tiny_model
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.load import ModelConfig, load_model, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, load_model
 from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.problems.records import file_records, hub_records
 from workflow_scripts.lib.storage.checksums import PLACEHOLDER, fill
 from workflow_scripts.lib.storage.tables import read_parquet

@@ -16,9 +16,10 @@ from workflow_scripts.lib.engines.interface import Completion, Request, Sampling
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine, load
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.grading.answers import Grade
-from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
 from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.probes.perceptrons import Probes, Spec, save
 from workflow_scripts.lib.reference.tasks import generate_problems
 from workflow_scripts.lib.search.guided import Draws, Prompt, best

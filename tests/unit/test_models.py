@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
+from tests.unit.byte_tokenizers import byte_fallback, byte_level
 from tests.unit.tiny_models import save_tiny_model, tiny_model, tiny_tokenizer
+from tests.workflow.study import write_model
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import (
     Architecture,
@@ -16,9 +19,9 @@ from workflow_scripts.lib.models.load import (
     decoder_blocks,
     fingerprint,
     load_model,
-    load_tokenizer,
     read_architecture,
 )
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 
 
 @pytest.fixture
@@ -89,6 +92,29 @@ def test_loaded_for_inference(folder: Path) -> None:
     tokenizer = load_tokenizer(ModelConfig("m", str(folder)))
     assert tokenizer("What is")["input_ids"] == tiny_tokenizer()("What is")["input_ids"]
     assert tokenizer.eos_token_id == 0
+
+
+TEXTS = ["one two plus two", "Don't add 12,345 +  6.78!\n\n\tSo  ", "naïve 数学 🙂\r\n", " \\boxed{1}<|end|>one"]
+
+
+@pytest.mark.parametrize("named", ["as saved", "Qwen2Tokenizer", "LlamaTokenizerFast", "GPT2Tokenizer"])
+@pytest.mark.parametrize("model_type", ["qwen2", "llama", "gpt2", "olmo2"])
+@pytest.mark.parametrize("kind", ["words", "runs of bytes", "words of bytes", "byte fallback"])
+def test_a_tokenizer_gives_the_tokens_that_its_file_states(
+    tmp_path: Path, kind: str, model_type: str, named: str
+) -> None:
+    if kind == "words":
+        write_model(tmp_path)
+    else:
+        (byte_fallback() if kind == "byte fallback" else byte_level(kind == "words of bytes")).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {} if named == "as saved" else {"tokenizer_class": named}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    loaded = load_tokenizer(ModelConfig("m", str(tmp_path)))
+    stated = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert [loaded(text)["input_ids"] for text in TEXTS] == [stated.encode(text).ids for text in TEXTS]
+    assert loaded.eos_token == settings["eos_token"]
 
 
 def test_what_cannot_be_loaded(folder: Path) -> None:

@@ -12,8 +12,9 @@ from tests.unit.tiny_models import tiny_model
 from workflow_scripts.lib.engines.interface import Request, Sampling
 from workflow_scripts.lib.engines.paragraph_stop import END, MOVES, START, ParagraphStop, class_of, classes_of
 from workflow_scripts.lib.engines.transformers_engine import TransformersEngine
-from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig
 from workflow_scripts.lib.models.paragraphs import boundaries_of_pieces, paragraph_boundaries
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.models.tokens import token_bytes
 
 PIECES = [

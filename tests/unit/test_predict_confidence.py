@@ -13,10 +13,18 @@ from sklearn.metrics import roc_auc_score
 from workflow_scripts import predict_confidence, train_value_probes
 from workflow_scripts.lib.confidence.folds import Folds, fold_auc, folds_of, out_of_fold
 from workflow_scripts.lib.confidence.methods import METHODS
-from workflow_scripts.lib.confidence.outcomes import Labels, best, class_means, length_outcome, linear_candidate
+from workflow_scripts.lib.confidence.outcomes import (
+    Labels,
+    best,
+    class_means,
+    length_outcome,
+    linear_candidate,
+    without_rounding,
+)
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.activation_files import write_activations
 from workflow_scripts.lib.models.states import States
+from workflow_scripts.lib.statistics.ranks import round_ties
 from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
 
 D, N, LAYERS, CARRIERS = 12, 100, [1, 2], [3, 5]
@@ -274,3 +282,21 @@ def test_the_sign_of_the_length_comes_from_training() -> None:
     outcome = length_outcome(np.array([9.0, 8, 2, 1]), np.array([1.0, 2, 8, 9]), labels)
     assert (outcome.sign, outcome.selection_auc, outcome.validation.tolist()) == (-1, 1, [-1, -2, -8, -9])
     assert length_outcome(np.full(4, 5.0), np.full(4, 5.0), labels).sign == 1
+
+
+def test_rounding_ranks_nothing() -> None:
+    """One prompt asked again and again differs by rounding alone, also beside a coordinate a thousand times larger."""
+    rng = np.random.default_rng(0)
+    rewards = np.array([0.0, 1] * 20)
+    labels = Labels(rewards, rewards, folds_of([f"p{i}" for i in range(40)], 4, 0))
+    prompt = torch.tensor([1.5, -0.3, 0.01, 1000.0])
+    for size in (1, 1000):
+        same = prompt.clone()
+        same[3] = size
+        asked = same * (1 + torch.from_numpy(rng.normal(size=(40, 4)) * 1e-7)).float()
+        for c in (None, 1.0):
+            outcome = linear_candidate("lcd", without_rounding((asked, asked)), 1, labels, c)
+            assert np.ptp(round_ties(outcome.validation)) == 0
+            others = asked + 0.1 * torch.from_numpy(rng.normal(size=(40, 4)))
+            varied = linear_candidate("lcd", without_rounding((others, asked)), 1, labels, c)
+            assert np.ptp(round_ties(varied.training)) > 0

@@ -15,10 +15,11 @@ import yaml
 from workflow_scripts import score
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.activation_files import read_layer, write_activations
-from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_model, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_model
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
 from workflow_scripts.lib.models.prompts import build_prompt
 from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.probes import features, score_lines
 from workflow_scripts.lib.probes.perceptrons import Probes, initial_weights, outputs, ranking, save, specs_of
 from workflow_scripts.lib.probes.pruning import curve

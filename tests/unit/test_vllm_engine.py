@@ -16,9 +16,10 @@ from tests.unit.tiny_models import save_tiny_model
 from tests.unit.vllm_runs import Job, Run, needs_vllm, on_transformers, on_vllm, start_vllm
 from workflow_scripts.lib.engines.interface import Request, Sampling
 from workflow_scripts.lib.models.interventions import Intervention
-from workflow_scripts.lib.models.load import ModelConfig, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig
 from workflow_scripts.lib.models.paragraphs import paragraph_boundaries
 from workflow_scripts.lib.models.prompts import build_prompt
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.reference.tasks import generate_problems
 
 pytestmark = needs_vllm

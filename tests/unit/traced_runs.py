@@ -10,8 +10,9 @@ import torch
 from tiny_models import save_tiny_model
 
 from workflow_scripts.lib.models.activation_files import write_activations
-from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_model, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, fingerprint, load_model
 from workflow_scripts.lib.models.states import Response, dump
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.probes import perceptrons
 from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.lib.trajectories.traces import SCHEMA, Followed, Traced

@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, cat, where
 
 from workflow_scripts.lib.confidence.folds import Folds, fold_auc, out_of_fold
 from workflow_scripts.lib.probes.perceptrons import Probes, ranking
@@ -21,6 +21,8 @@ REGULARIZATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Values of scikit-learn's `C` for the logistic regression."""
 ANSWERED = 0.9
 """Least share of the validation problems that a method must score."""
+ROUNDING = 2.0**-18
+"""Rounding errors of a hidden state in single precision, as a share of its length."""
 NO_FOLDS = "fewer than two training problems: no folds to choose or to calibrate by"
 
 
@@ -71,6 +73,19 @@ def logistic(states: Float[Tensor, "n d"], rewards: Float[Array, " n"], c: float
     model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000))
     model.fit(states.double().numpy(), rewards.astype(int))
     return lambda others: model.decision_function(others.double().numpy())
+
+
+def without_rounding(states: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Set coordinates that only rounding makes differ, such as those of one prompt in many batches, to one value.
+
+    A fit would magnify their noise until it ranks the responses. `states`: [R, d] each.
+    """
+    both = cat(states)
+    if not len(both):
+        return states
+    still = both.amax(0) - both.amin(0) <= ROUNDING * both.norm(dim=1).max()
+    training, validation = (where(still, both[0], part) for part in states)
+    return training, validation
 
 
 def linear_candidate(

@@ -140,7 +140,7 @@ def linear_methods(study: Study) -> list[Outcome]:
     """Return the outcomes of both linear methods, each at the layer that the folds choose among all stored ones."""
     means, logistic = [], []
     for layer in study.source.layers:
-        states = study.initial_states(layer)
+        states = confidence.without_rounding(study.initial_states(layer))
         means.append(confidence.linear_candidate("lcd", states, layer, study.labels))
         logistic += [
             confidence.linear_candidate("lcd_logistic", states, layer, study.labels, c)

@@ -22,8 +22,9 @@ from workflow_scripts.lib.engines.sampling import Uniforms, sample
 from workflow_scripts.lib.engines.stopping import HARNESS_CHECK_EVERY, completion, harness_window_hits
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.interventions import Intervention, intervened
-from workflow_scripts.lib.models.load import ModelConfig, end_ids, load_model, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, load_model
 from workflow_scripts.lib.models.proof import MaskCheck
+from workflow_scripts.lib.models.tokenizer import end_ids, load_tokenizer
 
 PREFILL_TOKENS = 32768
 SCORE_LOGITS = 64_000_000

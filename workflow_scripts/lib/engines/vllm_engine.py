@@ -18,8 +18,9 @@ from workflow_scripts.lib.engines.paragraph_stop import ParagraphStop
 from workflow_scripts.lib.engines.stopping import completion
 from workflow_scripts.lib.errors import UserError, one_line
 from workflow_scripts.lib.models.interventions import Intervention, check_intervention
-from workflow_scripts.lib.models.load import ModelConfig, end_tokens, load_tokenizer, read_architecture
+from workflow_scripts.lib.models.load import ModelConfig, read_architecture
 from workflow_scripts.lib.models.proof import MaskCheck
+from workflow_scripts.lib.models.tokenizer import end_tokens, load_tokenizer
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # no process of the engine's own: faster on a CPU, and it ends with the rule

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os.path
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from workflow_scripts.lib.storage.files import model_files, sha256
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 DTYPES = ("float32", "bfloat16", "float16")
@@ -213,24 +212,6 @@ def load_model(config: ModelConfig) -> "PreTrainedModel":
     return model.eval().to(device)
 
 
-def load_tokenizer(config: ModelConfig) -> "PreTrainedTokenizerBase":
-    """Load the model's tokenizer.
-
-    Raises:
-        UserError: it is missing or unreadable.
-    """
-    import_transformers()
-    from transformers import AutoTokenizer
-
-    is_local(config.path)
-    try:
-        return AutoTokenizer.from_pretrained(
-            config.path, trust_remote_code=config.trust_remote_code, **config.hub_options
-        )
-    except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
-        raise UserError(f"{config.path}: tokenizer of {config.key} cannot be loaded ({one_line(error)})") from error
-
-
 def decoder_blocks(model: "PreTrainedModel") -> "list[torch.nn.Module]":
     """Return the model's blocks in order: the module list of length n_layers nearest to the token embedding.
 
@@ -271,21 +252,3 @@ def vocabulary_of(config: ModelConfig) -> int:
         return int(settings.get_text_config(decoder=True).vocab_size)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{config.path}: size of the vocabulary cannot be read ({one_line(error)})") from error
-
-
-def end_ids(listed: int | Sequence[int] | None, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return the ids of the end tokens: those in the model's settings and the tokenizer's own."""
-    ids = {*(listed if isinstance(listed, Sequence) else [listed]), tokenizer.eos_token_id}
-    return sorted(token for token in ids if token is not None)
-
-
-def end_tokens(model: ModelConfig, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return the end tokens of a model that is not loaded, from its generation settings or else its configuration."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        listed = GenerationConfig.from_pretrained(model.path, **model.hub_options).eos_token_id
-    except OSError:
-        config = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code, **model.hub_options)
-        listed = GenerationConfig.from_model_config(config).eos_token_id
-    return end_ids(listed, tokenizer)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.load import ModelConfig, end_tokens, load_tokenizer, read_architecture, vocabulary_of
+from workflow_scripts.lib.models.load import ModelConfig, read_architecture, vocabulary_of
 from workflow_scripts.lib.models.paragraphs import paragraph_texts
 from workflow_scripts.lib.models.prompts import Wording, build_prompt
+from workflow_scripts.lib.models.tokenizer import end_tokens, load_tokenizer
 from workflow_scripts.lib.probes.scoring import Reader, ResponseScores
 
 ADDED = ("confidence", "value", "steps", "note")

@@ -12,7 +12,8 @@ from workflow_scripts.lib.config.sections import Params
 from workflow_scripts.lib.engines.interface import Completion, Engine, EngineOptions
 from workflow_scripts.lib.engines.start import load_engine
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_model, load_tokenizer
+from workflow_scripts.lib.models.load import ModelConfig, identity_of, load_model
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 from workflow_scripts.lib.probes.perceptrons import Probes
 from workflow_scripts.lib.probes.perceptrons import load as load_probes
 from workflow_scripts.lib.search.guided import Answered, Scorer, regroup, steps_of
