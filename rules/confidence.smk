@@ -97,6 +97,7 @@ rule tabulate_confidence:
         code=modules("tabulate_confidence"),
     output:
         tables=CONFIDENCE_TABLES,
+        scores=f"{OUT}/scores/confidence.parquet",
     log:
         f"{OUT}/logs/tabulate_confidence.log",
     benchmark:
@@ -116,7 +117,7 @@ rule tabulate_confidence:
     shell:
         """
         python -m workflow_scripts.tabulate_confidence --params {params.settings:q} \
-            --predictions {input.predictions} --choices {input.choices} \
+            --predictions {input.predictions} --choices {input.choices} --scores {output.scores} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -154,6 +154,7 @@ rule tabulate_interventions:
         code=modules("tabulate_interventions"),
     output:
         tables=MASKED_TABLES,
+        scores=f"{OUT}/scores/masks.parquet",
     log:
         f"{OUT}/logs/tabulate_interventions.log",
     benchmark:
@@ -177,7 +178,7 @@ rule tabulate_interventions:
         """
         python -m workflow_scripts.tabulate_interventions --params {params.settings:q} \
             --rollouts {input.rollouts} --masked {input.masked} --proofs {input.proofs} \
-            --neurons {input.neurons} \
+            --neurons {input.neurons} --scores {output.scores} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -8,7 +8,7 @@ Gives, in the study's folder, `tables/*.{csv,parquet}` and `report.html`; after 
 from workflow_scripts.lib.config.study import figure_stages, left_out
 
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
-CLAIM_TABLES = tables("claims")
+CLAIM_TABLES = tables("claims", "table1")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
 TABLES = [*MEASURED, *CLAIM_TABLES]
 FIGURES = figures(*figure_stages())
@@ -58,9 +58,18 @@ rule tabulate_results:
 
 
 rule judge_claims:
-    """Judge every claim of the paper against the tables, with its test and its verdict."""
+    """Judge every claim of the paper by the scores per problem, with its test and its verdict."""
     input:
-        tables=[path for path in MEASURED if path.endswith(".parquet")],
+        value=of_runs("results/scores/{model}/{dataset}/value.parquet", "value_probes"),
+        dopamine=of_runs("results/scores/{model}/{dataset}/dopamine.parquet", "dopamine_probes"),
+        masks=f"{OUT}/scores/masks.parquet",
+        confidence=f"{OUT}/scores/confidence.parquet",
+        search=f"{OUT}/scores/search.parquet",
+        trajectories=f"{OUT}/scores/trajectories.parquet",
+        ablated=f"{OUT}/scores/ablated.parquet",
+        overlap=f"{OUT}/scores/overlap.parquet",
+        neurons=NEURON_LISTS,
+        selected=of_runs("results/neurons/{model}/{dataset}.parquet", "interventions"),
         published="resources/published/claims.yaml",
         code=modules("judge_claims"),
     output:
@@ -78,13 +87,16 @@ rule judge_claims:
         gpu=0,
     params:
         rows=rows("judge_claims"),
-        settings=section("pruning.confidence"),
+        settings=section("pruning.confidence,bootstrap,seed interventions.share,mode"),
         versions=pins("scipy"),
         folder=output_folder,
     shell:
         """
         python -m workflow_scripts.judge_claims --params {params.settings:q} \
-            --tables {input.tables} --published {input.published} \
+            --value {input.value} --dopamine {input.dopamine} --masks {input.masks} \
+            --confidence {input.confidence} --search {input.search} --trajectories {input.trajectories} \
+            --ablated {input.ablated} --overlap {input.overlap} --neurons {input.neurons} \
+            --selected {input.selected} --published {input.published} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -72,6 +72,7 @@ rule tabulate_search:
         code=modules("tabulate_search"),
     output:
         tables=SEARCH_TABLES,
+        scores=f"{OUT}/scores/search.parquet",
     log:
         f"{OUT}/logs/tabulate_search.log",
     benchmark:
@@ -91,7 +92,7 @@ rule tabulate_search:
     shell:
         """
         python -m workflow_scripts.tabulate_search --params {params.settings:q} \
-            --search {input.responses} \
+            --search {input.responses} --scores {output.scores} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -93,6 +93,8 @@ rule tabulate_trajectories:
         code=modules("tabulate_trajectories"),
     output:
         tables=TRAJECTORY_TABLES,
+        scores=f"{OUT}/scores/trajectories.parquet",
+        ablated=f"{OUT}/scores/ablated.parquet",
     log:
         f"{OUT}/logs/tabulate_trajectories.log",
     benchmark:
@@ -112,6 +114,7 @@ rule tabulate_trajectories:
         """
         python -m workflow_scripts.tabulate_trajectories --params {params.settings:q} \
             --traced {input.traced} --ablated {input.ablated} \
+            --scores {output.scores} --ablated-scores {output.ablated} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -63,6 +63,7 @@ rule compare_neurons:
         code=modules("compare_neurons"),
     output:
         tables=TRANSFER_TABLES,
+        scores=f"{OUT}/scores/overlap.parquet",
     log:
         f"{OUT}/logs/compare_neurons.log",
     benchmark:
@@ -81,7 +82,7 @@ rule compare_neurons:
     shell:
         """
         python -m workflow_scripts.compare_neurons --params {params.settings:q} \
-            --value {input.value} --dopamine {input.dopamine} \
+            --value {input.value} --dopamine {input.dopamine} --scores {output.scores} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

@@ -13,6 +13,7 @@ from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.neurons import importances, overlap
 from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import write_parquet
 
 CONTROLS = ("same_seed", "shuffled", "within", "reason")
 OVERLAP = (
@@ -20,6 +21,7 @@ OVERLAP = (
     *("prune_ratio", "n_kept", "d", "iou", "iou_low", "iou_high", "n_pairs", "same_seed"),
     *("random_mean", "random_low", "random_high", "shuffled", "within", "reason"),
 )
+PAIRS = (*overlap.KEYS, "prune_ratio", "n_kept", "d", "seed_a", "seed_b", "iou", "expected")
 CORRELATION = (*overlap.KEYS, "d", "n_pairs", "spearman", "ci_low", "ci_high", *CONTROLS)
 
 
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--dopamine", nargs="*", default=[], type=Path, help="dopamine probes of the runs that have them"
     )
+    parser.add_argument("--scores", required=True, type=Path, help="the table of overlaps of single probes, parquet")
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
@@ -40,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     pruning = params.pruning
     shared = [row for pair in pairs for row in overlap.overlap_rows(pair, pruning.ratios, pruning.confidence)]
     correlation = [row for pair in pairs for row in overlap.correlation_rows(pair, pruning)]
+    single = [row for pair in pairs for row in overlap.pair_rows(pair, pruning.ratios, pruning.confidence)]
+    write_parquet(with_columns(single, PAIRS), arguments.scores)
     write_table(with_columns(shared, OVERLAP), "transfer", arguments.output_dir)
     write_table(with_columns(correlation, CORRELATION), "importance_correlation", arguments.output_dir)
 

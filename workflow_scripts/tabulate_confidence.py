@@ -20,10 +20,12 @@ from workflow_scripts.lib.confidence.rows import (
     method_rows,
     read_runs,
     reliability_rows,
+    score_rows,
 )
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.storage.result_tables import with_columns, write_table
+from workflow_scripts.lib.storage.tables import write_parquet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,12 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for name in ("predictions", "choices"):
         parser.add_argument(f"--{name}", nargs="*", type=Path, default=[])
+    parser.add_argument("--scores", required=True, type=Path, help="the table of scores per response, parquet")
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     pruning, section = params.pruning, params.confidence
     how = tables.MeasureSettings(pruning.confidence, pruning.bootstrap, pruning.seed, section.bins, section.strata)
     runs, chosen = read_runs(arguments, how)
+    write_parquet(score_rows(arguments, chosen), arguments.scores)
     write_table(with_columns(method_rows(runs, chosen, how), TABLE_COLUMNS), "table3", arguments.output_dir)
     contrasts = with_columns(contrast_rows(runs, how), CONTRAST_COLUMNS)
     write_table(contrasts, "confidence_contrasts", arguments.output_dir)

@@ -11,8 +11,9 @@ from pathlib import Path
 from workflow_scripts.lib.claims.verdicts import harm, with_verdicts
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.neurons.intervention_tables import Settings, tabulate
+from workflow_scripts.lib.neurons.intervention_tables import SCORES, Settings, tabulate
 from workflow_scripts.lib.storage.result_tables import write_table
+from workflow_scripts.lib.storage.tables import write_parquet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     for name in ("rollouts", "masked", "proofs", "neurons"):
         parser.add_argument(f"--{name}", nargs="*", type=Path, default=[])
+    parser.add_argument("--scores", required=True, type=Path, help="the table of rewards per response, parquet")
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     params = load(arguments.params)
     pruning = params.pruning
     settings = Settings(pruning.confidence, pruning.bootstrap, pruning.seed, params.interventions)
     tables = tabulate(arguments, settings)
+    write_parquet(tables.pop(SCORES), arguments.scores)
     tables["intervention_contrasts"] = with_verdicts(tables["intervention_contrasts"], harm)
     for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)

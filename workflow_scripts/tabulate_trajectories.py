@@ -15,7 +15,8 @@ from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.statistics.intervals import Resampling
 from workflow_scripts.lib.storage.result_tables import write_table
-from workflow_scripts.lib.trajectories.trace_tables import tabulate
+from workflow_scripts.lib.storage.tables import write_parquet
+from workflow_scripts.lib.trajectories.trace_tables import ABLATED_SCORES, SCORES, tabulate
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,11 +25,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", required=True, help="canonical JSON: pruning (bootstrap, confidence, seed)")
     parser.add_argument("--traced", nargs="*", type=Path, default=[], help="results/trajectories/*/*.parquet")
     parser.add_argument("--ablated", nargs="*", type=Path, default=[], help="results/trajectories/*/*/ablated.parquet")
+    parser.add_argument("--scores", required=True, type=Path, help="the table of activations by paragraph, parquet")
+    parser.add_argument("--ablated-scores", required=True, type=Path, help="the same under ablation, parquet")
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     pruning = load(arguments.params).pruning
     how = Resampling(pruning.confidence, pruning.bootstrap, pruning.seed)
-    for name, frame in tabulate(arguments.traced, arguments.ablated, how).items():
+    tables = tabulate(arguments.traced, arguments.ablated, how)
+    write_parquet(tables.pop(SCORES), arguments.scores)
+    write_parquet(tables.pop(ABLATED_SCORES), arguments.ablated_scores)
+    for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)
 
 

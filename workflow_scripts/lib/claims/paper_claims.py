@@ -1,278 +1,317 @@
-"""Every claim of the paper against the tables of a study: the evidence, the test, the verdict.
+"""Every claim of the paper: which number it is about, and how that number is judged.
 
-A claim is a function from tables to a finding. Its test is also given in words (`TESTS`); its wording and its place
-in the paper are data (`resources/published/claims.yaml`).
+Wording, margin, direction, and the layers and runs that the paper names are data (`resources/published/claims.yaml`).
+Here stands, for each key, from which cells the number is averaged, and by which kind of test.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import polars as pl
+from workflow_scripts.lib.claims.cells import Cell, average
+from workflow_scripts.lib.claims.decide import ABOVE, Decision, against_all, decide, keeps
+from workflow_scripts.lib.claims.evidence import PARAGRAPH, Evidence
+from workflow_scripts.lib.claims.groups import in_every
+from workflow_scripts.lib.claims.scores import FULL, SPARSE, runs_of
+from workflow_scripts.lib.claims.sets import distinct, shared
+from workflow_scripts.lib.statistics.estimands import (
+    ACCURACY_DIFFERENCE,
+    AUC,
+    AUC_DIFFERENCE,
+    SPEARMAN,
+    SPEARMAN_DIFFERENCE,
+    Interval,
+    Kind,
+)
+from workflow_scripts.lib.storage.identity import Run
 
-from workflow_scripts.lib.claims.averages import (
-    AVERAGED,
-    FEWEST,
-    TOO_FEW,
-    Measure,
-    above,
-    against_each,
-    average,
-    below,
-    decided,
-    in_every_group,
-    mean_curve,
-    overlap,
-)
-from workflow_scripts.lib.claims.curve_rules import JUDGES, RULES, Curve, curves_of, with_interval
-from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED, Finding
-from workflow_scripts.lib.formatting import number
-from workflow_scripts.lib.neurons.catalogue import SELECTIONS
-from workflow_scripts.lib.statistics.intervals import wilson
+Comparisons = Mapping[str, Sequence[Cell]]
+"""The cells of each comparison that a claim makes, by the name of the opponent (empty where there is only one)."""
+BARS = {"initial": 0.55, "final": 0.55, PARAGRAPH: 0.1}
+"""Level below which there is nothing to keep: an AUC, or a Spearman correlation."""
+ALONE = ""
 
-Tables = dict[str, pl.DataFrame]
-PRINTED_LEVEL = 0.8
-"""The AUC that Appendix I prints for the last response token."""
-DISTINCT = 0.1
-"""Sets that share less than this are called distinct; the paper prints 0.7 %."""
-EVERY = (
-    "Supported: against every one the whole interval lies on the claim's side of 0 (all must pass, so no correction is "
-    "needed). Contradicted: against at least one it lies on the other side or ends at 0, intervals widened for "
-    "their number (Bonferroni). Undecided: anything else. "
-)
-GROUPS = (
-    "The average curve of each must be supported by the rule “keeps its level when pruned”, and there must be at least "
-    "two. Contradicted: one of them is, intervals widened for their number (Bonferroni). Undecided: anything else. "
-)
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry of `resources/published/claims.yaml`.
+
+    `margin`: fixed, in the units of the estimand; `direction`: on which side of it the paper puts the estimand.
+    `layers`, `runs`: those that the paper names (all where it names none, or where a study has none of them);
+    `against`: the opponents.
+    """
+
+    key: str
+    claim: str
+    place: str
+    printed: str
+    estimand: str
+    margin: float
+    direction: str = ABOVE
+    layers: Sequence[int] | None = None
+    runs: Sequence[str] | None = None
+    against: Sequence[str] = ()
+
+    def named(self, layers: Sequence[int]) -> list[int]:
+        """Return those of the layers that the claim is about."""
+        return [layer for layer in layers if self.layers is None or layer in self.layers]
 
 
 @dataclass(frozen=True)
 class Test:
-    """How a claim is judged: the function, the words, the tables and rows that it reads."""
+    """How a claim is judged: the function, the words, and the table of scores that it reads."""
 
-    judge: Callable[[Tables, float], Finding]
+    judge: Callable[[Evidence, Claim], Decision]
     words: str
     source: str
+    family: str
+    """The family of estimands on whose simulated worlds the test is calibrated (`benchmarks/bench_verdicts.py`)."""
 
 
-def pruned(tables: Tables, place: str) -> list[Curve]:
-    """Choose the curves of one place that rest on enough problems."""
-    name, metric = ("pruning_dopamine", "spearman") if place == "paragraph" else ("pruning_value", "auc")
-    table = tables[name].filter(pl.col("n_validation") >= FEWEST)
-    return [curve for curve in curves_of(table, metric) if curve.place == place]
+def probe_cells(
+    evidence: Evidence, claim: Claim, place: str, make: Callable[[Run, int], Cell | None]
+) -> list[Cell]:
+    """Make the cells of a claim on probes: the named runs and layers."""
+    table = "dopamine" if place == PARAGRAPH else "value"
+    return layered(evidence, claim, table, make)
 
 
-def curve_claim(place: str, rule: str) -> Callable[[Tables, float], Finding]:
-    """Make a test that applies a rule of `claims.curve_rules` to the average curve over all runs and layers."""
-
-    def judge(tables: Tables, _: float) -> Finding:
-        curves = pruned(tables, place)
-        if not curves:
-            return Finding(UNDECIDED, TOO_FEW)
-        chance = 0.0 if place == "paragraph" else 0.5
-        finding = decided(JUDGES[rule](mean_curve([curve.points for curve in curves]), chance))
-        return Finding(finding.verdict, f"{finding.evidence} (average of {len(curves)} curves)")
-
-    return judge
+def layered(evidence: Evidence, claim: Claim, table: str, make: Callable[[Run, int], Cell | None]) -> list[Cell]:
+    """Make a cell of each named run and layer of a table, where there is one."""
+    runs = runs_of(getattr(evidence.scores, table), claim.runs)
+    made = [make(run, layer) for run in runs for layer in claim.named(evidence.layers(table, run))]
+    return [cell for cell in made if cell is not None]
 
 
-def final_level(tables: Tables, _: float) -> Finding:
-    """Judge the printed level at the last response token, over the whole curve."""
-    curves = pruned(tables, "final")
-    points = mean_curve([curve.points for curve in curves]) if curves else []
-    known = [(p, p.ci_low, p.ci_high) for p in points if p.ci_low is not None and p.ci_high is not None]
-    if not known or len(known) < len(points):
-        return Finding(UNDECIDED, TOO_FEW if not curves else "a number or its interval is missing")
-    evidence = f"{with_interval(points[0])} with all inputs, {with_interval(points[-1])} at {points[-1].prune_ratio:g}"
-    if all(low > PRINTED_LEVEL for _, low, _ in known):
-        return Finding(SUPPORTED, evidence)
-    fallen = [point.prune_ratio for point, _, high in known if high <= PRINTED_LEVEL]
-    if fallen:
-        return Finding(CONTRADICTED, f"{evidence}; first wholly below {PRINTED_LEVEL:g} at {fallen[0]:g}")
-    return Finding(UNDECIDED, evidence)
+def kept(evidence: Evidence, place: str, run: Run, layer: int) -> Cell | None:
+    """Return the level with the sparse inputs less that with all of them."""
+    sparse, full = evidence.probe(place, run, layer, SPARSE), evidence.probe(place, run, layer)
+    return None if sparse is None or full is None else sparse.less(full)
 
 
-def robust(by: str) -> Callable[[Tables, float], Finding]:
-    """Make a test whether value probes keep their level in every group of runs: `dataset`, `model` or `layer`."""
+def judged(evidence: Evidence, claim: Claim, kind: Kind, comparisons: Comparisons) -> Decision:
+    """Judge the comparisons of a claim; against several opponents, all of them."""
+    found = {name: average(kind, cells, evidence.how.confidence) for name, cells in comparisons.items()}
+    if list(found) == [ALONE]:
+        return alone(found[ALONE], claim)
+    return against_all(found, claim.margin, claim.direction, claim.estimand)
 
-    def judge(tables: Tables, confidence: float) -> Finding:
-        groups: dict[str, list[Any]] = {}
-        for curve in pruned(tables, "initial"):
-            name = f"layer {curve.layer}" if by == "layer" else str(getattr(curve, by))
-            groups.setdefault(name, []).append(curve.points)
-        return in_every_group(groups, JUDGES["stable"], 0.5, confidence) if groups else Finding(UNDECIDED, TOO_FEW)
+
+def alone(found: Interval | None, claim: Claim) -> Decision:
+    """Judge the only number of a claim."""
+    if found is None:
+        return against_all({}, claim.margin, claim.direction, claim.estimand)
+    return decide(found, claim.margin, claim.direction, claim.estimand)
+
+
+def reads(place: str) -> Callable[[Evidence, Claim], Decision]:
+    """Make a test whether probes with all inputs do better than chance, by the margin."""
+
+    def judge(evidence: Evidence, claim: Claim) -> Decision:
+        cells = probe_cells(evidence, claim, place, lambda run, layer: evidence.probe(place, run, layer))
+        return judged(evidence, claim, SPEARMAN if place == PARAGRAPH else AUC, {ALONE: cells})
 
     return judge
 
 
-def necessary(tables: Tables, _: float) -> Finding:
-    """Judge whether ablating the value neurons lowers accuracy at all."""
-    rows = tables["table2"].filter(pl.col("selection") == "value").to_dicts()
-    change = average(rows, "change", "change_low", "change_high")
-    return Finding(below(change), f"change of accuracy {change}")
+def is_sparse(place: str) -> Callable[[Evidence, Claim], Decision]:
+    """Make a test whether probes keep their level with one percent of the inputs."""
 
-
-def harm_against(*others: str) -> Callable[[Tables, float], Finding]:
-    """Make a test whether ablating the value neurons does more harm than ablating each of the others."""
-
-    def judge(tables: Tables, confidence: float) -> Finding:
-        contrasts = tables["intervention_contrasts"].filter(pl.col("reason").is_null())
-        measures = {}
-        for name in others:
-            if rows := contrasts.filter(pl.col("against") == name).to_dicts():
-                measures[SELECTIONS[name]] = average(rows, "difference")
-        return against_each(measures, below, confidence)
+    def judge(evidence: Evidence, claim: Claim) -> Decision:
+        level, difference = kinds(place)
+        full = probe_cells(evidence, claim, place, lambda run, layer: evidence.probe(place, run, layer))
+        gaps = probe_cells(evidence, claim, place, lambda run, layer: kept(evidence, place, run, layer))
+        lost, whole = (average(k, cells, evidence.how.confidence) for k, cells in ((difference, gaps), (level, full)))
+        if lost is None or whole is None:
+            return alone(None, claim)
+        return keeps(lost, whole, claim.margin, BARS[place], claim.estimand)
 
     return judge
 
 
-def distinct(tables: Tables, confidence: float) -> Finding:
-    """Judge whether value neurons differ from next-token neurons."""
-    rows = tables["neuron_overlap"].filter(pl.col("second") == "ntp").to_dicts()
-    if not rows or few_problems(tables, "interventions"):
-        return Finding(UNDECIDED, TOO_FEW if rows else "not measured")
-    shared, total = sum(row["shared"] for row in rows), sum(row["n_neurons"] for row in rows)
-    chance = sum(row["chance"] * row["n_neurons"] for row in rows) / total
-    low, high = (float(limit) for limit in wilson(shared, total, confidence))
-    evidence = f"{shared} of {total} shared, {number(shared / total)} [{number(low)}, {number(high)}]; "
-    evidence += f"chance {number(chance)}"
-    if low > chance:
-        return Finding(CONTRADICTED, evidence)
-    return Finding(SUPPORTED if high < DISTINCT else UNDECIDED, evidence)
+def kinds(place: str) -> tuple[Kind, Kind]:
+    """Return the kinds of a level at a place, and of a difference of levels."""
+    return (SPEARMAN, SPEARMAN_DIFFERENCE) if place == PARAGRAPH else (AUC, AUC_DIFFERENCE)
 
 
-def few_problems(tables: Tables, name: str) -> bool:
-    """Say whether the runs of a table rest on too few problems."""
-    runs = tables["table2" if name == "interventions" else name]
-    columns = ("model", "dataset") if name == "interventions" else ("model_a", "dataset_a")
-    known = runs.select(model=pl.col(columns[0]), dataset=pl.col(columns[1])).unique()
-    sizes = tables["rollouts"].join(known, on=["model", "dataset"])["n"].to_list()
-    return not sizes or min(sizes) < 5 * FEWEST
+def is_special(place: str) -> Callable[[Evidence, Claim], Decision]:
+    """Make a test whether the most important inputs do better than as many random ones."""
 
-
-def transferred(across: str) -> Callable[[Tables, float], Finding]:
-    """Make a test whether probes of other data sets or models find the same value neurons."""
-
-    def judge(tables: Tables, _: float) -> Finding:
-        table = tables["transfer"].filter(pl.col("across") == across, pl.col("kind") == "value")
-        if len(table) and few_problems(tables, "transfer"):
-            return Finding(UNDECIDED, TOO_FEW)
-        return overlap(table.to_dicts())
+    def judge(evidence: Evidence, claim: Claim) -> Decision:
+        cells = probe_cells(
+            evidence, claim, place, lambda run, layer: evidence.probe_above_random(place, run, layer, SPARSE)
+        )
+        return judged(evidence, claim, kinds(place)[1], {ALONE: cells})
 
     return judge
 
 
-def tracking(tables: Tables, confidence: float) -> Finding:
-    """Judge whether single dopamine neurons follow the TD errors, and do so more than other neurons."""
-    table = tables["trajectories"].filter(pl.col("neuron").is_null())
-    measures = {}
-    for kind, name in (("dopamine", "Spearman correlation with TD errors"), ("difference", "less that of random ones")):
-        if rows := table.filter(pl.col("kind") == kind).to_dicts():
-            measures[name] = average(rows, "spearman")
-    return against_each(measures, above, confidence)
+def final_level(evidence: Evidence, claim: Claim) -> Decision:
+    """Judge the level at the last response token, with all inputs and with the sparse ones."""
+    comparisons = {
+        name: probe_cells(
+            evidence, claim, "final", lambda run, layer, ratio=ratio: evidence.probe("final", run, layer, ratio)
+        )
+        for name, ratio in (("all inputs", FULL), ("one percent of the inputs", SPARSE))
+    }
+    return judged(evidence, claim, AUC, comparisons)
 
 
-def confident(method: str) -> Callable[[Tables, float], Finding]:
+def end_above_start(evidence: Evidence, claim: Claim) -> Decision:
+    """Judge how much better the last state predicts than the first, with all inputs, on the same responses."""
+
+    def gap(run: Run, layer: int) -> Cell | None:
+        final, initial = (evidence.probe(place, run, layer) for place in ("final", "initial"))
+        return None if final is None or initial is None else final.less(initial)
+
+    return judged(evidence, claim, AUC_DIFFERENCE, {ALONE: probe_cells(evidence, claim, "final", gap)})
+
+
+def found_in_every(by: str) -> Callable[[Evidence, Claim], Decision]:
+    """Make a test whether sparse value neurons are found in each of at least two groups: data sets, models, layers."""
+
+    def judge(evidence: Evidence, claim: Claim) -> Decision:
+        levels = grouped(by, probe_cells(evidence, claim, "initial", lambda *at: evidence.probe("initial", *at)))
+        gaps = grouped(by, probe_cells(evidence, claim, "initial", lambda *at: kept(evidence, "initial", *at)))
+        confidence = evidence.how.confidence
+        groups = {
+            name: (average(AUC, cells, confidence), average(AUC_DIFFERENCE, gaps.get(name, []), confidence))
+            for name, cells in levels.items()
+        }
+        return in_every(groups, BARS["initial"], claim.margin, claim.estimand)
+
+    return judge
+
+
+def grouped(by: str, cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Group cells by data set, model or layer."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        name = {"model": cell.run[0], "dataset": cell.run[1], "layer": f"layer {cell.layer}"}[by]
+        groups.setdefault(name, []).append(cell)
+    return groups
+
+
+def harm(evidence: Evidence, claim: Claim) -> Decision:
+    """Judge what ablating the value neurons does to accuracy, by itself or compared with other neurons."""
+
+    def cells(against: str | None) -> list[Cell]:
+        return layered(evidence, claim, "masks", lambda run, layer: evidence.harm(run, layer, against))
+
+    comparisons = {name: cells(name) for name in claim.against} or {ALONE: cells(None)}
+    return judged(evidence, claim, ACCURACY_DIFFERENCE, comparisons)
+
+
+def tracks(evidence: Evidence, claim: Claim) -> Decision:
+    """Judge whether single dopamine neurons follow TD errors, and more than other neurons do."""
+
+    def found(kind: Kind, less_random: bool) -> Interval | None:
+        cells = layered(
+            evidence, claim, "trajectories", lambda run, layer: evidence.tracking(run, layer, less_random)
+        )
+        return average(kind, cells, evidence.how.confidence)
+
+    level, gap = found(SPEARMAN, False), found(SPEARMAN_DIFFERENCE, True)
+    return in_every({"single neurons": (level, gap)}, claim.margin, 0.05, claim.estimand, fewest=1)
+
+
+def predicts(method: str) -> Callable[[Evidence, Claim], Decision]:
     """Make a test whether a way to read value neurons predicts success better than every baseline."""
 
-    def judge(tables: Tables, confidence: float) -> Finding:
-        table = tables["confidence_contrasts"].filter(pl.col("method") == method, pl.col("model") == "all")
-        baselines = table["against"].unique(maintain_order=True).to_list()
-        measures = compared(table, baselines)
-        finding = against_each(measures, above, confidence)
-        missing = [name for name in map(spaced, baselines) if name not in measures]
-        left_out = f"; not defined here: {', '.join(missing)}" if missing and measures else ""
-        return Finding(finding.verdict, f"{finding.evidence}{left_out}")
+    def judge(evidence: Evidence, claim: Claim) -> Decision:
+        runs = runs_of(evidence.scores.confidence, claim.runs)
+        comparisons = {
+            name: [cell for run in runs if (cell := evidence.confidence(run, method, name)) is not None]
+            for name in claim.against
+        }
+        found = judged(evidence, claim, AUC_DIFFERENCE, comparisons)
+        partly = [f"{name} in {len(cells)} of {len(runs)} runs" for name, cells in comparisons.items()]
+        partly = [words for words, cells in zip(partly, comparisons.values(), strict=True) if len(cells) < len(runs)]
+        note = f"; defined for {', '.join(partly)}" if partly and runs else ""
+        return replace(found, evidence=f"{found.evidence}{note}")
 
     return judge
 
 
-def searched(*others: str) -> Callable[[Tables, float], Finding]:
-    """Make a test whether search by dopamine neurons solves more problems than each of the others."""
-
-    def judge(tables: Tables, confidence: float) -> Finding:
-        return against_each(compared(tables["search_contrasts"], others), above, confidence)
-
-    return judge
-
-
-def compared(table: pl.DataFrame, others: Sequence[str]) -> dict[str, Measure]:
-    """Average the difference against each opponent that was measured."""
-    measures = {}
-    for name in others:
-        rows = table.filter(pl.col("against") == name, pl.col("difference").is_not_null()).to_dicts()
-        if rows:
-            measures[spaced(name)] = average(rows, "difference")
-    return measures
+def searched(evidence: Evidence, claim: Claim) -> Decision:
+    """Judge whether search by dopamine neurons solves more problems than every other method."""
+    runs = runs_of(evidence.scores.search, claim.runs)
+    comparisons = {
+        name: [cell for run in runs if (cell := evidence.search(run, name)) is not None] for name in claim.against
+    }
+    return judged(evidence, claim, ACCURACY_DIFFERENCE, comparisons)
 
 
-def spaced(name: str) -> str:
-    """Write the name of a method as evidence shows it."""
-    return name.replace("_", " ")
-
-
-def coupled(measure: str) -> Callable[[Tables, float], Finding]:
+def coupled(measure: str) -> Callable[[Evidence, Claim], Decision]:
     """Make a test whether ablating value neurons changes later dopamine neurons more than ablating random ones."""
 
-    def judge(tables: Tables, confidence: float) -> Finding:
-        table = tables["ablation_contrasts"].filter(pl.col("measure") == measure, pl.col("reason").is_null())
-        return against_each(compared(table, ("random", "random_matched")), below, confidence)
+    def judge(evidence: Evidence, claim: Claim) -> Decision:
+        comparisons = {
+            name: layered(
+                evidence, claim, "ablated", lambda run, layer, name=name: evidence.coupling(run, layer, measure, name)
+            )
+            for name in claim.against
+        }
+        return judged(evidence, claim, SPEARMAN_DIFFERENCE, comparisons)
 
     return judge
 
 
-INITIAL = "pruning_value, position initial, every model, dataset and layer"
-PARAGRAPH = "pruning_dopamine, every model, dataset and layer"
-CONTRASTS = "intervention_contrasts, every model, dataset and layer"
+SIDES = (
+    "Supported: the whole interval lies on the claim's side of the margin. Contradicted: it lies on the other side. "
+    "Undecided: else. "
+)
+KEPT = (
+    "The level with one percent of the inputs less that with all of them, paired. Asked only where the interval of the "
+    "level with all inputs lies above 0.55 (AUC) or 0.1 (Spearman): else there is nothing to keep. "
+)
+EVERY_ONE = (
+    "Supported: in every comparison the whole interval lies on the claim's side of the margin, and all were measured. "
+    "Contradicted: in one it lies on the other side, intervals widened for their number (Bonferroni). The row holds "
+    "the comparison that decides. "
+)
+GROUPS = (
+    "Each of at least two groups must predict (interval above 0.55) and keep its level with one percent of the inputs. "
+    "Contradicted: one group does not, intervals widened for the number of comparisons (Bonferroni). "
+)
+SEEDS = (
+    "Pairs of independently trained probes; the interval leaves out one seed at a time (jackknife). " + SIDES
+)
 TRACKING = (
-    "Two intervals: that of the dopamine neurons' mean correlation with TD errors, and that of its difference from "
-    "the same number of random neurons'. Supported: both lie above 0. Contradicted: one lies at or below 0, widened "
-    "for two (Bonferroni). Undecided: anything else."
+    "Two numbers: the mean correlation of single dopamine neurons with TD errors, and the same less that of each random "
+    "neuron, with a margin of 0.05. " + EVERY_ONE
 )
-TRANSFER = (
-    "Averages over pairs of runs, layers and pairs of different seeds. Supported: at every prune ratio from 0.90 on, "
-    "even the lowest overlap of seeds lies above the band of random sets and above the overlap under shuffled labels. "
-    "Contradicted: at every one, even the highest lies at or below the random expectation or the shuffled labels'. "
-    "Undecided: anything else, and where only one pair of seeds was run."
-)
-OVERLAP = (
-    f"Shared neurons over all runs and layers with a Wilson interval. Supported: it lies below {DISTINCT:.0%}. "
-    "Contradicted: it lies above chance. Undecided: anything else."
-)
-LEVEL = (
-    f"Supported: at every prune ratio the whole interval lies above {PRINTED_LEVEL:g}. Contradicted: at some ratio it "
-    "lies at or below it. Undecided: anything else."
-)
-ZERO = "Supported: the whole interval lies below 0. Contradicted: at or above 0. Undecided: it contains 0."
-DATA_SETS, MODELS, LAYERS = (f"One group a {name}. {GROUPS}" for name in ("data set", "model", "layer"))
 TESTS = {
-    "value_read": Test(curve_claim("initial", "informative"), AVERAGED + RULES["informative"].rule, INITIAL),
-    "value_sparse": Test(curve_claim("initial", "stable"), AVERAGED + RULES["stable"].rule, INITIAL),
-    "value_special": Test(curve_claim("initial", "selective"), AVERAGED + RULES["selective"].rule, INITIAL),
-    "value_final": Test(final_level, AVERAGED + LEVEL, INITIAL.replace("initial", "final")),
-    "value_datasets": Test(robust("dataset"), AVERAGED + DATA_SETS, INITIAL),
-    "value_models": Test(robust("model"), AVERAGED + MODELS, INITIAL),
-    "value_layers": Test(robust("layer"), AVERAGED + LAYERS, INITIAL),
-    "value_necessary": Test(necessary, AVERAGED + ZERO, "table2, selection value"),
-    "value_random": Test(harm_against("random", "random_matched", "random_sink_free"), AVERAGED + EVERY, CONTRASTS),
-    "value_specific": Test(harm_against("ntp", "magnitude", "wanda"), AVERAGED + EVERY, CONTRASTS),
-    "value_distinct": Test(distinct, OVERLAP, "neuron_overlap, second ntp"),
-    "td_final": Test(harm_against("value_final"), AVERAGED + EVERY, f"{CONTRASTS}, against value_final"),
-    "transfer_datasets": Test(transferred("data sets"), TRANSFER, "transfer, kind value, across data sets"),
-    "transfer_models": Test(transferred("models"), TRANSFER, "transfer, kind value, across models"),
-    "dopamine_read": Test(curve_claim("paragraph", "informative"), AVERAGED + RULES["informative"].rule, PARAGRAPH),
-    "dopamine_sparse": Test(curve_claim("paragraph", "stable"), AVERAGED + RULES["stable"].rule, PARAGRAPH),
-    "dopamine_special": Test(curve_claim("paragraph", "selective"), AVERAGED + RULES["selective"].rule, PARAGRAPH),
-    "dopamine_tracks": Test(tracking, AVERAGED + TRACKING, "trajectories, the rows over neurons"),
-    "confidence_printed": Test(
-        confident("value_neurons"), AVERAGED + EVERY, "confidence_contrasts, model all, method value_neurons"
-    ),
-    "confidence_honest": Test(
-        confident("value_neurons_cv"), AVERAGED + EVERY, "confidence_contrasts, model all, method value_neurons_cv"
-    ),
-    "search": Test(searched("greedy", "random", "implicit_prm"), AVERAGED + EVERY, "search_contrasts"),
-    "search_tokens": Test(searched("best_of_n", "majority"), AVERAGED + EVERY, "search_contrasts"),
-    "coupled": Test(coupled("correlation_apart"), AVERAGED + EVERY, "ablation_contrasts, measure correlation_apart"),
-    "coupled_td": Test(coupled("spearman"), AVERAGED + EVERY, "ablation_contrasts, measure spearman"),
+    "value_read": Test(reads("initial"), SIDES, "scores value, position initial", "level"),
+    "value_sparse": Test(is_sparse("initial"), KEPT + SIDES, "scores value, position initial", "kept level"),
+    "value_special": Test(is_special("initial"), SIDES, "scores value, position initial", "paired AUC"),
+    "value_final": Test(final_level, EVERY_ONE, "scores value, position final", "level"),
+    "value_end": Test(end_above_start, SIDES, "scores value, both positions", "paired AUC"),
+    "value_datasets": Test(found_in_every("dataset"), GROUPS, "scores value, position initial", "kept level"),
+    "value_models": Test(found_in_every("model"), GROUPS, "scores value, position initial", "kept level"),
+    "value_layers": Test(found_in_every("layer"), GROUPS, "scores value, position initial", "kept level"),
+    "value_necessary": Test(harm, SIDES, "scores masks, selection value", "paired accuracy"),
+    "value_random": Test(harm, EVERY_ONE, "scores masks", "several opponents"),
+    "value_specific": Test(harm, EVERY_ONE, "scores masks", "several opponents"),
+    "value_distinct": Test(distinct, SEEDS, "neurons", "sets"),
+    "td_final": Test(harm, EVERY_ONE, "scores masks, selection value_final", "paired accuracy"),
+    "transfer_datasets": Test(shared("data sets", "value"), SEEDS, "scores overlap, across data sets", "sets"),
+    "transfer_models": Test(shared("models", "value"), SEEDS, "scores overlap, across models", "sets"),
+    "dopamine_shared": Test(shared("data sets", "dopamine"), SEEDS, "scores overlap, kind dopamine", "sets"),
+    "dopamine_read": Test(reads(PARAGRAPH), SIDES, "scores dopamine", "Spearman"),
+    "dopamine_sparse": Test(is_sparse(PARAGRAPH), KEPT + SIDES, "scores dopamine", "Spearman difference"),
+    "dopamine_special": Test(is_special(PARAGRAPH), SIDES, "scores dopamine", "Spearman difference"),
+    "dopamine_tracks": Test(tracks, TRACKING, "scores trajectories", "Spearman difference"),
+    "confidence_printed": Test(predicts("value_neurons"), EVERY_ONE, "scores confidence", "several opponents"),
+    "confidence_honest": Test(predicts("value_neurons_cv"), EVERY_ONE, "scores confidence", "several opponents"),
+    "search": Test(searched, EVERY_ONE, "scores search", "several opponents"),
+    "search_tokens": Test(searched, EVERY_ONE, "scores search", "several opponents"),
+    "coupled": Test(coupled("correlation_apart"), EVERY_ONE, "scores ablated", "Spearman difference"),
+    "coupled_td": Test(coupled("spearman"), EVERY_ONE, "scores ablated and trajectories", "Spearman difference"),
 }
 """How every claim is judged, by its key in `resources/published/claims.yaml`."""
+
+
+def claim_of(entry: Mapping[str, Any]) -> Claim:
+    """Build a claim from its entry."""
+    return Claim(**entry)

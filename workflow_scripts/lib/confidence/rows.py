@@ -12,6 +12,7 @@ from workflow_scripts.lib.confidence.methods import BASELINES, CHOSEN_ON, METHOD
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.statistics.intervals import Estimate, wilson
 from workflow_scripts.lib.storage.identity import group_by_run
+from workflow_scripts.lib.storage.result_tables import with_columns
 from workflow_scripts.lib.storage.tables import read_parquet
 
 Runs = dict[tuple[str, str], tables.ConfidenceRun]
@@ -29,6 +30,10 @@ CONTRAST_COLUMNS = [
 RELIABILITY_COLUMNS = [
     *("model", "dataset", "method", "bin", "low", "high", "mean_probability", "share_right", "ci_low", "ci_high"),
     *("n", "reason"),
+]
+SCORE_COLUMNS = [
+    *("model", "dataset", "method", "layer", "seed", "problem_id", "sample", "reward", "score", "probability"),
+    *("prompt_tokens", "undefined"),
 ]
 CONSTANT = "all scores are equal: no interval"
 
@@ -49,6 +54,17 @@ def read_runs(
         chosen[name] = read_parquet(choices[name])
         runs[name] = tables.read_run(read_parquet(paths), chosen[name], name, how)
     return runs, chosen
+
+
+def score_rows(arguments: argparse.Namespace, chosen: dict[tuple[str, str], pl.DataFrame]) -> pl.DataFrame:
+    """Return the score of every method, layer and probe on every validation response, or why there is none."""
+    frames = []
+    for name, paths in sorted(group_by_run(arguments.predictions, "file").items()):
+        rows = read_parquet(paths).filter(pl.col("split") == "validation")
+        reasons = chosen[name].select("method", "layer", "seed", "undefined")
+        frame = rows.join(reasons, on=["method", "layer", "seed"], how="left", nulls_equal=True, maintain_order="left")
+        frames.append(frame.with_columns(model=pl.lit(name[0]), dataset=pl.lit(name[1])).select(SCORE_COLUMNS))
+    return with_columns(pl.concat(frames) if frames else [], SCORE_COLUMNS)
 
 
 def columns_of(estimates: dict[str, Estimate]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from workflow_scripts.lib.config.sections import Interventions
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.neurons.catalogue import SELECTIONS, is_random
 from workflow_scripts.lib.neurons.conditions import dose_kinds, kind_table, table_kinds
-from workflow_scripts.lib.neurons.masked_runs import CONDITION, Masked, read_run, words
+from workflow_scripts.lib.neurons.masked_runs import CONDITION, RESPONSE, Masked, read_run, words
 from workflow_scripts.lib.statistics.bootstrap import accuracy
 from workflow_scripts.lib.statistics.intervals import Resampling
 from workflow_scripts.lib.statistics.paired import ONE_DRAW, change, contrast, overlap
@@ -37,6 +37,9 @@ DOSE_COLUMNS = [
     *("model", "dataset", "layer", "selection", "draw", "share", "mode", "factor", "n_neurons", "n", "accuracy"),
     *("ci_low", "ci_high", "change", "change_low", "change_high", "p_value", "largest_miss", "reason"),
 ]
+SCORE_COLUMNS = ["model", "dataset", *CONDITION, "n_neurons", *RESPONSE, "reward", "unmasked"]
+SCORES = "masks"
+"""The table of scores: every response under every condition, and without one."""
 ORDER = {name: place for place, name in enumerate(SELECTIONS)}
 UNDRAWN = [name for name in CONDITION if name != "draw"]
 """The columns of a condition that the configuration fixes; draws are listed in the files."""
@@ -143,6 +146,12 @@ def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str
     return rows
 
 
+def score_rows(run: Run, masked: Masked) -> pl.DataFrame:
+    """Return the reward of every response under every condition, with that of its unmasked twin."""
+    names = (pl.lit(name).alias(key) for key, name in zip(("model", "dataset"), run, strict=True))
+    return masked.responses.select(*names, *CONDITION, "n_neurons", *RESPONSE, "reward", "unmasked")
+
+
 def overlap_rows(run: Run, path: Path, settings: Settings) -> list[dict[str, object]]:
     """Compare the value neurons with every other set of the same layer and share."""
     width = int(read_about(path, ["width"])["width"])
@@ -166,7 +175,7 @@ def stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:
-    """Return all five tables, runs in the order of their names.
+    """Return all five tables and the scores, runs in the order of their names.
 
     Raises:
         UserError: the neurons of a masked run are not given.
@@ -176,12 +185,14 @@ def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.
     neurons = group_by_run(arguments.neurons, "file")
     tables: list[pl.DataFrame] = []
     doses: list[pl.DataFrame] = []
+    scores: list[pl.DataFrame] = []
     contrasts: list[dict[str, object]] = []
     overlaps: list[dict[str, object]] = []
     for run, paths in sorted(group_by_run(arguments.masked, "layer").items()):
         if run not in neurons:
             raise UserError(f"--neurons: no file {run[0]}/{run[1]}.parquet; pass the neurons of every masked run")
         masked = read_run(paths, mask_checks.get(run, []), rollouts.get(run, []))
+        scores.append(score_rows(run, masked))
         frame = condition_rows(run, masked, settings)
         unmasked = [unmasked_rows(run, masked, layers, settings) for layers in (study.layers, study.dose_layers)]
         tables.append(chosen(frame, table_conditions(study), run, unmasked[0]))
@@ -195,4 +206,5 @@ def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.
         "intervention_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
         "neuron_overlap": with_columns(overlaps, OVERLAP_COLUMNS),
         "dose_response": with_columns(stacked(doses), DOSE_COLUMNS),
+        SCORES: with_columns(stacked(scores), SCORE_COLUMNS),
     }

@@ -199,6 +199,20 @@ def overlap_rows(pair: Pair, ratios: Sequence[float], confidence: float) -> list
     return rows
 
 
+def pair_rows(pair: Pair, ratios: Sequence[float], confidence: float) -> list[TransferRow]:
+    """Return rows of the scores `overlap`: the IoU of each pair of probes on true labels, and its expectation."""
+    rows = []
+    for layer in pair.layers:
+        a, b = pair.a.of(layer, "true"), pair.b.of(layer, "true")
+        for ratio in ratios:
+            k = kept_count(ratio, a.d)
+            names = pair.keys(layer) | {"prune_ratio": ratio, "n_kept": k, "d": a.d}
+            expected = random_iou(a.d, k, confidence)[0]
+            for (i, j), value in np.ndenumerate(iou(a, b, k)):
+                rows.append(names | {"seed_a": a.seeds[i], "seed_b": b.seeds[j], "iou": value, "expected": expected})
+    return rows
+
+
 def resampled_correlation(a: Importances, b: Importances, draws: int, seed: int) -> Float[np.ndarray, " draws"]:
     """Return the mean rank correlation over the pairs that count, in bootstrap samples of neurons.
 

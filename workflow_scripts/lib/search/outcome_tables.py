@@ -24,6 +24,9 @@ CONTRAST_COLUMNS = [
     *("model", "dataset", "method", "against", "n_seeds", "n", "accuracy", "accuracy_other", "difference", "ci_low"),
     *("ci_high", "p_value", "tokens_ratio", "verdict", "reason"),
 ]
+SCORE_COLUMNS = ["model", "dataset", "method", "seed", "problem_id", "reward", "tokens"]
+SCORES = "search"
+"""The table of scores: the reward and the cost of every response."""
 GUIDE = "dopamine"
 NOBODY = "no validation problems"
 
@@ -107,12 +110,14 @@ def read_run(run: Run, paths: Sequence[Path], methods: Sequence[str], seeds: Seq
 def tabulate(
     paths: Sequence[Path], methods: Sequence[str], seeds: Sequence[int], how: Resampling
 ) -> dict[str, pl.DataFrame]:
-    """Return both tables, runs in the order of their names, methods in that of `METHODS`."""
+    """Return both tables and the scores, runs in the order of their names, methods in that of `METHODS`."""
     rows: list[dict[str, object]] = []
+    scores: list[pl.DataFrame] = []
     contrasts: list[dict[str, object]] = []
     ordered = sorted(methods, key=METHODS.index)
     for run, files in sorted(group_by_run(paths, "shard").items()):
         table = read_run(run, files, ordered, seeds)
+        scores.append(table.with_columns(model=pl.lit(run[0]), dataset=pl.lit(run[1])).select(SCORE_COLUMNS))
         parts = {method: table.filter(pl.col("method") == method) for method in ordered}
         for method in ordered:
             rows += [
@@ -125,4 +130,5 @@ def tabulate(
     return {
         "table4": with_columns(rows, TABLE_COLUMNS),
         "search_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
+        SCORES: with_columns(pl.concat(scores) if scores else [], SCORE_COLUMNS),
     }

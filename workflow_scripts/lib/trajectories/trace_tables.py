@@ -18,6 +18,8 @@ from workflow_scripts.lib.trajectories.traces import (
     ABLATED_FORMAT,
     ParagraphMeans,
     Traced,
+    activations_of,
+    means_between,
     paragraph_means,
     read_about,
     read_trace,
@@ -31,6 +33,14 @@ ABLATION_COLUMNS = [
     *("model", "dataset", "layer", "neuron", "condition", "draw", "n", "correlation", "ci_low", "ci_high", "rmse"),
     *("rmse_low", "rmse_high", "spearman", "spearman_low", "spearman_high", "reason", "own_layers", "largest_miss"),
 ]
+SCORE_COLUMNS = [
+    *("model", "dataset", "layer", "kind", "neuron", "rank", "problem_id", "sample", "deltas", "kept", "means"),
+]
+ABLATED_COLUMNS = [
+    *("model", "dataset", "layer", "condition", "draw", "neuron", "own_layers", "problem_id", "sample"),
+    *("correlation", "means"),
+]
+SCORES, ABLATED_SCORES = "scores", "ablated_scores"
 TableRow = dict[str, object]
 
 
@@ -87,6 +97,34 @@ def difference_row(of_kind: dict[str, tuple[TableRow, Float[np.ndarray, " draws"
     return row | {"spearman": interval.value, "ci_low": interval.low, "ci_high": interval.high} | reason
 
 
+def score_rows(traced: Traced) -> list[TableRow]:
+    """Return, for each neuron and validation response, the oriented means over paragraphs beside their TD errors."""
+    names: TableRow = {"model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    rows: list[TableRow] = []
+    for response in traced.of("validation").responses.iter_rows(named=True):
+        means = means_between(activations_of(response, len(traced.neurons)), response["boundaries"])
+        of_response = {name: response[name] for name in ("problem_id", "sample", "deltas", "kept")}
+        for one, own in zip(traced.neurons, means, strict=True):
+            named = {name: getattr(one, name) for name in ("kind", "neuron", "rank")}
+            rows.append(names | named | of_response | {"means": (one.sign * own).tolist()})
+    return rows
+
+
+def ablated_scores(traced: Traced, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return, for each condition, draw, neuron and validation response, what ablation made of the trajectory.
+
+    `correlation` is that with the unablated trajectory, `means` are those over paragraphs, oriented.
+    """
+    signs = {one.neuron: one.sign for one in traced.neurons if one.kind == "dopamine"}
+    names = {"model": traced.model, "dataset": traced.dataset, "layer": traced.layer}
+    sign = pl.col("neuron").replace_strict(signs, return_dtype=pl.Float64)
+    rows = frame.filter(pl.col("split") == "validation").with_columns(
+        **{name: pl.lit(value) for name, value in names.items()},
+        means=pl.col("means").cast(pl.List(pl.Float64)) * sign,
+    )
+    return rows.select(ABLATED_COLUMNS)
+
+
 def ablation_row(ablated: Ablated, condition: tuple[str, int], places: Sequence[int], how: Resampling) -> TableRow:
     """Return one condition and draw: comparison with the unablated trajectories, and correlation with the TD error."""
     one = ablated.by[condition]
@@ -128,13 +166,16 @@ def ablation_rows(ablated: Ablated, how: Resampling) -> list[TableRow]:
 
 
 def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -> dict[str, pl.DataFrame]:
-    """Return all three tables, runs in the order of their names.
+    """Return all three tables and both tables of scores, runs in the order of their names.
 
     Raises:
         UserError: an ablation without the trajectories of its run, or a table of another run.
     """
     traced = {run: path for run, (path,) in group_by_run(traces, "file").items()}
-    rows = [row for run in sorted(traced) for row in trace_rows(read_trace(traced[run]), how)]
+    followed = {run: read_trace(path) for run, path in sorted(traced.items())}
+    rows = [row for one in followed.values() for row in trace_rows(one, how)]
+    scores = [row for one in followed.values() for row in score_rows(one)]
+    of_ablated = []
     ablations: list[TableRow] = []
     contrasts: list[TableRow] = []
     for run, (path,) in sorted(group_by_run(ablated, "shard").items()):
@@ -142,11 +183,14 @@ def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -
             raise UserError(f"--traced: no file {run[0]}/{run[1]}.parquet; pass the trajectories of every ablated run")
         frame, metadata = read_parquet(path), read_about(path, ABLATED_FORMAT)
         if metadata["ablated_layers"]:
-            of_run = Ablated.of(read_trace(traced[run]), frame, metadata)
+            of_run = Ablated.of(followed[run], frame, metadata)
+            of_ablated.append(ablated_scores(followed[run], frame))
             ablations += ablation_rows(of_run, how)
             contrasts += contrast_rows(of_run, how)
     return {
         "trajectories": with_columns(rows, COLUMNS),
         "trajectory_ablation": with_columns(ablations, ABLATION_COLUMNS),
         "ablation_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
+        SCORES: with_columns(scores, SCORE_COLUMNS),
+        ABLATED_SCORES: with_columns(pl.concat(of_ablated) if of_ablated else [], ABLATED_COLUMNS),
     }
