@@ -77,4 +77,4 @@ def arguments(folder: Path, resamples: int = 200, **section: int) -> list[str]:
     found = ["--params", json.dumps(params)]
     for flag, paths in files.items():
         found += [f"--{flag}", *map(str, paths)]
-    return [*found, "--output-dir", str(folder / "tables")]
+    return [*found, "--scores", str(folder / "scores.parquet"), "--output-dir", str(folder / "tables")]

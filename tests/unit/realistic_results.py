@@ -96,11 +96,19 @@ def write_tables(folder: Path) -> list[str]:
     paths = sorted((folder / "tables").glob("*.parquet"))
     listed, params = [str(path) for path in paths], json.dumps(CONFIG)
     claims = ["--published", str(ROOT / "resources/published/claims.yaml"), "--output-dir", str(folder / "tables")]
-    judge_claims.main(["--params", params, "--tables", *listed, *claims])
+    judge_claims.main(
+        [
+            "--params",
+            json.dumps(json.loads(params) | {"interventions": synthetic.INTERVENTIONS}),
+            "--masks",
+            str(folder / "scores/masks.parquet"),
+            *claims,
+        ]
+    )
     for path in paths:
         change(path, renamed)
     change(folder / "tables/claims.parquet", lambda table: table.with_columns(evidence=pl.lit(EVIDENCE)))
-    return [*listed, str(folder / "tables/claims.parquet")]
+    return [*listed, *(str(folder / f"tables/{name}.parquet") for name in ("claims", "table1"))]
 
 
 def report_arguments(folder: Path) -> list[str]:

@@ -270,4 +270,5 @@ def intervention_arguments(folder: Path, study: dict[str, Any] = INTERVENTIONS, 
     arguments = ["--params", json.dumps({"interventions": study, "pruning": pruning})]
     for flag, paths in files.items():
         arguments += [f"--{flag}", *map(str, paths)]
+    arguments += ["--scores", str(folder / "scores" / "masks.parquet")]
     return [*arguments, "--output-dir", str(folder / "tables")]

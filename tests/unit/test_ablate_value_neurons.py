@@ -161,7 +161,8 @@ def test_without_validation_responses_the_file_is_empty_and_tables_follow(folder
     ablate_value_neurons.main([*arguments[:-1], str(tmp_path / "tiny/sums/ablated.parquet")])
     params = json.dumps({"pruning": {"bootstrap": 50, "confidence": 0.95, "seed": 0}})
     flags = ["--params", params, "--traced", str(path), "--ablated", str(tmp_path / "tiny/sums/ablated.parquet")]
-    tabulate_trajectories.main([*flags, "--output-dir", str(tmp_path)])
+    scores = ["--scores", str(tmp_path / "scores.parquet"), "--ablated-scores", str(tmp_path / "ablated.parquet")]
+    tabulate_trajectories.main([*flags, *scores, "--output-dir", str(tmp_path)])
     assert len(pl.read_parquet(tmp_path / "ablation_contrasts.parquet")) == 0
     followed = pl.read_parquet(tmp_path / "trajectories.parquet")
     assert len(followed) == 6 + 3 and followed["reason"].is_not_null().all() and followed["n"].to_list() == [0] * 9

@@ -30,7 +30,8 @@ def compare(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     params = json.dumps({"transfer": {"families": families or []}, "pruning": PRUNING})
     files = ["--value", *map(str, value), "--dopamine", *map(str, dopamine or [])]
-    compare_neurons.main(["--params", params, *files, "--output-dir", str(folder / "tables")])
+    scores = ["--scores", str(folder / "scores.parquet")]
+    compare_neurons.main(["--params", params, *files, *scores, "--output-dir", str(folder / "tables")])
     names = ("transfer", "importance_correlation")
     for name in names:
         assert (folder / "tables" / f"{name}.csv").is_file()

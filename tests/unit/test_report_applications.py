@@ -89,13 +89,22 @@ def write_page(folder: Path) -> Path:
         write_parquet(pl.DataFrame(rows, infer_schema_length=None), folder / "tables" / f"{name}.parquet")
     listed = [str(path) for path in sorted((folder / "tables").glob("*.parquet")) if path.stem != "claims"]
     claims = ["--published", str(ROOT / "resources/published/claims.yaml"), "--output-dir", str(folder / "tables")]
-    judge_claims.main(["--params", params, "--tables", *listed, *claims])
+    judge_claims.main(
+        [
+            "--params",
+            json.dumps(json.loads(params) | {"interventions": synthetic.INTERVENTIONS}),
+            "--masks",
+            str(folder / "scores/masks.parquet"),
+            *claims,
+        ]
+    )
     curves = [str(folder / "tables" / f"pruning_{kind}.parquet") for kind in ("value", "dopamine")]
     plot_pruning.main(["--params", params, "--tables", *curves, "--output-dir", str(folder / "figures")])
     write_trace(runs.planted(40), folder / "trajectories.parquet")
     arguments = whole.report_arguments(folder, config)
     place = arguments.index("--figures")
-    more = [path for path in [*listed, str(folder / "tables/claims.parquet")] if path not in arguments]
+    judged = [str(folder / f"tables/{name}.parquet") for name in ("claims", "table1")]
+    more = [path for path in [*listed, *judged] if path not in arguments]
     arguments[place:place] = more
     write_report.main([*arguments, "--trajectories", str(folder / "trajectories.parquet")])
     return folder / "report.html"

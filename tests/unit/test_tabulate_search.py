@@ -31,7 +31,8 @@ def answers(right: dict[str, list[int]], seed: int, tokens: dict[str, int], reve
 def run(folder: Path, seeds: list[int], methods: list[str] = METHODS) -> dict[str, pl.DataFrame]:
     params = {"search": {"methods": methods, "seeds": seeds}, "pruning": PRUNING}
     files = sorted(map(str, folder.glob("search/*/*/*.parquet")), reverse=True)
-    main(["--params", json.dumps(params), "--search", *files, "--output-dir", str(folder / "tables")])
+    scores = ["--scores", str(folder / "scores.parquet")]
+    main(["--params", json.dumps(params), "--search", *files, *scores, "--output-dir", str(folder / "tables")])
     return {name: pl.read_parquet(folder / "tables" / f"{name}.parquet") for name in ("table4", "search_contrasts")}
 
 

@@ -41,7 +41,8 @@ def study(
         path = folder / one.model / one.dataset / "ablated.parquet"
         runs.write_ablated(frame, path, [1] if layers is None else layers)
         flags.append(str(path))
-    main([*flags, "--output-dir", str(folder / "tables")])
+    scores = ["--scores", str(folder / "scores.parquet"), "--ablated-scores", str(folder / "ablated.parquet")]
+    main([*flags, *scores, "--output-dir", str(folder / "tables")])
     return {name: pl.read_parquet(folder / "tables" / f"{name}.parquet") for name in AGREED}
 
 
@@ -180,10 +181,13 @@ def test_a_few_problems_still_give_tables_that_say_why(tmp_path: Path, n: int) -
 
 
 def test_a_missing_trace_is_a_one_line_error(tmp_path: Path) -> None:
-    runs.write_ablated(pl.DataFrame({"condition": []}), tmp_path / "grpo/ledger/ablated.parquet", [])
+    path = tmp_path / "grpo/ledger/ablated.parquet"
+    runs.write_ablated(pl.DataFrame({"condition": []}), path, [])
     params = json.dumps({"pruning": {"bootstrap": 300, "confidence": 0.95, "seed": 0}})
     with pytest.raises(UserError, match=r"--traced: no file grpo/ledger\.parquet"):
-        main(["--params", params, "--ablated", str(tmp_path / "grpo/ledger/ablated.parquet"), "--output-dir", "x"])
+        main(
+            ["--params", params, "--ablated", str(path), "--scores", "x", "--ablated-scores", "y", "--output-dir", "x"]
+        )
 
 
 def test_equal_conditions_differ_by_nothing_and_exchanges_cannot_tell_them() -> None:

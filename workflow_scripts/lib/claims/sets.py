@@ -1,29 +1,25 @@
 """Claims about sets of neurons: their unit is the probe seed, because sets are no functions of validation problems."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.decide import Decision, against_all, decide
-from workflow_scripts.lib.claims.evidence import Evidence
-from workflow_scripts.lib.claims.scores import SPARSE, runs_of
+from workflow_scripts.lib.claims.scores import SPARSE, Scores, runs_in
 from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.set_overlap import overlap_interval
-
-if TYPE_CHECKING:
-    from workflow_scripts.lib.claims.paper_claims import Claim
 
 LEAST_RATIO = 0.9
 """Prune ratio from which kept inputs count as sparse; the overlap is averaged over the ratios from here on."""
 
 
-def shared(across: str, kind: str) -> "Callable[[Evidence, Claim], Decision]":
+def shared(across: str, kind: str) -> Callable[[Scores, Claim], Decision]:
     """Make a test whether probes of other data sets or models find the same neurons, above chance by the margin."""
 
-    def judge(evidence: Evidence, claim: "Claim") -> Decision:
-        table = evidence.scores.overlap
+    def judge(scores: Scores, claim: Claim) -> Decision:
+        table = scores.overlap
         if len(table):
             sparse = pl.col("prune_ratio").is_between(LEAST_RATIO, SPARSE)
             table = table.filter(pl.col("across") == across, pl.col("kind") == kind, sparse)
@@ -33,7 +29,7 @@ def shared(across: str, kind: str) -> "Callable[[Evidence, Claim], Decision]":
         keys = [name for name in table.columns if name not in ("seed_a", "seed_b", "iou")]
         cells = list(table.partition_by(keys, maintain_order=True))
         matrices, chances = [matrix(cell) for cell in cells], [float(cell["expected"][0]) for cell in cells]
-        found = overlap_interval(matrices, chances, int(table["n_kept"].min()), evidence.how.confidence)  # type: ignore
+        found = overlap_interval(matrices, chances, int(table["n_kept"].min()), scores.confidence)  # type: ignore
         return decide(found, claim.margin, claim.direction, claim.estimand)
 
     return judge
@@ -44,16 +40,18 @@ def matrix(cell: pl.DataFrame) -> Array:
     ordered = cell.sort("seed_a", "seed_b")
     seeds = ordered["seed_a"].unique().sort().to_list()
     found = ordered["iou"].to_numpy().reshape(len(seeds), -1).copy()
-    found[ordered["seed_a"].to_numpy().reshape(found.shape) == ordered["seed_b"].to_numpy().reshape(found.shape)] = np.nan
+    found[ordered["seed_a"].to_numpy().reshape(found.shape) == ordered["seed_b"].to_numpy().reshape(found.shape)] = (
+        np.nan
+    )
     return found
 
 
-def distinct(evidence: Evidence, claim: "Claim") -> Decision:
+def distinct(scores: Scores, claim: Claim) -> Decision:
     """Judge which share of each value probe's neurons are also next-token neurons."""
-    scores, cells, sizes = evidence.scores, [], []
-    for run in runs_of(scores.selected, claim.runs) if len(scores.selected) else []:
+    cells, sizes = [], []
+    for run in runs_in(scores.selected):
         of_run = (pl.col("model") == run[0]) & (pl.col("dataset") == run[1])
-        chosen = scores.selected.filter(of_run, pl.col("selection") == "ntp", pl.col("share") == evidence.share)
+        chosen = scores.selected.filter(of_run, pl.col("selection") == "ntp", pl.col("share") == scores.share)
         for layer in claim.named(chosen["layer"].unique().sort().to_list()):
             other = set(chosen.filter(pl.col("layer") == layer)["neurons"][0])
             ranks = scores.neurons.filter(of_run, pl.col("kind") == "value", pl.col("layer") == layer)
@@ -65,5 +63,5 @@ def distinct(evidence: Evidence, claim: "Claim") -> Decision:
             sizes.append(len(other))
     if not cells:
         return against_all({}, claim.margin, claim.direction, claim.estimand)
-    found = overlap_interval(cells, [0.0] * len(cells), min(sizes), evidence.how.confidence)
+    found = overlap_interval(cells, [0.0] * len(cells), min(sizes), scores.confidence)
     return decide(found, claim.margin, claim.direction, claim.estimand)

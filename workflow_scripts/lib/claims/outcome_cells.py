@@ -1,0 +1,83 @@
+"""Cells of outcomes: accuracy under ablation, confidence before the answer, guided search."""
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from workflow_scripts.lib.claims.cells import Cell
+from workflow_scripts.lib.claims.scores import Sample, Scores, size_of
+from workflow_scripts.lib.neurons.catalogue import is_random
+from workflow_scripts.lib.statistics.intervals import Array
+from workflow_scripts.lib.statistics.joint import auc_cell, paired_cell, within_problems
+from workflow_scripts.lib.storage.identity import Run
+
+
+def by_problem(sample: Sample, dataset: str, part: pl.DataFrame, *columns: str) -> tuple[Array, Array]:
+    """Return the problems of some rows, ascending, and the mean of each column within each: [columns, problems]."""
+    problems, places = np.unique(sample.rows(dataset, part["problem_id"]), return_inverse=True)
+    values = part.select(pl.col(name).cast(pl.Float64) for name in columns).to_numpy().T
+    return problems, within_problems(values, places, len(problems))
+
+
+def harm(scores: Scores, run: Run, layer: int, against: str | None) -> Cell | None:
+    """Return accuracy with value neurons ablated less that with others ablated, or (None) with nothing ablated."""
+    sample = scores.tables["masks"].sample
+    value, others = (masked(scores, run, layer, name) for name in ("value", against or "value"))
+    if not value or not others:
+        return None
+    problems, (rewards, unmasked) = by_problem(sample, run[1], value[0], "reward", "unmasked")
+    other = np.stack([by_problem(sample, run[1], part, "reward")[1][0] for part in others])
+    gaps = paired_cell(rewards - (unmasked if against is None else other), sample.of_problems(run[1], problems))
+    size = size_of(problems, unmasked)
+    if against is not None and is_random(against):
+        return Cell(run, layer, size, (gaps,))
+    return Cell(run, layer, size, fixed=gaps[0])
+
+
+def masked(scores: Scores, run: Run, layer: int, selection: str) -> list[pl.DataFrame]:
+    """Return the responses with a selection ablated as in Tables 2 and 5, one table a draw."""
+    wanted = (*run, layer, selection, scores.share, scores.mode)
+    return [part for key, part in scores.tables["masks"].parts.items() if key[:-1] == wanted]
+
+
+def confidence(scores: Scores, run: Run, method: str, against: str) -> Cell | None:
+    """Return the AUC of value neurons, a member a probe seed, less that of another method, on what both score."""
+    mine, theirs = (predictions(scores, run, name) for name in (method, against))
+    if not mine or not theirs:
+        return None
+    layers = list(dict.fromkeys(layer for layer, _ in mine))
+    value = np.stack([[part["score"] for (of, _), part in mine.items() if of == layer] for layer in layers])
+    other = np.stack([part["score"] for part in theirs.values()])
+    known = ~np.isnan(value).any((0, 1)) & ~np.isnan(other).any(0)
+    rows = next(iter(mine.values())).filter(pl.Series(known))
+    if rows.is_empty():
+        return None
+    sample, rewards = scores.tables["confidence"].sample, rows["reward"].cast(pl.Float64).to_numpy()
+    problems = sample.rows(run[1], rows["problem_id"])
+    weights = sample.weights(run[1], problems)
+    first = np.mean([auc_cell(of_layer[:, known], rewards, weights) for of_layer in value], axis=0)
+    second = auc_cell(other[:, known], rewards, weights).mean(0)
+    return Cell(run, None, size_of(problems, rewards), (first,), -second)
+
+
+def predictions(scores: Scores, run: Run, method: str) -> dict[tuple[int | None, int | None], pl.DataFrame]:
+    """Return the scores of a method, by layer and seed; empty where it has none in this run."""
+    parts = {
+        key[3:]: part.with_columns(pl.col("score").fill_null(float("nan")))
+        for key, part in scores.tables["confidence"].parts.items()
+        if key[:3] == (*run, method)
+    }
+    defined = any(not part["score"].is_nan().all() for part in parts.values())
+    return parts if defined else {}
+
+
+def search(scores: Scores, run: Run, against: str) -> Cell | None:
+    """Return accuracy of search by dopamine neurons less that of another method; seeds are averaged within problems."""
+    parts, sample = scores.tables["search"].parts, scores.tables["search"].sample
+    guided, other = (parts.get((*run, name)) for name in ("dopamine", against))
+    if guided is None or other is None:
+        return None
+    problems, rewards = by_problem(sample, run[1], guided, "reward")
+    _, others = by_problem(sample, run[1], other, "reward")
+    gaps: Float[Array, "1 draws"] = paired_cell(rewards - others, sample.of_problems(run[1], problems))
+    return Cell(run, None, size_of(problems, others[0]), fixed=gaps[0])
