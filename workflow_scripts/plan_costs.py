@@ -9,10 +9,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.config.plain import read_yaml
 from workflow_scripts.lib.config.read import read_study
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.plan.jobs import dry_run
+from workflow_scripts.lib.plan.power import lines, powers
 from workflow_scripts.lib.plan.printed import sources, table, write
 from workflow_scripts.lib.plan.recorded import read_all
 from workflow_scripts.lib.plan.table import (
@@ -27,6 +29,8 @@ from workflow_scripts.lib.runtime.machine import device_key
 
 RESULTS = Path("results")
 DEFAULT = "h100"
+CLAIMS = Path("resources/published/claims.yaml")
+POWER = f"Smallest distance from the margin that each claim decides with 80 % power (assumed rates: {ASSUMPTIONS}):"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(left) < len(every):
         print(f"\nStill to do: {len(left)} of {len(every)} jobs", *table(to_do_part(rows)), sep="\n")
     print("", *sources(config, ends, here), sep="\n")
+    claims = [Claim(**entry) for entry in read_yaml(CLAIMS)["claims"]]
+    assumed = read_yaml(ASSUMPTIONS)["verdicts"]
+    print("", POWER, *lines(powers(claims, config, assumed), claims, assumed), sep="\n")
     if arguments.output:
         write(rows, arguments.output)
 

@@ -41,11 +41,14 @@ ALONE = ""
 
 @dataclass(frozen=True)
 class Test:
-    """How a claim is judged: the function, the words, and the table of scores that it reads."""
+    """How a claim is judged: the function, the words, the table of scores that it reads and where."""
 
     judge: Judge
     words: str
+    table: str
+    """The table of scores."""
     source: str
+    """Where in it."""
     family: str
     """The family of estimands on whose simulated worlds the test is calibrated (`benchmarks/bench_verdicts.py`)."""
 
@@ -233,31 +236,39 @@ TRACKING = (
     "random neuron, with a margin of 0.05. " + EVERY_ONE
 )
 TESTS = {
-    "value_read": Test(reads("initial"), SIDES, "scores value, position initial", "level"),
-    "value_sparse": Test(is_sparse("initial"), KEPT + SIDES, "scores value, position initial", "kept level"),
-    "value_special": Test(is_special("initial"), SIDES, "scores value, position initial", "paired AUC"),
-    "value_final": Test(final_level, EVERY_ONE, "scores value, position final", "level"),
-    "value_end": Test(end_above_start, SIDES, "scores value, both positions", "paired AUC"),
-    "value_datasets": Test(found_in_every("dataset"), GROUPS, "scores value, position initial", "kept level"),
-    "value_models": Test(found_in_every("model"), GROUPS, "scores value, position initial", "kept level"),
-    "value_layers": Test(found_in_every("layer"), GROUPS, "scores value, position initial", "kept level"),
-    "value_necessary": Test(harms, SIDES, "scores masks, selection value", "paired accuracy"),
-    "value_random": Test(harms, EVERY_ONE, "scores masks", "several opponents"),
-    "value_specific": Test(harms, EVERY_ONE, "scores masks", "several opponents"),
-    "value_distinct": Test(distinct, SEEDS, "neurons", "sets"),
-    "td_final": Test(harms, EVERY_ONE, "scores masks, selection value_final", "paired accuracy"),
-    "transfer_datasets": Test(shared("data sets", "value"), SEEDS, "scores overlap, across data sets", "sets"),
-    "transfer_models": Test(shared("models", "value"), SEEDS, "scores overlap, across models", "sets"),
-    "dopamine_shared": Test(shared("data sets", "dopamine"), SEEDS, "scores overlap, kind dopamine", "sets"),
-    "dopamine_read": Test(reads(PARAGRAPH), SIDES, "scores dopamine", "Spearman"),
-    "dopamine_sparse": Test(is_sparse(PARAGRAPH), KEPT + SIDES, "scores dopamine", "Spearman difference"),
-    "dopamine_special": Test(is_special(PARAGRAPH), SIDES, "scores dopamine", "Spearman difference"),
-    "dopamine_tracks": Test(tracks, TRACKING, "scores trajectories", "Spearman difference"),
-    "confidence_printed": Test(predicts("value_neurons"), EVERY_ONE, "scores confidence", "several opponents"),
-    "confidence_honest": Test(predicts("value_neurons_cv"), EVERY_ONE, "scores confidence", "several opponents"),
-    "search": Test(solves_more, EVERY_ONE, "scores search", "several opponents"),
-    "search_tokens": Test(solves_more, EVERY_ONE, "scores search", "several opponents"),
-    "coupled": Test(coupled("correlation_apart"), EVERY_ONE, "scores ablated", "Spearman difference"),
-    "coupled_td": Test(coupled("spearman"), EVERY_ONE, "scores ablated and trajectories", "Spearman difference"),
+    "value_read": Test(reads("initial"), SIDES, "value", "scores value, position initial", "level"),
+    "value_sparse": Test(is_sparse("initial"), KEPT + SIDES, "value", "scores value, position initial", "kept level"),
+    "value_special": Test(is_special("initial"), SIDES, "value", "scores value, position initial", "paired AUC"),
+    "value_final": Test(final_level, EVERY_ONE, "value", "scores value, position final", "level"),
+    "value_end": Test(end_above_start, SIDES, "value", "scores value, both positions", "paired AUC"),
+    "value_datasets": Test(found_in_every("dataset"), GROUPS, "value", "scores value, position initial", "kept level"),
+    "value_models": Test(found_in_every("model"), GROUPS, "value", "scores value, position initial", "kept level"),
+    "value_layers": Test(found_in_every("layer"), GROUPS, "value", "scores value, position initial", "kept level"),
+    "value_necessary": Test(harms, SIDES, "masks", "scores masks, selection value", "paired accuracy"),
+    "value_random": Test(harms, EVERY_ONE, "masks", "scores masks", "several opponents"),
+    "value_specific": Test(harms, EVERY_ONE, "masks", "scores masks", "several opponents"),
+    "value_distinct": Test(distinct, SEEDS, "neurons", "neurons", "sets"),
+    "td_final": Test(harms, EVERY_ONE, "masks", "scores masks, selection value_final", "paired accuracy"),
+    "transfer_datasets": Test(
+        shared("data sets", "value"), SEEDS, "overlap", "scores overlap, across data sets", "sets"
+    ),
+    "transfer_models": Test(shared("models", "value"), SEEDS, "overlap", "scores overlap, across models", "sets"),
+    "dopamine_shared": Test(shared("data sets", "dopamine"), SEEDS, "overlap", "scores overlap, kind dopamine", "sets"),
+    "dopamine_read": Test(reads(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "Spearman"),
+    "dopamine_sparse": Test(is_sparse(PARAGRAPH), KEPT + SIDES, "dopamine", "scores dopamine", "Spearman difference"),
+    "dopamine_special": Test(is_special(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "Spearman difference"),
+    "dopamine_tracks": Test(tracks, TRACKING, "trajectories", "scores trajectories", "Spearman difference"),
+    "confidence_printed": Test(
+        predicts("value_neurons"), EVERY_ONE, "confidence", "scores confidence", "several opponents"
+    ),
+    "confidence_honest": Test(
+        predicts("value_neurons_cv"), EVERY_ONE, "confidence", "scores confidence", "several opponents"
+    ),
+    "search": Test(solves_more, EVERY_ONE, "search", "scores search", "several opponents"),
+    "search_tokens": Test(solves_more, EVERY_ONE, "search", "scores search", "several opponents"),
+    "coupled": Test(coupled("correlation_apart"), EVERY_ONE, "ablated", "scores ablated", "Spearman difference"),
+    "coupled_td": Test(
+        coupled("spearman"), EVERY_ONE, "ablated", "scores ablated and trajectories", "Spearman difference"
+    ),
 }
 """How every claim is judged, by its key in `resources/published/claims.yaml`."""
