@@ -106,17 +106,17 @@ def bootstrap_spearman(
     drawn = np.full((len(predicted), draws), np.nan)
     if np.isnan(target).any():
         return drawn
-    ranks = _centred_ranks(target, weights)
+    ranks = centred_ranks(target, weights)
     weighted = weights * ranks
     variation = np.einsum("nd,nd->d", weighted, ranks)
     for row in np.flatnonzero(~np.isnan(predicted).any(1)):
-        ranks = _centred_ranks(predicted[row], weights)
+        ranks = centred_ranks(predicted[row], weights)
         row_variation = np.einsum("nd,nd,nd->d", weights, ranks, ranks)
         drawn[row] = correlation_of_sums(np.einsum("nd,nd->d", ranks, weighted), row_variation, variation)
     return drawn
 
 
-def _centred_ranks(values: Float[Array, " n"], weights: Float[Array, "n draws"]) -> Float[Array, "n draws"]:
+def centred_ranks(values: Float[Array, " n"], weights: Float[Array, "n draws"]) -> Float[Array, "n draws"]:
     """Compute centred mean ranks of `values` in the samples where value i occurs `weights[i]` times."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
