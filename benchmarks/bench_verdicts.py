@@ -45,11 +45,10 @@ from workflow_scripts.lib.statistics.estimands import (
     AUC_DIFFERENCE,
     SPEARMAN,
     SPEARMAN_DIFFERENCE,
-    Interval,
     Size,
-    interval,
 )
 from workflow_scripts.lib.statistics.joint import auc_cell, paired_cell, resample, spearman_cell
+from workflow_scripts.lib.statistics.joint_intervals import Interval, interval
 from workflow_scripts.lib.statistics.set_overlap import expected, iou, overlap_interval, pairs_of_seeds
 
 Array = np.ndarray

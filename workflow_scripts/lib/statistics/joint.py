@@ -7,7 +7,7 @@ prune ratio less the level of all inputs. Data sets have streams of their own, s
 
 A statistic of a resample is always a number: a resample without a pair to rank, or with one side constant, has what a
 constant score has (AUC 0.5, correlation 0). To leave such resamples out would condition on the outcome. The point
-estimate is NaN where the data themselves leave it undefined (`intervals of estimands` then say so).
+estimate is NaN where the data themselves leave it undefined (`joint_intervals` then says so).
 """
 
 from dataclasses import dataclass
