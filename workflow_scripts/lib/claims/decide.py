@@ -11,7 +11,7 @@ from scipy.stats import t
 
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.formatting import fine, fine_interval, listed
-from workflow_scripts.lib.statistics.estimands import Interval, Spread
+from workflow_scripts.lib.statistics.joint_intervals import Interval, Spread
 
 ABOVE, BELOW = "above", "below"
 """On which side of the margin a claim puts its estimand."""
@@ -103,7 +103,7 @@ def against_all(intervals: Mapping[str, Interval | None], margin: float, directi
     wide = {name: one.at(1 - (1 - one.confidence) / len(intervals)) for name, one in known.items()}
     against = {name: one for name, one in wide.items() if side(one, margin, direction) == CONTRADICTED}
     name = min(against or known, key=lambda key: standing(known[key], margin, direction))
-    found = decide((against or known)[name], margin, direction, f"{estimand}, against {name}")
+    found = decide((against or known)[name], margin, direction, f"{estimand}: {name}")
     if not against and found.verdict == CONTRADICTED:  # by its plain limits, which several opponents do not allow
         found = replace(found, verdict=UNDECIDED, needed_n=needed_n(wide[name], margin))
     plain = [side(one, margin, direction) for one in known.values()]

@@ -7,7 +7,7 @@ prune ratio less the level of all inputs. Data sets have streams of their own, s
 
 A statistic of a resample is always a number: a resample without a pair to rank, or with one side constant, has what a
 constant score has (AUC 0.5, correlation 0). To leave such resamples out would condition on the outcome. The point
-estimate is NaN where the data themselves leave it undefined (`intervals of estimands` then say so).
+estimate is NaN where the data themselves leave it undefined (`joint_intervals` then says so).
 """
 
 from dataclasses import dataclass
@@ -72,8 +72,8 @@ def auc_cell(
         incorrect = row[~correct][order]
         np.cumsum(lower[order], axis=0, out=below[1:])
         first, after = (np.searchsorted(incorrect, row[correct], side) for side in ("left", "right"))
-        won = np.einsum("nd,nd->d", upper, below[first] + below[after])
-        np.divide(won, 2 * pairs, out=found, where=pairs > 0)
+        beaten = below[first] if (first == after).all() else (below[first] + below[after]) / 2
+        np.divide(np.einsum("nd,nd->d", upper, beaten), pairs, out=found, where=pairs > 0)
     cell[np.isnan(scores).any(1), 0] = np.nan
     if not pairs[0]:
         cell[:, 0] = np.nan

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import hypergeom
 
-from workflow_scripts.lib.statistics.estimands import FEWEST_MEMBERS, NOTHING, Interval, Spread
+from workflow_scripts.lib.statistics.estimands import NOTHING
 from workflow_scripts.lib.statistics.intervals import Array
+from workflow_scripts.lib.statistics.joint_intervals import FEWEST_MEMBERS, Interval, Spread
 
 
 def iou(shared: Array, first: Array, second: Array) -> Array:
