@@ -85,6 +85,17 @@ def test_training_is_six_operations_a_weight_state_and_epoch() -> None:
     assert trained.flops == pytest.approx(6 * 65 * 8 * (0.8 * 100 * 401) * 3 * 2)
 
 
+def test_scores_take_four_bytes_a_probe_ratio_and_place() -> None:
+    probes = {"seeds": [0, 1], "shuffled_seeds": [0, 1, 2]}
+    config = study(pruning={"ratios": [0.0, 0.5, 0.9], "random_draws": 5}, value_probes=probes, dopamine_probes=probes)
+    entries = 2 + 3 + 5 * 2
+    # a fifth of 100 problems, at both ends of a response; of 50 times 4 paragraphs half are kept; 2 layers, 3 ratios
+    assert work(config, "score_value_probes").disk == pytest.approx(20 * 2 * 2 * 3 * entries * 4)
+    assert work(config, "score_dopamine_probes").disk == pytest.approx(40 * 0.5 * 2 * 3 * entries * 4)
+    config["pruning"]["retrain_pruned"] = True
+    assert work(config, "score_value_probes").disk == pytest.approx(20 * 2 * 2 * 3 * (entries + 2) * 4)
+
+
 def test_adaptive_continuations_are_a_range_until_they_are_measured() -> None:
     config = study()
     config["values"]["adaptive"] = {"first": 4, "budget": 32, "half_width": 0.1}

@@ -1,7 +1,10 @@
-"""The four modules that train and prune probes, run on files as the workflow runs them."""
+"""The modules that train, score and prune probes, run on files as the workflow runs them."""
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,20 +13,25 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from workflow_scripts import (
-    evaluate_dopamine_pruning,
     evaluate_value_pruning,
+    score_dopamine_probes,
+    score_value_probes,
     train_dopamine_probes,
     train_value_probes,
 )
 from workflow_scripts.lib.errors import UserError
-from workflow_scripts.lib.models.activation_files import open_activations, write_activations
+from workflow_scripts.lib.models.activation_files import open_activations, read_layer, write_activations
 from workflow_scripts.lib.models.states import States
-from workflow_scripts.lib.probes.perceptrons import PARAMETERS, load, save
+from workflow_scripts.lib.probes.perceptrons import PARAMETERS, Probes, load, save
+from workflow_scripts.lib.probes.pruning import random_rankings
 from workflow_scripts.lib.probes.trainer import layer_groups
 from workflow_scripts.lib.runtime.reuse import kept_path
-from workflow_scripts.lib.storage.tables import read_parquet, write_parquet
+from workflow_scripts.lib.statistics.ranks import round_ties
+from workflow_scripts.lib.storage.tables import read_about, read_parquet, write_parquet
 from workflow_scripts.lib.storage.tensors import encode_rows, write_safetensors
 
 D, N, LAYERS, CARRIERS = 20, 160, [1, 4], [2, 7]
@@ -40,6 +48,8 @@ PRUNING = {
     "confidence": 0.95,
     "seed": 0,
 }
+SCORED, EVALUATED = ("ratios", "random_draws", "seed", "retrain_pruned"), ("bootstrap", "confidence", "seed")
+"""The keys that the rules pass."""
 IDENTITY = {
     "model": "grpo",
     "revision": None,
@@ -48,6 +58,12 @@ IDENTITY = {
     "dtype": "float16",
     "n_layers": 6,
 }
+
+
+def only(keys: tuple[str, ...], change: dict[str, Any]) -> list[str]:
+    """The parameters of a rule that passes these keys of section `pruning`."""
+    settings = PRUNING | change
+    return ["--params", json.dumps({"pruning": {key: settings[key] for key in keys}})]
 
 
 @dataclass
@@ -116,22 +132,33 @@ class Study:
         return path
 
     def prune_value(self, probes: Path, **change: Any) -> pl.DataFrame:
-        path = self.folder / "pruned.parquet"
-        params = ["--params", json.dumps({"pruning": PRUNING | change})]
-        inputs = [*self.files("problems", "rollouts", "activations"), "--probes", str(probes)]
-        evaluate_value_pruning.main([*params, *inputs, "--output", str(path)])
+        return self.evaluate("value", self.score_value(probes, **change), **change)
+
+    def score_value(self, probes: Path, more: Sequence[str] = (), **change: Any) -> Path:
+        path = self.folder / "value.scores.parquet"
+        inputs = [*self.files("problems", "rollouts", "activations"), "--probes", str(probes), *more]
+        score_value_probes.main([*only(SCORED, change), *inputs, "--output", str(path)])
+        return path
+
+    def evaluate(self, kind: str, scores: Path, **change: Any) -> pl.DataFrame:
+        path = self.folder / f"{kind}.pruned.parquet"
+        named = ["--kind", kind, "--scores", str(scores), "--output", str(path)]
+        evaluate_value_pruning.main([*only(EVALUATED, change), *named])
         return read_parquet(path)
 
     def dopamine(self, **change: Any) -> pl.DataFrame:
-        """Train and evaluate."""
-        probes, path = self.folder / "dopamine.safetensors", self.folder / "dopamine.parquet"
+        """Train, score and evaluate."""
+        return self.evaluate("dopamine", self.score_dopamine(**change), **change)
+
+    def score_dopamine(self, **change: Any) -> Path:
+        """Train and score."""
+        probes, path = self.folder / "dopamine.safetensors", self.folder / "dopamine.scores.parquet"
         kept_path(probes).unlink(missing_ok=True)
         params = ["--params", json.dumps({"dopamine_probes": DOPAMINE})]
         train_dopamine_probes.main([*params, *self.files("features", "problems"), "--output", str(probes)])
-        params = ["--params", json.dumps({"pruning": PRUNING | change})]
         inputs = [*self.files("features", "problems"), "--probes", str(probes)]
-        evaluate_dopamine_pruning.main([*params, *inputs, "--output", str(path)])
-        return read_parquet(path)
+        score_dopamine_probes.main([*only(SCORED, change), *inputs, "--output", str(path)])
+        return path
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +179,13 @@ def probes(study: Study) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pruned(study: Study, probes: Path) -> pl.DataFrame:
-    return study.prune_value(probes)
+def scores(study: Study, probes: Path) -> Path:
+    return study.score_value(probes).rename(study.folder / "all.scores.parquet")
+
+
+@pytest.fixture(scope="module")
+def pruned(study: Study, scores: Path) -> pl.DataFrame:
+    return study.evaluate("value", scores)
 
 
 def assert_same_probes(one: Path, other: Path) -> None:
@@ -207,6 +239,84 @@ def test_groups_of_layers_fit_the_memory(study):
     both = (reading + 2 * each + 2 * (2 * D * 500 + 4 * each)) / 1e9
     assert list(layer_groups(source, 500, Section, 1.01 * both)) == [[1, 4]]  # type: ignore[arg-type]
     assert list(layer_groups(source, 500, Section, 0.99 * both)) == [[1], [4]]  # type: ignore[arg-type]
+
+
+def masked_outputs(stack: Probes, i: int, states: torch.Tensor, kept: torch.Tensor) -> np.ndarray:
+    """f(h) of one probe with every other input at zero after scaling."""
+    inputs = torch.zeros_like(states)
+    inputs[:, kept] = ((states - stack.mean[i]) / stack.scale[i])[:, kept]
+    return ((inputs @ stack.w1[i].T + stack.b1[i]).relu() @ stack.w2[i] + stack.b2[i]).numpy()
+
+
+def test_scores_have_a_row_for_each_layer_position_ratio_and_validation_response(scores, rewards):
+    table = read_parquet(scores)
+    order = ["layer", "position", "prune_ratio", "n_kept", "problem_id", "sample", "reward"]
+    assert table.columns == [*order, "true", "shuffled", "random", "retrained"]
+    ids = [f"p-{i:03d}" for i in range(0, N, 5)]
+    points = [(layer, place, ratio) for layer in LAYERS for place in ("initial", "final") for ratio in RATIOS]
+    assert table.select("layer", "position", "prune_ratio", "problem_id", "sample").rows() == [
+        (*point, name, 0) for point in points for name in ids
+    ]
+    assert table["reward"].to_list() == [*rewards[::5]] * len(points)
+    assert table.select(pl.col("true", "shuffled", "random", "retrained").list.len().unique()).row(0) == (2, 1, 40, 2)
+
+
+def test_scores_are_the_outputs_of_pruned_probes_at_both_ends(study, probes, scores):
+    table = read_parquet(scores)
+    stack, _ = load(probes)
+    states = read_layer(sorted(study.folder.glob("activations-*")), 4)
+    ends = {row[0]: states.offsets[i : i + 2].tolist() for i, row in enumerate(states.rows)}
+    for place, number in (("initial", 0), ("final", 1)):
+        rows = table.filter(layer=4, position=place, prune_ratio=0.9)
+        index = [ends[name][number] - number for name in rows["problem_id"]]
+        held_out = states.layers[4][index].float()
+        expected: dict[str, list[np.ndarray]] = {"true": [], "shuffled": [], "random": []}
+        members = [i for i, spec in enumerate(stack.specs) if spec.layer == 4]
+        for i in members:
+            kept = stack.w1[i].abs().sum(0).argsort(descending=True)[:2]
+            expected[stack.specs[i].labels].append(masked_outputs(stack, i, held_out, kept))
+        for draw in range(20):
+            for i in [i for i in members if stack.specs[i].labels == "true"]:
+                kept = random_rankings([stack.specs[i]], D, draw, 0)[0, :2]
+                expected["random"].append(masked_outputs(stack, i, held_out, kept))
+        for name, outputs in expected.items():
+            found = np.array(rows[name].to_list()).T
+            np.testing.assert_allclose(found, np.array(outputs), rtol=1e-4, atol=1e-5, err_msg=f"{name} at {place}")
+
+
+def test_curves_are_the_metric_of_the_scores(scores, pruned):
+    """By another implementation of the AUC, entry by entry."""
+    table, entries = read_parquet(scores), read_about(scores, ["entries"])["entries"]
+    expected = []
+    for keys, group in table.group_by("layer", "position", "prune_ratio", "n_kept"):
+        for column, of_column in entries.items():
+            for place, entry in enumerate(of_column):
+                predicted = round_ties(group[column].list.get(place).to_numpy())
+                expected.append((*keys, *entry.values(), roc_auc_score(group["reward"], predicted)))
+    names = ["layer", "position", "prune_ratio", "n_kept", *("labels", "seed", "kept", "draw")]
+    found = pruned.filter(pl.col("seed") != -1).select(*names, "auc").sort(names)
+    wanted = pl.DataFrame(expected, schema=found.schema, orient="row").sort(names)
+    assert found.drop("auc").equals(wanted.drop("auc"))
+    np.testing.assert_allclose(found["auc"], wanted["auc"], atol=1e-12)
+
+
+def test_scores_do_not_depend_on_how_layers_are_grouped_or_on_shards(study, probes, scores, rewards, tmp_path):
+    before = read_parquet(scores)
+    assert read_parquet(study.score_value(probes, more=["--memory-gb", "0"])).equals(before)
+    other = Study(tmp_path)
+    other.write(rewards, shard_size=33, reverse=True)
+    assert read_parquet(other.score_value(probes)).equals(before)
+
+
+def test_scores_of_other_probes_are_refused(study, scores):
+    with pytest.raises(UserError, match='kind is "value_scores", but "dopamine_scores" is asked for'):
+        study.evaluate("dopamine", scores)
+
+
+def test_curves_are_computed_without_torch():
+    script = "import sys, workflow_scripts.evaluate_value_pruning as _; print({'torch', 'numpy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'numpy'}\n"
 
 
 def test_the_pruning_table_has_every_curve(pruned):
@@ -337,6 +447,28 @@ def test_dopamine_probes_find_the_planted_coordinates(study, delta):
     stack, metadata = load(study.folder / "dopamine.safetensors", kind="dopamine")
     kept_training = sum(abs(x) > 0.3 and (i // 3) % 5 > 0 for i, x in enumerate(delta))
     assert metadata["n_training"] == kept_training and stack.w1.shape == (6, 16, D)
+
+
+def test_dopamine_scores_have_a_row_for_each_layer_ratio_and_kept_paragraph(study, delta):
+    kept = np.abs(delta) > 0.3
+    study.write_features(delta, kept)
+    path = study.score_dopamine(random_draws=2, retrain_pruned=False)
+    table, entries = read_parquet(path), read_about(path, ["entries"])["entries"]
+    assert table.columns[:7] == ["layer", "prune_ratio", "n_kept", "problem_id", "sample", "paragraph", "delta"]
+    chosen = [i for i in range(3 * N) if kept[i] and i // 3 % 5 == 0]
+    points = [(layer, ratio) for layer in LAYERS for ratio in RATIOS]
+    assert table.select("layer", "prune_ratio", "problem_id", "sample", "paragraph").rows() == [
+        (*point, f"p-{i // 3:03d}", 0, i % 3 + 1) for point in points for i in chosen
+    ]
+    assert table["delta"].to_list() == [*delta[chosen].astype(np.float32)] * len(points)
+    assert table["retrained"].is_null().all() and "retrained" not in entries
+    assert [(entry["draw"], entry["seed"]) for entry in entries["random"]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    curves = study.evaluate("dopamine", path, random_draws=2)
+    rows = table.filter(layer=1, prune_ratio=0.9)
+    for place, (draw, seed) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
+        found = curves.filter(layer=1, prune_ratio=0.9, kept="random", draw=draw, seed=seed)["spearman"].item()
+        expected = spearmanr(rows["random"].list.get(place), rows["delta"]).statistic
+        assert found == pytest.approx(expected, abs=1e-3)  # near ties are rounded away
 
 
 def test_paragraphs_below_the_threshold_play_no_part(study, delta):

@@ -87,7 +87,7 @@ def test_a_rule_made_from_another_writes_where_no_other_does() -> None:
         for file in sorted(Path("rules").glob("*.smk"))
         for part in re.findall(r"^use rule (?:.+\n(?:(?: .*)?\n)*)", file.read_text(), flags=re.MULTILINE)
     ]
-    assert len(made) == 3
+    assert len(made) == 4
     for text in made:
         original, name = re.findall(r"^use rule (\w+) as (\w+) with:", text)[0]
         assert f'"results/logs/{name}/' in text and f'"results/benchmarks/{name}/' in text

@@ -40,7 +40,11 @@ CAUSAL = {"average_causal_paragraphs": 1, **FROM_CAUSAL_PROBES}
 TRAJECTORY_END = {"tabulate_trajectories": 1, "plot_trajectories": 1, **CLAIMS}
 ABLATED = {"ablate_value_neurons": 1, **TRAJECTORY_END}
 TRACED = {"trace_neurons": 1, **ABLATED}
-FROM_DOPAMINE_PROBES = {"train_dopamine_probes": 1, "evaluate_dopamine_pruning": 1, **TRANSFER, **TRACED, **END}
+VALUE_CURVES = {"evaluate_value_pruning": 1, **END}
+DOPAMINE_CURVES = {"evaluate_dopamine_pruning": 1, **END}
+VALUE_SCORES = {"score_value_probes": 1, **VALUE_CURVES}
+DOPAMINE_SCORES = {"score_dopamine_probes": 1, **DOPAMINE_CURVES}
+FROM_DOPAMINE_PROBES = {"train_dopamine_probes": 1, **DOPAMINE_SCORES, **TRANSFER, **TRACED}
 DOPAMINE = {"average_paragraphs": 1, **FROM_DOPAMINE_PROBES}
 FROM_VALUES = {**DOPAMINE, **CAUSAL}
 FROM_CONTINUATIONS = {"continue_paragraphs": 2, "estimate_values": 1, **FROM_VALUES}
@@ -49,7 +53,7 @@ FROM_PARAGRAPHS = {"segment_paragraphs": 2, **FROM_CONTINUATIONS}
 MASKED_END = {"tabulate_interventions": 1, "plot_dose": 1, **CLAIMS}
 FROM_CONDITIONS = {"mask_neurons": 2, **MASKED_END}
 FROM_NEURONS = {"select_neurons": 1, **FROM_CONDITIONS}
-FROM_VALUE_PROBES = {"train_value_probes": 1, "evaluate_value_pruning": 1, **END, **FROM_NEURONS} | {
+FROM_VALUE_PROBES = {"train_value_probes": 1, **VALUE_SCORES, **FROM_NEURONS} | {
     **TRANSFER,
     **CONFIDENCE,
     **SEARCH,
@@ -60,6 +64,12 @@ FROM_ACTIVATIONS = {"dump_activations": 2, "train_ntp_probes": 1, **FROM_PROBE_S
 FROM_ROLLOUTS = {"grade_rollouts": 2, "measure_neurons": 1, "ask_confidence": 2, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
 FROM_SAMPLES = {"sample_rollouts": 2, **FROM_ROLLOUTS}
 FROM_LAYERS = {"train_final_probes": 1, "train_ntp_probes": 1, "measure_neurons": 1, **FROM_NEURONS}
+OTHER_INTERVALS = {"compare_neurons": 1, "plot_transfer": 1, "tabulate_search": 1} | {
+    **CONFIDENCE_END,
+    **MASKED_END,
+    **TRAJECTORY_END,
+}
+"""What has intervals beside the curves of pruned probes."""
 ONE_SHARD = dict.fromkeys(("prepare_problems", "sample_rollouts", "grade_rollouts", "ask_confidence"), 1)
 ONE_SHARD |= {"dump_activations": 1}
 JOINED = {**FROM_LAYERS, **FROM_PROBE_SETTINGS}
@@ -202,6 +212,8 @@ MODULES = {
     "lib/grading/responses.py": FROM_ROLLOUTS,
     "lib/models/paragraphs.py": FROM_SAMPLES,  # a response's text is put together from its tokens' bytes
     "lib/probes/features.py": FROM_VALUES,
+    "lib/probes/pruned_scores.py": {**VALUE_SCORES, **DOPAMINE_SCORES},
+    "lib/probes/pruning_rows.py": {**VALUE_CURVES, **DOPAMINE_CURVES},
     "lib/engines/vllm_worker.py": FROM_SAMPLES,  # whichever engine is configured
     "lib/statistics/paired.py": {**MASKED_END, "tabulate_trajectories": 1, "tabulate_search": 1},
     "select_neurons.py": FROM_NEURONS,
@@ -240,7 +252,8 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "value_probes.epochs": (3, FROM_PROBE_SETTINGS),
     "dopamine_probes.epochs": (3, {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),
     "dopamine_probes.normalization": ("causal", DOPAMINE),
-    "pruning.random_draws": (6, {"evaluate_value_pruning": 1, "evaluate_dopamine_pruning": 1, **END}),
+    "pruning.random_draws": (6, {**VALUE_SCORES, **DOPAMINE_SCORES}),
+    "pruning.bootstrap": (60, {**VALUE_CURVES, **DOPAMINE_CURVES, **OTHER_INTERVALS}),  # nothing is scored again
     "figures.fig1.layers": ([2], {"plot_pruning": 1, **REPORT}),
     "ntp_probes.epochs": (2, {"train_ntp_probes": 1, **FROM_NEURONS}),
     "interventions.draws": (3, FROM_NEURONS),

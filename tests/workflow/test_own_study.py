@@ -71,4 +71,4 @@ def test_a_second_study_shares_records_and_overwrites_no_page_of_the_first(study
     assert (study / "results" / "report.html").read_bytes() == page and (own / "report.html").read_bytes() != page
     assert rules(study, "--configfile", "second.yaml") == {}
     assert rules(study)["evaluate_value_pruning"] == 1  # of one setting at a time
-    assert rules(study)["train_value_probes"] == rules(study)["sample_rollouts"] == 0
+    assert rules(study)["score_value_probes"] == rules(study)["sample_rollouts"] == 0

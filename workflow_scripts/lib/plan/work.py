@@ -135,7 +135,7 @@ class PlannedRun:
         return self.problems * self.samples * (self.lengths.response + 1)
 
     def probes(self) -> Iterator[Work]:
-        """Yield the work of hidden states, and of value probes on them."""
+        """Yield the work of hidden states, of value probes on them, and of pruned probes at both ends of a response."""
         settings, layers = self.config["value_probes"], len(self.config["activations"]["layers"])
         disk = self.states * layers * self.state_bytes
         read = self.problems * self.samples * self.whole
@@ -144,7 +144,14 @@ class PlannedRun:
         final = settings["target"] == "final"
         states = self.train * (self.problems * self.samples if final else self.states)
         yield self.work("train_value_probes", **self.training(states, layers, probes, settings))
-        yield self.work("evaluate_value_pruning", moved=disk)
+        scored = (1 - self.train) * self.problems * self.samples
+        yield self.work("score_value_probes", moved=disk, disk=self.scores(2 * scored, layers, settings))
+
+    def scores(self, scored: float, layers: int, settings: Config) -> float:
+        """Return the bytes of the scores of pruned probes: float32, which compression makes smaller by a seventh."""
+        pruning, seeds = self.config["pruning"], len(settings["seeds"])
+        entries = seeds * (1 + pruning["random_draws"] + pruning["retrain_pruned"]) + len(settings["shuffled_seeds"])
+        return 4 * scored * layers * len(pruning["ratios"]) * entries
 
     def dopamine(self) -> Iterator[Work]:
         """Yield the work of mean states of paragraphs, under both normalisations, and of probes on the kept ones."""
@@ -152,7 +159,7 @@ class PlannedRun:
         paragraphs = self.valued * self.lengths.paragraphs
         moved = self.valued * (self.lengths.response + 1) * layers * self.state_bytes
         disk = paragraphs * layers * self.size.hidden_size * 4
-        kept = self.train * self.shares.kept_paragraphs * paragraphs
+        kept = self.shares.kept_paragraphs * paragraphs
         seeds = len(settings["seeds"])
         shuffled = len(settings["shuffled_seeds"])
         for average, train, probes in (
@@ -160,7 +167,9 @@ class PlannedRun:
             ("average_causal_paragraphs", "train_causal_probes", layers * seeds),
         ):
             yield self.work(average, moved=moved, disk=disk)
-            yield self.work(train, **self.training(kept, layers, probes, settings))
+            yield self.work(train, **self.training(self.train * kept, layers, probes, settings))
+        scored = self.scores((1 - self.train) * kept, layers, settings)
+        yield self.work("score_dopamine_probes", moved=disk, disk=scored)
 
     def interventions(self) -> Iterator[Work]:
         """Yield the work of probes to select by, a pass to measure neurons, and responses under every condition."""

@@ -22,11 +22,12 @@ from workflow_scripts.lib.storage.tensors import decode_rows, read_safetensors
 class Responses:
     """Responses of one part of the split, sorted by problem and sample, whatever shards they came from.
 
-    `problem_ids` [R]; `rewards` float64 [R], 0 or 1; `rows` int64 [R]: their rows in the activation files, read in
-    order.
+    `problem_ids` and `samples` [R]; `rewards` float64 [R], 0 or 1; `rows` int64 [R]: their rows in the activation
+    files, read in order.
     """
 
     problem_ids: list[str]
+    samples: list[int]
     rewards: Float[np.ndarray, " responses"]
     rows: Int[np.ndarray, " responses"]
 
@@ -69,6 +70,7 @@ def select_responses(
     selected.sort()
     return Responses(
         [problem_id for problem_id, _, _ in selected],
+        [sample for _, sample, _ in selected],
         np.array([rewards[problem_id, sample] for problem_id, sample, _ in selected], dtype=float),
         np.array([row for _, _, row in selected], dtype=np.int64),
     )
@@ -106,10 +108,11 @@ def number_of_states(source: ActivationFiles, responses: Responses) -> int:
 class Paragraphs:
     """Kept paragraphs (|delta| > min_abs_delta) of one part of the split, sorted by response and position in it.
 
-    `problem_ids` [N]; `delta` float64 [N]; `layers`: layer -> normalised mean activations [N, d].
+    `rows` [N]: problem id, sample, number of the paragraph; `delta` float64 [N]; `layers`: layer -> normalised mean
+    activations [N, d].
     """
 
-    problem_ids: list[str]
+    rows: list[tuple[str, int, int]]
     delta: Float[np.ndarray, " paragraphs"]
     layers: dict[int, Tensor]
 
@@ -137,7 +140,8 @@ def read_features(
         chosen = sorted((row, i) for i, row in enumerate(rows) if kept[i] and split[row[0]] == part)
         index = torch.tensor([i for _, i in chosen], dtype=torch.int64)
         layers = {layer: tensors[name][index] for name, layer in sorted(names.items(), key=lambda item: item[1])}
-        return Paragraphs([row[0] for row, _ in chosen], tensors["delta"][index].double().numpy(), layers)
+        names_of = [(row[0], row[1], row[2]) for row, _ in chosen]
+        return Paragraphs(names_of, tensors["delta"][index].double().numpy(), layers)
 
     return part_of, metadata
 

@@ -1,7 +1,7 @@
-"""Rows of the pruning tables: a metric of pruned probes, kept by importance, at random, or retrained; with intervals.
+"""Rows of the pruning tables: a metric of the scores of pruned probes, with intervals.
 
-One row per probe, prune ratio and draw. Rows with seed -1 are the mean over the seeds on true labels, with the
-bootstrap interval (over problems) of that mean. What is undefined is null, and `reason` says why.
+One row for each entry of the scores and prune ratio. Rows with seed -1 are the mean over the seeds on true labels, with
+the bootstrap interval (over problems) of that mean. What is undefined is null, and `reason` says why.
 """
 
 from collections.abc import Sequence
@@ -10,20 +10,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
 from workflow_scripts.lib.config.sections import Pruning
-from workflow_scripts.lib.probes.perceptrons import Probes, Spec, ranking
-from workflow_scripts.lib.probes.pruning import curve, kept_count, random_rankings
+from workflow_scripts.lib.probes.scores import NO_DRAW, About, Entry, Part
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, bootstrap_spearman
 from workflow_scripts.lib.statistics.intervals import estimate
 from workflow_scripts.lib.statistics.ranks import auc, auc_undefined, round_ties, spearman, spearman_undefined
 
 PruningRow = dict[str, Any]
+METRICS = {"value": "auc", "dopamine": "spearman"}
 MEAN_SEED = -1
-NO_DRAW = -1
+MEAN: Entry = {"labels": "true", "seed": MEAN_SEED, "kept": "importance", "draw": NO_DRAW}
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,6 @@ class Metric:
             return auc_undefined(round_ties(predicted), self.truth.astype(int))
         return spearman_undefined(round_ties(predicted), self.truth)
 
-    def row(self, spec: Spec, kept: str, draw: int, ratio: float, n_kept: int) -> PruningRow:
-        """Return a row without its number."""
-        identity = {"layer": spec.layer, "labels": spec.labels, "seed": spec.seed, "kept": kept, "draw": draw}
-        return {**identity, "prune_ratio": ratio, "n_kept": n_kept, self.name: None, "ci_low": None, "ci_high": None}
-
     def scored(self, row: PruningRow, predicted: Float[np.ndarray, " n"], score: float) -> PruningRow:
         """Return a row with its number, or with the reason why it has none."""
         if np.isfinite(score):
@@ -78,60 +72,51 @@ class Metric:
         return {**row, "reason": self.undefined(predicted[None]) or "undefined"}
 
 
-def kept_rows(metric: Metric, probes: Probes, states: Float[Tensor, "n d"], pruning: Pruning) -> list[PruningRow]:
-    """Return rows of one layer's probes at one position: by importance, the mean over seeds, and at random."""
-    rows = rows_of(metric, probes, states, ranking(probes), "importance", NO_DRAW, pruning)
-    true = probes.of(labels="true")
-    rows += mean_rows(metric, true, curve(true, states, ranking(true), pruning.ratios), pruning)
-    for draw in range(pruning.random_draws):
-        order = random_rankings(true.specs, states.shape[1], draw, pruning.seed)
-        rows += rows_of(metric, true, states, order, "random", draw, pruning)
+def pruning_rows(name: str, about: About, part: Part, pruning: Pruning) -> list[PruningRow]:
+    """Return all rows of one part of the scores: those of every entry of every column, and the mean over seeds."""
+    metric = Metric(name, part.truth, part.problem_ids, about.untrained)
+    rows = []
+    for column, predicted in part.columns.items():
+        rows += entry_rows(metric, about, about.entries[column], predicted)
+    rows += mean_rows(metric, about, part.columns["true"], pruning)
+    return [{**part.key, **row} for row in rows]
+
+
+def entry_rows(
+    metric: Metric, about: About, entries: Sequence[Entry], predicted: Float[np.ndarray, "ratios entries n"]
+) -> list[PruningRow]:
+    """Return a row for each prune ratio and entry of one column."""
+    rows = []
+    for point, each, scores in zip(points(about), predicted, metric.score(predicted), strict=True):
+        for entry, of_entry, score in zip(entries, each, scores, strict=True):
+            rows.append(metric.scored({**entry, **point}, of_entry, score))
     return rows
 
 
 def mean_rows(
-    metric: Metric, probes: Probes, predicted: Float[np.ndarray, "ratios seeds n"], pruning: Pruning
+    metric: Metric, about: About, predicted: Float[np.ndarray, "ratios seeds n"], pruning: Pruning
 ) -> list[PruningRow]:
-    """Return a row for each prune ratio: the mean over one layer's probes, and its interval."""
+    """Return a row for each prune ratio: the mean over the seeds on true labels, and its interval."""
     n_ratios, n_seeds, n = predicted.shape
-    spec = Spec(probes.specs[0].layer, MEAN_SEED, "true")
     means = metric.score(predicted).mean(1)
     drawn = np.full((n_ratios, pruning.bootstrap), np.nan)
     if np.isfinite(means).any():
         each = metric.resample(predicted.reshape(-1, n), pruning.bootstrap, pruning.seed)
         drawn = each.reshape(n_ratios, n_seeds, -1).mean(1)
     rows = []
-    for ratio, mean, resampled, of_seeds in zip(pruning.ratios, means, drawn, predicted, strict=True):
+    for point, mean, resampled, of_seeds in zip(points(about), means, drawn, predicted, strict=True):
         # All seeds are scored on the same data: if only the mean is undefined, the predictions of one seed are the
         # cause.
         why = next((reason for one in of_seeds if (reason := metric.undefined(one[None]))), "undefined")
         interval = estimate(float(mean), resampled, pruning.confidence, why)
-        row = metric.row(spec, "importance", NO_DRAW, ratio, kept_count(ratio, probes.w1.shape[2]))
-        rows.append(
-            {**row, metric.name: interval.value, "ci_low": interval.low, "ci_high": interval.high}
-            | {"reason": interval.reason}
-        )
+        numbers = {metric.name: interval.value, "ci_low": interval.low, "ci_high": interval.high}
+        rows.append({**MEAN, **point, **numbers, "reason": interval.reason})
     return rows
 
 
-def rows_of(
-    metric: Metric,
-    probes: Probes,
-    states: Float[Tensor, "n d"],
-    rankings: Int[Tensor, "probes d"],
-    kept: str,
-    draw: int,
-    pruning: Pruning,
-) -> list[PruningRow]:
-    """Return a row for each prune ratio and probe."""
-    predicted = curve(probes, states, rankings, pruning.ratios)
-    scores = metric.score(predicted)
-    rows = []
-    for i, ratio in enumerate(pruning.ratios):
-        for j, spec in enumerate(probes.specs):
-            row = metric.row(spec, kept, draw, ratio, kept_count(ratio, states.shape[1]))
-            rows.append(metric.scored(row, predicted[i, j], scores[i, j]))
-    return rows
+def points(about: About) -> list[PruningRow]:
+    """Return the prune ratios, each with the number of inputs that are kept."""
+    return [{"prune_ratio": ratio, "n_kept": kept} for ratio, kept in zip(about.ratios, about.n_kept, strict=True)]
 
 
 def table(rows: list[PruningRow], metric: str, extra: Sequence[str] = ()) -> pl.DataFrame:
@@ -141,15 +126,3 @@ def table(rows: list[PruningRow], metric: str, extra: Sequence[str] = ()) -> pl.
     order = ["layer", *extra, "labels", "seed", "kept", "draw", "prune_ratio", "n_kept", metric, "ci_low", "ci_high"]
     kinds = dict.fromkeys(integers, pl.Int64) | dict.fromkeys(texts, pl.String) | dict.fromkeys(numbers, pl.Float64)
     return pl.DataFrame(rows, schema={name: kinds[name] for name in [*order, "reason"]})
-
-
-POSITIONS = ("initial", "final")
-
-
-def untrained(metadata: dict[str, Any]) -> str | None:
-    """Say why probes could not learn anything; None if they could."""
-    if not metadata["n_training"]:
-        return "no training responses"
-    if metadata["n_right"] in (0, metadata["n_training"]):
-        return f"all training responses are {'correct' if metadata['n_right'] else 'incorrect'}"
-    return None

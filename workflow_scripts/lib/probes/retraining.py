@@ -1,5 +1,6 @@
 """Train probes again on the inputs that a pruned probe keeps (method, section 4)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,56 +12,59 @@ from workflow_scripts.lib.config.sections import DopamineProbes, Pruning, ValueP
 from workflow_scripts.lib.models.activation_files import ActivationFiles
 from workflow_scripts.lib.probes.data import Paragraphs, Responses, end_states, number_of_states, training_units
 from workflow_scripts.lib.probes.perceptrons import Probes, outputs, ranking
-from workflow_scripts.lib.probes.pruning import kept_count, kept_inputs
-from workflow_scripts.lib.probes.pruning_rows import NO_DRAW, POSITIONS, Metric, PruningRow
+from workflow_scripts.lib.probes.pruning import kept_inputs
 from workflow_scripts.lib.probes.trainer import layer_groups, squared_error, training_of, value_loss
 from workflow_scripts.lib.probes.training import Loss, Training, Units, n_batches, train
 from workflow_scripts.lib.progress import Progress
 
+Scores = Float[np.ndarray, "ratios seeds n"]
 
-def retrained_dopamine_rows(
-    parts: tuple[Paragraphs, Paragraphs], probes: Probes, metric: Metric, config: dict[str, Any], pruning: Pruning
-) -> list[PruningRow]:
-    """Return rows of probes trained again on what each probe on true TD errors keeps."""
+
+def retrained_dopamine_scores(
+    parts: tuple[Paragraphs, Paragraphs], probes: Probes, config: dict[str, Any], pruning: Pruning
+) -> dict[int, Scores]:
+    """Return, by layer, f(h) on held-out paragraphs of probes trained again on what each on true TD errors keeps."""
     section = DopamineProbes(config)
     training, true = training_of(section), probes.of(labels="true")
     steps = len(pruning.ratios) * n_batches(len(parts[0].delta), len(section.seeds), training)
     progress = Progress(steps, "steps", "dopamine probes retrained on what is kept")
-    rows = []
-    for ratio in pruning.ratios:
-        fresh = retrained_outputs(true, ratio, parts[0].units, parts[1].layers, training, squared_error, progress)
-        rows += retrained_rows(metric, true, ratio, fresh)
-    return rows
+    units, held_out = parts[0].units, parts[1].layers
+    again = [
+        retrained_outputs(true, ratio, units, held_out, training, squared_error, progress) for ratio in pruning.ratios
+    ]
+    return by_layer(true, np.stack(again))
 
 
-def retrained_value_rows(
+def retrained_value_scores(
     source: ActivationFiles,
     parts: tuple[Responses, Responses],
     probes: Probes,
-    metric: Metric,
     config: dict[str, Any],
     pruning: Pruning,
     memory_gb: float,
-) -> list[PruningRow]:
-    """Return rows of probes trained again on what each probe on true rewards keeps.
+) -> Iterator[tuple[int, Scores]]:
+    """Yield each layer with f(h), first at s_0 and then at s_T, of probes trained again on what each on rewards keeps.
 
-    Layers are trained in groups that fit into memory.
+    Layers are trained in groups that fit into memory; `n` counts held-out responses twice.
     """
     section = ValueProbes(config)
     training, true = training_of(section), probes.of(labels="true")
     groups = list(layer_groups(source, 2 * number_of_states(source, parts[0]), section, memory_gb))
     steps = len(groups) * len(pruning.ratios) * n_batches(len(parts[0]), len(section.seeds), training)
     progress = Progress(steps, "steps", "value probes retrained on what is kept")
-    rows = []
+    loss = value_loss(section)
     for layers in groups:
         units = training_units(source, parts[0], layers)
         held_out = {layer: torch.cat(end_states(source, parts[1], layer)) for layer in layers}
         group = true.select([i for i, spec in enumerate(true.specs) if spec.layer in layers])
-        for ratio in pruning.ratios:
-            both = retrained_outputs(group, ratio, units, held_out, training, value_loss(section), progress)
-            for position, predicted in zip(POSITIONS, np.split(both, 2, axis=1), strict=True):
-                rows += [{**row, "position": position} for row in retrained_rows(metric, group, ratio, predicted)]
-    return rows
+        again = [retrained_outputs(group, ratio, units, held_out, training, loss, progress) for ratio in pruning.ratios]
+        yield from by_layer(group, np.stack(again)).items()
+
+
+def by_layer(probes: Probes, scores: Float[np.ndarray, "ratios probes n"]) -> dict[int, Scores]:
+    """Return the scores of each layer's probes."""
+    layers = np.array([spec.layer for spec in probes.specs])
+    return {int(layer): scores[:, layers == layer] for layer in dict.fromkeys(layers)}
 
 
 def retrained_outputs(
@@ -86,12 +90,3 @@ def retrained_outputs(
         for place, (layer, i) in enumerate(places.items()):
             predicted[i] = outputs(trained.select([place]), held_out[layer][:, kept[i]])[0].numpy()
     return predicted
-
-
-def retrained_rows(
-    metric: Metric, probes: Probes, ratio: float, predicted: Float[np.ndarray, "probes n"]
-) -> list[PruningRow]:
-    """Return a row for each retrained probe."""
-    n_kept = kept_count(ratio, probes.w1.shape[2])
-    rows = [metric.row(spec, "retrained", NO_DRAW, ratio, n_kept) for spec in probes.specs]
-    return [metric.scored(*args) for args in zip(rows, predicted, metric.score(predicted), strict=True)]

@@ -1,7 +1,7 @@
 """Tables on disk: Parquet by Polars, written whole or not at all, with a checksum over every byte."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def read_parquet(paths: str | Path | Sequence[str | Path], by_hand: bool = False
         UserError: a file is missing, damaged, or was not written by the project.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
-    return pl.concat([_read(path, by_hand, pl.read_parquet) for path in listed])
+    return pl.concat([read_checked(path, pl.read_parquet, by_hand) for path in listed])
 
 
 def read_about(path: str | Path, names: Sequence[str], by_hand: bool = False) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def read_about(path: str | Path, names: Sequence[str], by_hand: bool = False) ->
     Raises:
         UserError: as `read_parquet`.
     """
-    metadata = _read(path, by_hand, pl.read_parquet_metadata)
+    metadata = read_checked(path, pl.read_parquet_metadata, by_hand)
     return {name: json.loads(metadata[name]) for name in names if name in metadata}
 
 
@@ -53,7 +53,12 @@ def check_once(frame: pl.DataFrame, keys: Sequence[str], what: str) -> None:
         raise UserError(f"{what}: {record} occurs twice; delete the shards that contain it and run again")
 
 
-def _read(path: str | Path, by_hand: bool, read: Any) -> Any:
+def read_checked(path: str | Path, read: Callable[..., Any], by_hand: bool = False) -> Any:
+    """Return what `read` returns for a file that is what its writer wrote.
+
+    Raises:
+        UserError: as `read_parquet`.
+    """
     try:
         if (whole := intact(path)) or (whole is None and by_hand):
             return read(path)
