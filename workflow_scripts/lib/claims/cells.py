@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from workflow_scripts.lib.statistics.estimands import Interval, Kind, Size, interval
+from workflow_scripts.lib.statistics.estimands import Kind, Size
 from workflow_scripts.lib.statistics.intervals import Array
+from workflow_scripts.lib.statistics.joint_intervals import Interval, interval
 from workflow_scripts.lib.storage.identity import Run
 
 Draws = Float[Array, " 1+draws"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from workflow_scripts.lib.claims.decide import ABOVE, Decision, decide, needed_n, side, standing
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.formatting import fine_interval
-from workflow_scripts.lib.statistics.estimands import Interval
+from workflow_scripts.lib.statistics.joint_intervals import Interval
 
 Pair = tuple[Interval | None, Interval | None]
 """The level in a group, and a paired difference there (of what is kept, or from a control)."""

@@ -14,13 +14,8 @@ import numpy as np
 from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.decide import smallest_effect
 from workflow_scripts.lib.claims.paper_claims import TESTS
-from workflow_scripts.lib.statistics.estimands import (
-    FEWEST_MEMBERS,
-    FEWEST_PROBLEMS,
-    FEWEST_RARER,
-    Spread,
-    auc_variance,
-)
+from workflow_scripts.lib.statistics.estimands import FEWEST_PROBLEMS, FEWEST_RARER, auc_variance
+from workflow_scripts.lib.statistics.joint_intervals import FEWEST_MEMBERS, Spread
 
 STAGES = {
     "value": "value_probes",
