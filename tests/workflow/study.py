@@ -111,12 +111,12 @@ def configuration() -> dict[str, Any]:
     doses = {"dose_layers": [1], "dose_shares": [0.1, 0.25], "dose_factors": [2.0], "dose_factor_share": 0.25}
     return {
         "models": {
-            "tiny": {"path": "resources/models/tiny", "revision": "1"},
-            "other": {"path": "resources/models/other"},
+            "tiny": {"path": "resources/models/tiny", "revision": "1", "instruction": ""},  # it knows no such words
+            "other": {"path": "resources/models/other", "instruction": ""},
         },
         "datasets": {"coins": dataset("data/coins.jsonl", N_PROBLEMS)},
         "rollouts": {"runs": runs, "max_tokens": 24, "batch_size": 64},
-        "values": {"runs": runs, "n_problems": N_VALUED, "shard_size": 32, "n_continuations": 4},
+        "values": {"runs": runs, "n_problems": N_VALUED, "shard_size": 32, "n_continuations": 4, "min_abs_delta": 0.2},
         # Rank correlations of so few paragraphs jump when two scores change places; rounding shall not decide it.
         "activations": {"layers": layers, "dtype": "float32"},
         "value_probes": dict(probe),

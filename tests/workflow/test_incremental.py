@@ -247,7 +247,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "rollouts.temperature": (0.9, FROM_SAMPLES),
     "values.n_continuations": (6, FROM_CONTINUATIONS),
     "values.adaptive": ({"first": 4, "budget": 8}, FROM_CONTINUATIONS),
-    "values.min_abs_delta": (0.2, {"estimate_values": 1, **FROM_VALUES}),
+    "values.min_abs_delta": (0.4, {"estimate_values": 1, **FROM_VALUES}),
     "activations.layers": ([1, 2], FROM_ACTIVATIONS),
     "value_probes.epochs": (3, FROM_PROBE_SETTINGS),
     "dopamine_probes.epochs": (3, {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),

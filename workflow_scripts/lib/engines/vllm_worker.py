@@ -23,7 +23,7 @@ from workflow_scripts.lib.engines.paragraph_stop import END, START, ParagraphSto
 from workflow_scripts.lib.engines.sampling import Stream, sample
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.models.load import ModelConfig as Entry
-from workflow_scripts.lib.models.load import load_tokenizer
+from workflow_scripts.lib.models.tokenizer import load_tokenizer
 
 
 class MaskedBlock(nn.Module):
