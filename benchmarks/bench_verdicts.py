@@ -5,7 +5,7 @@ Usage: python -m benchmarks.bench_verdicts [--worlds 1000] [--family auc_level .
 Every world draws problems, outcomes, scores or sets anew from a population in which the estimand is known exactly:
 
 - AUC: binormal scores, d * reward + unit noise, have AUC Phi(d / sqrt 2). A probe seed's own d is normal around it with
-  standard deviation `SEED_D`; then the mean over seeds is Phi(d / sqrt(2 + SEED_D^2)). Noise is shared in part by
+  standard deviation s (`SEED_D`; 0.4 in `auc_seeds`); then the mean over seeds is Phi(d / sqrt(2 + s^2)). Noise is shared in part by
   layers, seeds, readers and both models; outcomes of the models are those of one latent difficulty.
 - Spearman: predictions and targets of paragraphs are jointly normal with correlation rho, which gives 6 / pi
   asin(rho / 2), whatever problems share; the mean over seeds is a Gauss-Hermite sum.
@@ -93,7 +93,7 @@ class Family:
     sides: Sequence[str] = ("against", "at", "for")
 
 
-def d_of(auc: Array, spread: float = SEED_D) -> Array:
+def d_of(auc: Array, spread: float) -> Array:
     """Return the mean distance of classes at which the mean AUC over seeds is `auc`."""
     return norm.ppf(auc) * np.sqrt(2 + spread**2)
 
@@ -104,10 +104,10 @@ def outcomes(rng: Rng, n: int, accuracy: float) -> Array:
     return (latent < norm.ppf(accuracy)).astype(float)
 
 
-def scores(rng: Rng, rewards: Array, readers: Sequence[Array], alike: float) -> list[Array]:
+def scores(rng: Rng, rewards: Array, readers: Sequence[Array], alike: float, spread: float = SEED_D) -> list[Array]:
     """Draw scores `[models, layers, seeds, n]` of several readers with the AUCs `[layers]` of each.
 
-    `alike` is the share of a reader's noise that all readers have in common.
+    `alike` is the share of a reader's noise that all readers have in common, `spread` that of the seeds' d.
     """
     models, n = rewards.shape
     layers = len(readers[0])
@@ -123,7 +123,7 @@ def scores(rng: Rng, rewards: Array, readers: Sequence[Array], alike: float) -> 
 
     common, found = noise(), []
     for auc in readers:
-        d = d_of(auc)[None, :, None] + SEED_D * rng.normal(size=(models, layers, SEEDS))
+        d = d_of(auc, spread)[None, :, None] + spread * rng.normal(size=(models, layers, SEEDS))
         own = np.sqrt(alike) * common + np.sqrt(1 - alike) * noise()
         found.append(d[..., None] * rewards[:, None, None] + own)
     return found
@@ -149,7 +149,9 @@ def weights_of(rng: Rng, n: int, draws: int) -> Array:
     return resample(n, draws, int(rng.integers(2**62))).weights
 
 
-def auc_level(margin: float, tilt: float, constant: int = 0, single: bool = False) -> Callable[[Rng, Setting], World]:
+def auc_level(
+    margin: float, tilt: float, constant: int = 0, single: bool = False, spread: float = SEED_D
+) -> Callable[[Rng, Setting], World]:
     """Make worlds of a mean AUC over models, layers and seeds, or of a `single` cell.
 
     At `constant` more layers all problems have one score.
@@ -159,7 +161,7 @@ def auc_level(margin: float, tilt: float, constant: int = 0, single: bool = Fals
         rewards, truth = outcomes(rng, at.n, at.accuracy)[: 1 if single else MODELS], margin + at.effect
         tilts = tilt * (TILT[1:2] if single else TILT)
         layers = len(tilts) + constant
-        (found,) = scores(rng, rewards, [(truth * layers - 0.5 * constant) / len(tilts) + tilts], 1.0)
+        (found,) = scores(rng, rewards, [(truth * layers - 0.5 * constant) / len(tilts) + tilts], 1.0, spread)
         found = np.concatenate([found, np.zeros((len(rewards), constant, SEEDS, at.n))], axis=1)
         cell = cells(found, rewards, weights_of(rng, at.n, at.draws))
         got = interval(AUC, [size_of(rewards)], [cell])
@@ -360,6 +362,8 @@ FAMILIES: Mapping[str, Family] = {
     "auc_near_1": Family(auc_level(0.97, 0.005), 0.02, accuracies=(0.5,)),
     "auc_single": Family(auc_level(0.55, 0.0, single=True), 0.1),
     "auc_near_1_single": Family(auc_level(0.97, 0.0, single=True), 0.02, accuracies=(0.5,)),
+    "auc_seeds": Family(auc_level(0.6, 0.0, single=True, spread=0.4), 0.1),
+    "auc_datasets": Family(auc_datasets(0.6), 0.06),
     "auc_constant_layer": Family(auc_level(0.55, 0.03, constant=1), 0.1),
     "auc_difference": Family(auc_difference(0.02, 0.6, kept=False), 0.1),
     "auc_kept": Family(auc_difference(-0.02, 0.85, kept=True), 0.06),

@@ -80,7 +80,10 @@ def keeps(difference: Interval, full: Interval, margin: float, bar: float, estim
         return found
     level = fine_interval(full.value, full.low, full.high)
     why = f"With all inputs {level}, not shown to be above {fine(bar)}: nothing to keep."
-    return replace(found, verdict=UNDECIDED, needed_n=needed_n(full, bar), evidence=f"{found.evidence}. {why}")
+    both = [needed_n(full, bar), needed_n(difference, margin)]
+    known = [number for number in both if number is not None]
+    needed = max(known) if len(known) == 2 and full.value is not None and full.value > bar else None
+    return replace(found, verdict=UNDECIDED, needed_n=needed, evidence=f"{found.evidence}. {why}")
 
 
 def against_all(intervals: Mapping[str, Interval | None], margin: float, direction: str, estimand: str) -> Decision:
@@ -125,11 +128,11 @@ def standing(interval: Interval, margin: float, direction: str) -> float:
 def needed_n(interval: Interval, margin: float) -> int | None:
     """Compute how many problems would put the margin outside the interval at the effect seen.
 
-    The variance over problems shrinks as 1/n, that over members does not. None where no number of problems would do,
-    and where the estimand is undefined. Never fewer than the gate asks for.
+    The variance over problems shrinks as 1/n, that over members does not. Never fewer than the gate asks for; just what
+    it asks for where nothing is known yet. None where no number of problems would do.
     """
-    if interval.value is None or interval.low is None or interval.se == 0:
-        return None
+    if interval.value is None or interval.low is None:
+        return interval.gate_n if interval.gate_n > interval.n else None
     gap, spread, n = abs(interval.gap(interval.value, margin)), interval.spread, interval.n
 
     def decides(problems: int) -> bool:

@@ -155,8 +155,8 @@ def why_not(kind: Kind, sizes: Sequence[Size], m: int | None, value: float) -> s
     """Say in one sentence why no verdict may rest on an estimand; return None where one may."""
     counted = min(map(kind.gate, sizes), default=0)
     if counted < kind.fewest:
-        what = "of the rarer outcome" if kind.gate is rarer else "that count"
-        return f"Only {counted} problems {what} in a data set; a verdict needs {kind.fewest}."
+        what = "Problems of the rarer outcome" if kind.gate is rarer else "Problems"
+        return f"{what} in the smallest data set: {counted}; a verdict needs {kind.fewest}."
     if not np.isfinite(value):
         return "It is undefined: one class only, nothing that varies, or a missing score."
     if m is not None and m < FEWEST_MEMBERS:
