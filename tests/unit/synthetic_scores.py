@@ -17,8 +17,8 @@ SEEDS, DRAWS = 3, 5
 def scores(**frames: pl.DataFrame) -> Scores:
     """The scores of a study; a table that is not given has no rows."""
     tables = {name: Table.of(name, frames.get(name, pl.DataFrame()), HOW) for name in KEYS}
-    sets = (frames.get(name, pl.DataFrame()) for name in ("overlap", "neurons", "selected"))
-    return Scores(tables, *sets, SHARE, MODE, HOW.confidence)
+    sets = {name: frames.get(name, pl.DataFrame()) for name in ("overlap", "neurons", "selected")}
+    return Scores(tables, sets["overlap"], sets["neurons"], sets["selected"], SHARE, MODE, HOW.confidence)
 
 
 def names(n: int) -> list[str]:
@@ -187,7 +187,7 @@ def overlap_table(iou: float, seeds: int = 3, across: str = "data sets", kind: s
         for ratio in (0.5, 0.9, 0.99):
             for a in range(seeds):
                 for b in range(seeds):
-                    row = {"across": across, "model_a": "m", "dataset_a": "d", "model_b": "m", "dataset_b": "e"}
+                    row: dict[str, Any] = {"across": across, "model_a": "m", "dataset_a": "d", "model_b": "m", "dataset_b": "e"}
                     row |= {"kind": kind, "layer": layer, "prune_ratio": ratio, "n_kept": 10, "d": 1000}
                     value = 1.0 if a == b else iou + 0.01 * np.sin(a + 2 * b)
                     rows.append(row | {"seed_a": a, "seed_b": b, "iou": value, "expected": 0.005})

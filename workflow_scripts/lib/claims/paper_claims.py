@@ -21,6 +21,7 @@ from workflow_scripts.lib.statistics.estimands import (
     ACCURACY_DIFFERENCE,
     AUC,
     AUC_DIFFERENCE,
+    MEAN,
     SPEARMAN,
     SPEARMAN_DIFFERENCE,
     Kind,
@@ -208,7 +209,8 @@ def coupled(measure: str) -> Judge:
         def cells(against: str) -> list[Cell]:
             return layered(scores, claim, "ablated", lambda run, layer: coupling(scores, run, layer, measure, against))
 
-        return judged(scores, claim, SPEARMAN_DIFFERENCE, {name: cells(name) for name in claim.against})
+        kind = SPEARMAN_DIFFERENCE if measure == "spearman" else MEAN
+        return judged(scores, claim, kind, {name: cells(name) for name in claim.against})
 
     return judge
 
