@@ -187,7 +187,13 @@ def overlap_table(iou: float, seeds: int = 3, across: str = "data sets", kind: s
         for ratio in (0.5, 0.9, 0.99):
             for a in range(seeds):
                 for b in range(seeds):
-                    row: dict[str, Any] = {"across": across, "model_a": "m", "dataset_a": "d", "model_b": "m", "dataset_b": "e"}
+                    row: dict[str, Any] = {
+                        "across": across,
+                        "model_a": "m",
+                        "dataset_a": "d",
+                        "model_b": "m",
+                        "dataset_b": "e",
+                    }
                     row |= {"kind": kind, "layer": layer, "prune_ratio": ratio, "n_kept": 10, "d": 1000}
                     value = 1.0 if a == b else iou + 0.01 * np.sin(a + 2 * b)
                     rows.append(row | {"seed_a": a, "seed_b": b, "iou": value, "expected": 0.005})

@@ -30,7 +30,7 @@ from workflow_scripts.lib.storage.tensors import read_metadata
 
 REPORT = {"write_report": 1, "write_provenance": 1}
 CLAIMS = {"judge_claims": 1, **REPORT}
-END = {"tabulate_results": 1, "plot_pruning": 1, **CLAIMS}
+END = {"tabulate_results": 1, "plot_pruning": 1, **REPORT}
 TRANSFER = {"list_neurons": 1, "compare_neurons": 1, "plot_transfer": 1, **CLAIMS}
 CONFIDENCE_END = {"tabulate_confidence": 1, "plot_reliability": 1, **CLAIMS}
 CONFIDENCE = {"predict_confidence": 1, **CONFIDENCE_END}
@@ -42,8 +42,8 @@ ABLATED = {"ablate_value_neurons": 1, **TRAJECTORY_END}
 TRACED = {"trace_neurons": 1, **ABLATED}
 VALUE_CURVES = {"evaluate_value_pruning": 1, **END}
 DOPAMINE_CURVES = {"evaluate_dopamine_pruning": 1, **END}
-VALUE_SCORES = {"score_value_probes": 1, **VALUE_CURVES}
-DOPAMINE_SCORES = {"score_dopamine_probes": 1, **DOPAMINE_CURVES}
+VALUE_SCORES = {"score_value_probes": 1, **VALUE_CURVES, **CLAIMS}
+DOPAMINE_SCORES = {"score_dopamine_probes": 1, **DOPAMINE_CURVES, **CLAIMS}
 FROM_DOPAMINE_PROBES = {"train_dopamine_probes": 1, **DOPAMINE_SCORES, **TRANSFER, **TRACED}
 DOPAMINE = {"average_paragraphs": 1, **FROM_DOPAMINE_PROBES}
 FROM_VALUES = {**DOPAMINE, **CAUSAL}
@@ -204,6 +204,7 @@ PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliabilit
 MODULES = {
     "lib/report/figure_style.py": {**PLOTS, **REPORT},
     "lib/claims/paper_claims.py": CLAIMS,
+    "lib/statistics/joint.py": CLAIMS,
     "lib/runtime/reuse.py": FROM_ACTIVATIONS,
     "lib/search/step_scores.py": SEARCH,
     "lib/neurons/overlap.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},

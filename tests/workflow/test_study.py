@@ -109,7 +109,7 @@ def test_other_batch_and_shard_sizes_give_the_same_records(study: Path, finished
     snakemake(study, "--cores", "2")
     before, after = records(finished), records(study)
     whole = [name for name in before if "/tables/" in name or name.startswith("results/values/")]
-    assert len(whole) == 41
+    assert len(whole) == 43
     for name in whole:
         if name.endswith(".parquet"):
             assert_frame_equal(timeless(before[name]), timeless(after[name]), abs_tol=0.02)
