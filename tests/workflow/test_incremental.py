@@ -64,10 +64,9 @@ FROM_ACTIVATIONS = {"dump_activations": 2, "train_ntp_probes": 1, **FROM_PROBE_S
 FROM_ROLLOUTS = {"grade_rollouts": 2, "measure_neurons": 1, "ask_confidence": 2, **FROM_PARAGRAPHS, **FROM_ACTIVATIONS}
 FROM_SAMPLES = {"sample_rollouts": 2, **FROM_ROLLOUTS}
 FROM_LAYERS = {"train_final_probes": 1, "train_ntp_probes": 1, "measure_neurons": 1, **FROM_NEURONS}
-OTHER_INTERVALS = {"compare_neurons": 1, "plot_transfer": 1, "tabulate_search": 1} | {
+OTHER_INTERVALS = {"compare_neurons": 1, "plot_transfer": 1, "tabulate_search": 1, "tabulate_trajectories": 1} | {
     **CONFIDENCE_END,
     **MASKED_END,
-    **TRAJECTORY_END,
 }
 """What has intervals beside the curves of pruned probes."""
 ONE_SHARD = dict.fromkeys(("prepare_problems", "sample_rollouts", "grade_rollouts", "ask_confidence"), 1)
