@@ -5,8 +5,8 @@ Usage: python -m benchmarks.bench_verdicts [--worlds 1000] [--family auc_level .
 Every world draws problems, outcomes, scores or sets anew from a population in which the estimand is known exactly:
 
 - AUC: binormal scores, d * reward + unit noise, have AUC Phi(d / sqrt 2). A probe seed's own d is normal around it with
-  standard deviation s (`SEED_D`; 0.4 in `auc_seeds`); then the mean over seeds is Phi(d / sqrt(2 + s^2)). Noise is shared in part by
-  layers, seeds, readers and both models; outcomes of the models are those of one latent difficulty.
+  standard deviation s (`SEED_D`; 0.4 in `auc_seeds`); then the mean over seeds is Phi(d / sqrt(2 + s^2)). Noise is
+  shared in part by layers, seeds, readers and both models; outcomes of the models are those of one latent difficulty.
 - Spearman: predictions and targets of paragraphs are jointly normal with correlation rho, which gives 6 / pi
   asin(rho / 2), whatever problems share; the mean over seeds is a Gauss-Hermite sum.
 - Accuracies: a problem is solved if a normal latent lies below Phi^-1(accuracy); latents of conditions share 85 % of
@@ -165,6 +165,22 @@ def auc_level(
         found = np.concatenate([found, np.zeros((len(rewards), constant, SEEDS, at.n))], axis=1)
         cell = cells(found, rewards, weights_of(rng, at.n, at.draws))
         got = interval(AUC, [size_of(rewards)], [cell])
+        return World(decide(got, margin, ABOVE, "AUC"), got, truth)
+
+    return world
+
+
+def auc_datasets(margin: float) -> Callable[[Rng, Setting], World]:
+    """Make worlds of a mean AUC over three data sets: one of n problems, the others easier to solve or larger."""
+
+    def world(rng: Rng, at: Setting) -> World:
+        truth, parts, sizes = margin + at.effect, [], []
+        for times, accuracy, tilt in ((1, at.accuracy, -0.04), (1, 0.5, 0.0), (3, 0.7, 0.04)):
+            rewards = outcomes(rng, times * at.n, accuracy)
+            (found,) = scores(rng, rewards, [truth + tilt + 0.03 * TILT], 1.0)
+            parts.append(cells(found, rewards, weights_of(rng, times * at.n, at.draws)))
+            sizes.append(size_of(rewards))
+        got = interval(AUC, sizes, [np.mean(parts, axis=0)])
         return World(decide(got, margin, ABOVE, "AUC"), got, truth)
 
     return world
