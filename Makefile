@@ -27,7 +27,7 @@ RULES := Snakefile workflow/Snakefile rules/*.smk
 export STUDY PROFILE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run dry-run plan check test lint format docs pictures lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
+.PHONY: help run dry-run plan register check test lint format docs pictures lock ship-models model-card clean env dev-env slurm vllm vllm-for-tests
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ dry-run: env $(if $(SUBMITS),slurm) ## List the jobs that `make run` would run, 
 
 plan: env ## Say what the study will cost and run nothing: jobs, tokens, hours, disk; GPU=h100 or another, or GPU=here
 	@$(FILES); .venv/bin/python -m workflow_scripts.plan_costs $(if $(GPU),--gpu $(GPU)) "$$@" $(ARGS)
+
+register: env ## Freeze the study's claims, tests, configuration and versions in registrations/, before it runs
+	@$(FILES); .venv/bin/python -m workflow_scripts.register_study "$$@"
 
 check: env ## Check the configuration and nothing else
 	@$(FILES); .venv/bin/python -m workflow_scripts.check_config "$$@"

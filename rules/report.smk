@@ -132,7 +132,8 @@ rule write_report:
                 "trajectories.js",
             ],
         ),
-        published=expand("resources/published/{name}.yaml", name=["figures", "interventions", "applications"]),
+        published=expand("resources/published/{name}.yaml", name=["figures", "interventions", "applications", "claims"]),
+        registration=[path for path in [f"registrations/{config['study']}.json"] if os.path.exists(path)],
         code=modules("write_report"),
     output:
         report=report(REPORT, category="Report"),  # what `snakemake --report` shows
@@ -155,7 +156,7 @@ rule write_report:
         python -m workflow_scripts.write_report --params {params.settings:q} \
             --tables {input.tables} --figures {input.figures} \
             --captions {input.captions} --template {input.template} --published {input.published} \
-            --trajectories {input.trajectories} \
+            --trajectories {input.trajectories} --registration {input.registration} \
             --output {output.report} \
             2> >(tee {log} >&2)
         """

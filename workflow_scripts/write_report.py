@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from workflow_scripts.lib.claims.registration import read
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.report.parts import render
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--template", required=True, type=Path, help="the page; its parts are in the same folder")
     parser.add_argument("--published", required=True, nargs="+", type=Path, help="what the paper prints (yaml)")
     parser.add_argument("--trajectories", nargs="*", type=Path, default=[], help="traced neurons, one file per run")
+    parser.add_argument("--registration", nargs="*", type=Path, default=[], help="registrations/<study>.json, if any")
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args(argv)
     results = Results(
@@ -37,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         captions={path.stem: path for path in arguments.captions},
         published={path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in arguments.published},
         traces=arguments.trajectories,
+        registered=read(arguments.registration[0]) if arguments.registration else None,
     )
     values = report_values(results, load(arguments.params).raw, arguments.template.parent)
     page = render(arguments.template, values)

@@ -30,16 +30,25 @@ class Claims:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """The hash of a registration, and every deviation from it."""
+
+    hash: str
+    deviations: list[str]
+
+
+@dataclass(frozen=True)
 class ClaimsSection:
-    """The claims, where they were judged, and Table 1."""
+    """The claims, where they were judged, Table 1, and what was registered before, if anything was."""
 
     claims: Claims | None
     table1: TableView
+    registered: Registered | None
 
 
-def claims_section(tables: Tables, confidence: str) -> ClaimsSection:
+def claims_section(tables: Tables, confidence: str, registered: Registered | None = None) -> ClaimsSection:
     """Build the section of every claim of the paper, and of its Table 1 with this study's numbers."""
-    return ClaimsSection(judged_claims(rows_of(tables, "claims"), confidence), table1(tables))
+    return ClaimsSection(judged_claims(rows_of(tables, "claims"), confidence), table1(tables), registered)
 
 
 def judged_claims(rows: Sequence[Row], confidence: str) -> Claims | None:

@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.claims.curve_rules import curves_of
+from workflow_scripts.lib.claims.registration import deviations, registration
 from workflow_scripts.lib.report import confidence_page, dopamine_page, transfer_page
 from workflow_scripts.lib.report.application_section import Figures, Section
-from workflow_scripts.lib.report.claims_page import claims_section
+from workflow_scripts.lib.report.claims_page import Registered, claims_section
 from workflow_scripts.lib.report.confidence_page import confidence_section
 from workflow_scripts.lib.report.curves_page import FIGURE_PLACES, judge, pruning_figures
 from workflow_scripts.lib.report.dopamine_page import dopamine_section, viewer
@@ -34,6 +35,7 @@ class Results:
         captions: `{figure}.md` by figure.
         published: what the paper prints, by file.
         traces: trajectories of the followed neurons, one file per run.
+        registered: what was registered before the study ran, if it was.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -41,6 +43,7 @@ class Results:
     captions: dict[str, Path]
     published: dict[str, Any]
     traces: Sequence[Path]
+    registered: dict[str, Any] | None = None
 
 
 def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "study": config.get("study", "default"),
         "about": config.get("about"),
         "published": published["figures"]["source"],
-        "claims": claims_section(tables, confidence),
+        "claims": claims_section(tables, confidence, registered(results, config)),
         "summary": summary(judged, level),
         "runs": runs_section(tables, confidence, config.get("left_out") or {}),
         "figures": [*pruning_figures(results.figures, results.captions, config, curves), *other_figures(results)],
@@ -68,6 +71,14 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "excerpt": excerpt_section(judged, list(tables), confidence),
         "settings": settings_section(config),
     }
+
+
+def registered(results: Results, config: dict[str, Any]) -> Registered | None:
+    """Compare the study with what was registered; return None where nothing was."""
+    if results.registered is None:
+        return None
+    now = registration(config, results.published["claims"]["claims"])
+    return Registered(results.registered["hash"], deviations(results.registered, now))
 
 
 def other_figures(results: Results) -> list[FigureView]:
