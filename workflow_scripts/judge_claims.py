@@ -24,7 +24,7 @@ from workflow_scripts.lib.storage.tables import read_parquet
 
 COLUMNS = [
     *("key", "claim", "verdict", "estimand", "value", "ci_low", "ci_high", "margin", "n", "n_rarer", "needed_n"),
-    *("evidence", "test", "source", "printed", "place"),
+    *("evidence", "test", "direction", "source", "printed", "place"),
 ]
 PROBES = ("value", "dopamine")
 OTHERS = ("masks", "confidence", "search", "trajectories", "ablated", "overlap", "neurons")
@@ -44,7 +44,8 @@ def judge(entries: Sequence[Mapping[str, Any]], scores: Scores) -> pl.DataFrame:
     for entry in entries:
         claim, test = Claim(**entry), TESTS[entry["key"]]
         decision = asdict(test.judge(scores, claim))
-        words = {"test": test.words, "source": test.source, "printed": claim.printed, "place": claim.place}
+        words = {"test": test.words, "direction": claim.direction, "source": test.source}
+        words |= {"printed": claim.printed, "place": claim.place}
         rows.append({"key": claim.key, "claim": claim.claim} | decision | words)
     return with_columns(rows, COLUMNS)
 

@@ -8,6 +8,7 @@ import numpy as np
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.formatting import fine, fine_interval, number
 from workflow_scripts.lib.report.application_section import Tables, rows_of
+from workflow_scripts.lib.report.claims_picture import Picture, picture
 from workflow_scripts.lib.report.paper_tables import comparison
 from workflow_scripts.lib.report.tables import Cell, Column, Row, TableView, verdict, view
 
@@ -22,9 +23,10 @@ INPUTS = {
 
 @dataclass(frozen=True)
 class Claims:
-    """A count of verdicts, the claims with their verdicts, and the claims that share a test."""
+    """A count of verdicts, the picture of all claims, their table, and the claims that share a test."""
 
     counted: str
+    picture: Picture
     table: TableView
     tests: dict[str, list[str]]
 
@@ -60,7 +62,7 @@ def judged_claims(rows: Sequence[Row], confidence: str) -> Claims | None:
         tests.setdefault(row["test"], []).append(row["claim"].rstrip("."))
     verdicts = [row["verdict"] for row in rows]
     counted = ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS)
-    return Claims(f"Of {len(rows)} claims: {counted}.", claim_table(rows, confidence), tests)
+    return Claims(f"Of {len(rows)} claims: {counted}.", picture(rows), claim_table(rows, confidence), tests)
 
 
 def claim_table(rows: Sequence[Row], confidence: str) -> TableView:
