@@ -31,7 +31,8 @@ def in_every(groups: Mapping[str, Pair], bar: float, margin: float, estimand: st
         name: (one, limit) for name, (one, limit) in zip(names, pairs, strict=True) if one and one.value is not None
     }
     if not known:
-        return Decision(UNDECIDED, estimand, None, None, None, margin, 0, None, None, "Nothing was measured.")
+        why = next((one.reason for one, _ in pairs if one and one.reason), "Nothing was measured.")
+        return Decision(UNDECIDED, estimand, None, None, None, margin, 0, None, None, why)
     wide = {name: (one.at(1 - (1 - one.confidence) / len(names)), limit) for name, (one, limit) in known.items()}
     fallen = {name: pair for name, pair in wide.items() if contradicts(name, pair, known)}
     chosen = fallen or known
