@@ -205,6 +205,27 @@ def auc_difference(
     return world
 
 
+def auc_rare_moves(margin: float, auc: float = 0.74) -> Callable[[Rng, Setting], World]:
+    """Make worlds where pruning changes the score of few problems: it becomes one of the other outcome.
+
+    A share c of changed scores lowers an AUC of A by exactly c (2 A - 1). Seeds do not differ.
+    """
+
+    def world(rng: Rng, at: Setting) -> World:
+        truth = margin + at.effect
+        rewards = outcomes(rng, at.n, at.accuracy)[0]
+        moved = rng.random(at.n) < -truth / (2 * auc - 1)
+        distance = d_of(np.array(auc), 0.0)
+        full = distance * rewards + rng.normal(size=at.n)
+        pruned = np.where(moved, distance * (1 - rewards) + rng.normal(size=at.n), full)
+        weights, size = weights_of(rng, at.n, at.draws), [size_of(rewards[None])]
+        one, other = (auc_cell(part, rewards, weights)[0] for part in (pruned, full))
+        got = interval(AUC_DIFFERENCE, size, fixed=one - other)
+        return World(keeps(got, interval(AUC, size, fixed=other), margin, 0.55, "kept"), got, truth)
+
+    return world
+
+
 def opponents(easy: int, undefined: bool = False) -> Callable[[Rng, Setting], World]:
     """Make worlds with three opponents: `easy` ones are beaten by far, one may never have been measured."""
 
@@ -383,6 +404,7 @@ FAMILIES: Mapping[str, Family] = {
     "auc_constant_layer": Family(auc_level(0.55, 0.03, constant=1), 0.1),
     "auc_difference": Family(auc_difference(0.02, 0.6, kept=False), 0.1),
     "auc_kept": Family(auc_difference(-0.02, 0.85, kept=True), 0.06),
+    "auc_kept_rare_moves": Family(auc_rare_moves(-0.02), 0.02),
     "auc_kept_near_1": Family(auc_difference(-0.02, 0.85, kept=True, low=0.97, tilt=0.01), 0.02, accuracies=(0.5,)),
     "opponents_all_at": Family(opponents(easy=0), 0.1, sides=("at", "for")),
     "opponents_one_at": Family(opponents(easy=2), 0.1),

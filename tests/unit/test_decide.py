@@ -15,6 +15,7 @@ from workflow_scripts.lib.claims.decide import (
     keeps,
     needed_n,
     smallest_effect,
+    where_known,
 )
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.seeds import generator
@@ -22,6 +23,7 @@ from workflow_scripts.lib.statistics.estimands import (
     ACCURACY_DIFFERENCE,
     AUC,
     AUC_DIFFERENCE,
+    SPEARMAN,
     SPEARMAN_DIFFERENCE,
     Size,
 )
@@ -128,7 +130,7 @@ def test_one_good_curve_and_five_constant_ones_keep_nothing(n: int) -> None:
     before, after = (np.mean([spearman_cell(c, target, weights) for c in cells], axis=0) for cells in (full, pruned))
     difference = interval(SPEARMAN_DIFFERENCE, [Size(n)], [after - before])
     assert difference.value == pytest.approx(-5 / 6 * before[:, 0].mean(), abs=0.05)
-    assert keeps(difference, interval(AUC, [Size(n, n // 2)], [before]), -0.05, 0.1, "kept").verdict == CONTRADICTED
+    assert keeps(difference, interval(SPEARMAN, [Size(n)], [before]), -0.05, 0.1, "kept").verdict == CONTRADICTED
 
 
 @pytest.mark.parametrize("n", [60, 1000])
@@ -138,6 +140,14 @@ def test_where_there_is_no_level_nothing_is_kept(n: int) -> None:
     close = keeps(known(0.0, 0.02), known(0.57, 0.02), -0.02, 0.55, "kept")
     assert close.verdict == UNDECIDED and close.needed_n == needed_n(known(0.57, 0.02), 0.55) == 385
     assert keeps(known(0.0, 0.02), known(0.53, 0.02), -0.02, 0.55, "kept").needed_n is None
+
+
+@pytest.mark.parametrize(("level", "verdict"), [(0.7, SUPPORTED), (0.57, UNDECIDED)])
+def test_every_group_must_have_a_level_to_keep(level: float, verdict: str) -> None:
+    full = {"first": known(0.8, 0.02), "second": known(level, 0.02)}
+    groups = {name: where_known(known(0.0, 0.005), one, 0.55) for name, one in full.items()}
+    found = against_all(groups, -0.02, ABOVE, "kept")
+    assert found.verdict == verdict and ("second" in found.estimand) == (verdict == UNDECIDED)
 
 
 @pytest.mark.parametrize("n", [40, 400])

@@ -70,20 +70,26 @@ def keeps(difference: Interval, full: Interval, margin: float, bar: float, estim
 
     Args:
         difference: paired difference, pruned less unpruned.
-        full: level with all inputs. Where its lower limit is not above the bar, there is nothing to keep.
+        full: level with all inputs.
         margin: how much may be lost, as a negative number.
-        bar: 0.55 for an AUC, 0.1 for a Spearman correlation.
+        bar: 0.55 for an AUC, 0.1 for a Spearman correlation (`where_known`).
         estimand: words for the row.
     """
-    found = decide(difference, margin, ABOVE, estimand)
+    return decide(where_known(difference, full, bar), margin, ABOVE, estimand)
+
+
+def where_known(difference: Interval, full: Interval, bar: float) -> Interval:
+    """Return the difference; without a verdict where the lower limit of the full level is not above the bar.
+
+    There is nothing to keep then. For several groups, apply it to each and give all to `against_all`.
+    """
     if side(full, bar, ABOVE) == SUPPORTED:
-        return found
+        return difference
     level = fine_interval(full.value, full.low, full.high)
     why = f"With all inputs {level}, not shown to be above {fine(bar)}: nothing to keep."
-    both = [needed_n(full, bar), needed_n(difference, margin)]
-    known = [number for number in both if number is not None]
-    needed = max(known) if len(known) == 2 and full.value is not None and full.value > bar else None
-    return replace(found, verdict=UNDECIDED, needed_n=needed, evidence=f"{found.evidence}. {why}")
+    above = full.value is not None and full.value > bar
+    gate = max(difference.gate_n, (needed_n(full, bar) if above else None) or MOST_PROBLEMS)
+    return replace(difference, reason=f"{difference.reason} {why}" if difference.reason else why, gate_n=gate)
 
 
 def against_all(intervals: Mapping[str, Interval | None], margin: float, direction: str, estimand: str) -> Decision:
@@ -132,13 +138,13 @@ def needed_n(interval: Interval, margin: float) -> int | None:
     it asks for where nothing is known yet. None where no number of problems would do.
     """
     if interval.value is None or interval.low is None:
-        return interval.gate_n if interval.gate_n > interval.n else None
+        return interval.gate_n if interval.n < interval.gate_n < MOST_PROBLEMS else None
     gap, spread, n = abs(interval.gap(interval.value, margin)), interval.spread, interval.n
 
     def decides(problems: int) -> bool:
         return spread.at(problems / n).half_width(interval.confidence) < gap
 
-    if not decides(MOST_PROBLEMS):
+    if not decides(MOST_PROBLEMS) or interval.gate_n >= MOST_PROBLEMS:
         return None
     low, high = 0, MOST_PROBLEMS
     while high - low > 1:

@@ -13,6 +13,8 @@ FEWEST_RARER, FEWEST_PROBLEMS = 10, 20
 """Numbers below which no verdict is given: problems of the rarer outcome, problems with a paragraph that was kept."""
 NOTHING = 1e-12
 """Variance that is rounding, not spread."""
+LEAST_SHARE = 0.25
+"""Share of the variance at the value that a skewed estimand has at least, at any hypothesis."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ def plain(value: float, theta: float) -> float:
     return value - theta
 
 
+def skewed(slope: float) -> Gap:
+    """Make the gap of a mean whose variance changes with it, relatively by `slope` a unit: third cumulant / variance^2.
+
+    If few problems make a difference, all of one sign, its variance is as its size, like that of a count. An interval
+    that takes the variance at the value is then too short on the side of more such problems.
+    """
+    return lambda value, theta: (value - theta) / max(1 + slope * (theta - value), LEAST_SHARE) ** 0.5
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is particular to a kind of estimand. `n` is the number of problems, `few` that of the rarer outcome."""
@@ -57,7 +68,8 @@ class Kind:
     """Variance at a value with (n, few) problems where no resample differs from the data."""
     least: Callable[[int, int], float]
     """Variance below which that of resamples is not believed: a problem or two may always be otherwise."""
-    gap: Callable[[int, int], Gap] = lambda n, few: plain
+    gap: Callable[[int, int], Gap] | None = None
+    """How the standard error depends on the hypothesis; None if by the skewness of the resamples (`skewed`)."""
     bounds: tuple[float, float] = (-1.0, 1.0)
     pseudo: float = 0.0
     """Problems' worth of weight that `blank` has beside the resamples."""
@@ -129,7 +141,9 @@ def _whatever_value(least: Callable[[int, int], float]) -> Callable[[float, int,
 
 AUC = Kind(rarer, FEWEST_RARER, rarer, _auc_model, lambda n, few: 0.0, _auc_gap, (0.0, 1.0), pseudo=0.5)
 """Level of an AUC, or a mean of levels."""
-AUC_DIFFERENCE = Kind(rarer, FEWEST_RARER, rarer, _whatever_value(_moved_problems), _moved_problems)
+AUC_DIFFERENCE = Kind(
+    rarer, FEWEST_RARER, rarer, _whatever_value(_moved_problems), lambda n, few: _moved_problems(n, few) / 4
+)
 """Difference of AUCs, or a mean of differences."""
 SPEARMAN = Kind(problems, FEWEST_PROBLEMS, problems, _correlation_model, _two_problems, _correlation_gap)
 """Level of a rank correlation over paragraphs, or a mean of levels."""
