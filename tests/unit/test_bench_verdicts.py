@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.bench_verdicts import FAMILIES, SIDES, Setting, line_of, main, sets_truth, spearman_of
+from workflow_scripts.lib.claims.paper_claims import TESTS
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics import joint_intervals
 
@@ -80,3 +81,11 @@ def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--family", "accuracy_collapsed", "--worlds", "30", "--draws", "50"])
     printed = capsys.readouterr().out
     assert printed.count("| accuracy_collapsed |") == 9 and "| family | n |" in printed
+
+
+def test_every_claim_is_calibrated_on_worlds_of_its_family() -> None:
+    assert {test.family for test in TESTS.values()} <= set(FAMILIES)
+    tables = {"sets": ("overlap", "neurons"), "spearman": ("dopamine", "trajectories", "ablated"), "auc": ("value",)}
+    for key, test in TESTS.items():
+        known = tables.get(test.family.split("_")[0])
+        assert known is None or test.table in known, key

@@ -51,7 +51,7 @@ class Test:
     source: str
     """Where in it."""
     family: str
-    """The family of estimands on whose simulated worlds the test is calibrated (`benchmarks/bench_verdicts.py`)."""
+    """The made-up worlds on which the test is calibrated (`FAMILIES` in `benchmarks/bench_verdicts.py`)."""
 
 
 def layered(scores: Scores, claim: Claim, table: str, make: Callable[[Run, int], Cell | None]) -> list[Cell]:
@@ -238,39 +238,39 @@ TRACKING = (
     "random neuron, with a margin of 0.05. " + EVERY_ONE
 )
 TESTS = {
-    "value_read": Test(reads("initial"), SIDES, "value", "scores value, position initial", "level"),
-    "value_sparse": Test(is_sparse("initial"), KEPT + SIDES, "value", "scores value, position initial", "kept level"),
-    "value_special": Test(is_special("initial"), SIDES, "value", "scores value, position initial", "paired AUC"),
-    "value_final": Test(final_level, EVERY_ONE, "value", "scores value, position final", "level"),
-    "value_end": Test(end_above_start, SIDES, "value", "scores value, both positions", "paired AUC"),
-    "value_datasets": Test(found_in_every("dataset"), GROUPS, "value", "scores value, position initial", "kept level"),
-    "value_models": Test(found_in_every("model"), GROUPS, "value", "scores value, position initial", "kept level"),
-    "value_layers": Test(found_in_every("layer"), GROUPS, "value", "scores value, position initial", "kept level"),
-    "value_necessary": Test(harms, SIDES, "masks", "scores masks, selection value", "paired accuracy"),
-    "value_random": Test(harms, EVERY_ONE, "masks", "scores masks", "several opponents"),
-    "value_specific": Test(harms, EVERY_ONE, "masks", "scores masks", "several opponents"),
+    "value_read": Test(reads("initial"), SIDES, "value", "scores value, position initial", "auc_level"),
+    "value_sparse": Test(is_sparse("initial"), KEPT + SIDES, "value", "scores value, position initial", "auc_kept"),
+    "value_special": Test(is_special("initial"), SIDES, "value", "scores value, position initial", "auc_difference"),
+    "value_final": Test(final_level, EVERY_ONE, "value", "scores value, position final", "auc_high"),
+    "value_end": Test(end_above_start, SIDES, "value", "scores value, both positions", "auc_difference"),
+    "value_datasets": Test(found_in_every("dataset"), GROUPS, "value", "scores value, position initial", "auc_kept"),
+    "value_models": Test(found_in_every("model"), GROUPS, "value", "scores value, position initial", "auc_kept"),
+    "value_layers": Test(found_in_every("layer"), GROUPS, "value", "scores value, position initial", "auc_kept"),
+    "value_necessary": Test(harms, SIDES, "masks", "scores masks, selection value", "accuracy"),
+    "value_random": Test(harms, EVERY_ONE, "masks", "scores masks", "accuracy_random"),
+    "value_specific": Test(harms, EVERY_ONE, "masks", "scores masks", "opponents_one_at"),
     "value_distinct": Test(distinct, SEEDS, "neurons", "neurons", "sets"),
-    "td_final": Test(harms, EVERY_ONE, "masks", "scores masks, selection value_final", "paired accuracy"),
+    "td_final": Test(harms, EVERY_ONE, "masks", "scores masks, selection value_final", "accuracy"),
     "transfer_datasets": Test(
         shared("data sets", "value"), SEEDS, "overlap", "scores overlap, across data sets", "sets"
     ),
     "transfer_models": Test(shared("models", "value"), SEEDS, "overlap", "scores overlap, across models", "sets"),
     "dopamine_shared": Test(shared("data sets", "dopamine"), SEEDS, "overlap", "scores overlap, kind dopamine", "sets"),
-    "dopamine_read": Test(reads(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "Spearman"),
-    "dopamine_sparse": Test(is_sparse(PARAGRAPH), KEPT + SIDES, "dopamine", "scores dopamine", "Spearman difference"),
-    "dopamine_special": Test(is_special(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "Spearman difference"),
-    "dopamine_tracks": Test(tracks, TRACKING, "trajectories", "scores trajectories", "Spearman difference"),
+    "dopamine_read": Test(reads(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "spearman_level"),
+    "dopamine_sparse": Test(is_sparse(PARAGRAPH), KEPT + SIDES, "dopamine", "scores dopamine", "spearman_kept"),
+    "dopamine_special": Test(is_special(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "spearman_difference"),
+    "dopamine_tracks": Test(tracks, TRACKING, "trajectories", "scores trajectories", "spearman_difference"),
     "confidence_printed": Test(
-        predicts("value_neurons"), EVERY_ONE, "confidence", "scores confidence", "several opponents"
+        predicts("value_neurons"), EVERY_ONE, "confidence", "scores confidence", "opponents_undefined"
     ),
     "confidence_honest": Test(
-        predicts("value_neurons_cv"), EVERY_ONE, "confidence", "scores confidence", "several opponents"
+        predicts("value_neurons_cv"), EVERY_ONE, "confidence", "scores confidence", "opponents_undefined"
     ),
-    "search": Test(solves_more, EVERY_ONE, "search", "scores search", "several opponents"),
-    "search_tokens": Test(solves_more, EVERY_ONE, "search", "scores search", "several opponents"),
-    "coupled": Test(coupled("correlation_apart"), EVERY_ONE, "ablated", "scores ablated", "Spearman difference"),
+    "search": Test(solves_more, EVERY_ONE, "search", "scores search", "opponents_one_at"),
+    "search_tokens": Test(solves_more, EVERY_ONE, "search", "scores search", "opponents_one_at"),
+    "coupled": Test(coupled("correlation_apart"), EVERY_ONE, "ablated", "scores ablated", "spearman_difference"),
     "coupled_td": Test(
-        coupled("spearman"), EVERY_ONE, "ablated", "scores ablated and trajectories", "Spearman difference"
+        coupled("spearman"), EVERY_ONE, "ablated", "scores ablated and trajectories", "spearman_difference"
     ),
 }
 """How every claim is judged, by its key in `resources/published/claims.yaml`."""

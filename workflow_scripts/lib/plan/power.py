@@ -65,7 +65,7 @@ def power(claim: Claim, config: Mapping[str, Any], assumed: Mapping[str, float])
     runs = [run for run in stated if run in (claim.runs or ())] or stated
     datasets = list(dict.fromkeys(run.partition("/")[2] for run in runs))
     problems = [held_out(config, test.table, dataset, assumed) for dataset in datasets]
-    members = number_of_members(test.family, config)
+    members = number_of_members(config)
     if test.family == "sets":
         return of_sets(claim.key, members, assumed) if runs else Power(claim.key, members, None, "no run has it")
     n, least = sum(problems), FEWEST_PROBLEMS if test.table in VALUED else FEWEST_RARER
@@ -97,7 +97,7 @@ def held_out(config: Mapping[str, Any], table: str, dataset: str, assumed: Mappi
     return min(stated or total, round(total * validation))
 
 
-def number_of_members(family: str, config: Mapping[str, Any]) -> int:
+def number_of_members(config: Mapping[str, Any]) -> int:
     """Count probe seeds: those of the probes that have fewest."""
     return min(len(config[section]["seeds"]) for section in ("value_probes", "dopamine_probes"))
 
@@ -109,10 +109,10 @@ def variance(family: str, table: str, n: int, assumed: Mapping[str, float]) -> f
         return assumed["discordant"] / n + 2 / (n + 2) ** 2
     if table in VALUED:
         level = (1 - assumed["spearman"] ** 2) ** 2 / n
-        return level if family == "Spearman" else different * level
+        return level if family == "spearman_level" else different * level
     few = round(n * assumed["accuracy"])
     level = auc_variance(assumed["auc"], few, n - few)
-    return level if family == "level" else different * level
+    return level if family in ("auc_level", "auc_high") else different * level
 
 
 def shared(one: float, runs: int, assumed: Mapping[str, float]) -> float:
