@@ -120,7 +120,10 @@ def against_all(intervals: Mapping[str, Interval | None], margin: float, directi
         found = replace(found, verdict=UNDECIDED, needed_n=None)
     told = [f"{key}: {fine_interval(one.value, one.low, one.high)}" for key, one in known.items()]
     told += [f"Never measured, so that the claim cannot be supported: {listed(missing)}."] if missing else []
-    return replace(found, evidence=f"{found.evidence}; {'; '.join(told)}" if len(intervals) > 1 else found.evidence)
+    return replace(
+        found,
+        evidence=f"{found.evidence.removesuffix('.')}; {'; '.join(told)}" if len(intervals) > 1 else found.evidence,
+    )
 
 
 def standing(interval: Interval, margin: float, direction: str) -> float:

@@ -47,7 +47,7 @@ def in_every(groups: Mapping[str, Pair], bar: float, margin: float, estimand: st
     told = [f"{name}: {fine_interval(one.value, one.low, one.high)}" for name, (one, _) in known.items()]
     told += [f"{name}: not measured" for name in names if name not in known]
     told += [f"only {len(groups)} was measured"] if len(groups) < fewest else []
-    return replace(found, evidence="; ".join([found.evidence, *told]))
+    return replace(found, evidence="; ".join([found.evidence.removesuffix("."), *told]))
 
 
 def contradicts(name: str, wide: tuple[Interval, float], known: Mapping[str, tuple[Interval, float]]) -> bool:

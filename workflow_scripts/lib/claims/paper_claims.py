@@ -188,7 +188,7 @@ def predicts(method: str) -> Judge:
         found = judged(scores, claim, AUC_DIFFERENCE, comparisons)
         partly = [f"{name}: {len(cells)} of {len(runs)} runs" for name, cells in comparisons.items()]
         partly = [words for words, cells in zip(partly, comparisons.values(), strict=True) if len(cells) < len(runs)]
-        return replace(found, evidence="; ".join([found.evidence, *partly]))
+        return replace(found, evidence="; ".join([found.evidence.removesuffix("."), *partly]))
 
     return judge
 
