@@ -49,12 +49,16 @@ class Cell:
 def average(kind: Kind, cells: Sequence[Cell], confidence: float) -> Interval | None:
     """Compute the mean over cells with its interval; None where there are none.
 
-    Members of one number (a probe seed) are averaged over the cells first: they share their random stream. Of the
-    problems of a data set, the smallest numbers of its cells count.
+    Members of one number (a probe seed) are averaged over the cells first: they share their random stream. Members that
+    a cell lacks (a draw that left nothing to compare there) count in no cell. Of the problems of a data set, the
+    smallest numbers of its cells count.
     """
     if not cells:
         return None
-    sampled = [np.mean(parts, axis=0) for parts in zip(*(cell.sampled for cell in cells), strict=True)]
+    sampled = [
+        np.mean([part[: min(map(len, parts))] for part in parts], axis=0)
+        for parts in zip(*(cell.sampled for cell in cells), strict=True)
+    ]
     fixed = [cell.fixed for cell in cells if cell.fixed is not None]
     sizes: dict[str, Size] = {}
     for cell in cells:
