@@ -26,7 +26,7 @@ ENDED = {
     "grade_rollouts": "exceeded memory limit",
 }
 # A job that is ended loses its `sleep` a moment before its shell: the shell must not go on to what follows.
-ONCE = "mkdir .{0} 2> /dev/null && {{ sleep 300; exit 1; }}"
+ONCE = "if mkdir .{0} 2> /dev/null; then sleep 300; exit 1; fi"
 
 
 @contextmanager

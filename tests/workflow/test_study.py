@@ -91,7 +91,7 @@ def test_every_job_leaves_a_log_and_its_costs(finished: Path) -> None:
     }
     benchmarks = list(finished.rglob("results/benchmarks/**/*.jsonl"))
     assert {path.relative_to(finished / "results/benchmarks").with_suffix("") for path in benchmarks} == logs
-    assert len(logs) == 47
+    assert len(logs) == 49
     for path in benchmarks:
         assert json.loads(path.read_text().splitlines()[0])["s"] > 0
     progress = (finished / "results/logs/continue_paragraphs/tiny/coins/0.log").read_text()
