@@ -26,7 +26,8 @@ def table_of(folder: Path, runs: list[str], seeds: list[int], layers: tuple[int,
     files = [str(write(folder, run, noisy(D, seeds, 1.0, i, layers))) for i, run in enumerate(runs)]
     pruning = {"ratios": RATIOS, "confidence": 0.95, "bootstrap": 20, "seed": 0}
     params = json.dumps({"transfer": {"families": [["grpo", "ppo"]]}, "pruning": pruning})
-    compare_neurons.main(["--params", params, "--value", *files, "--output-dir", str(folder)])
+    scores = ["--scores", str(folder / "scores.parquet")]
+    compare_neurons.main(["--params", params, "--value", *files, *scores, "--output-dir", str(folder)])
     return folder / "transfer.parquet"
 
 

@@ -59,8 +59,13 @@ def tables() -> dict[str, list[dict[str, Any]]]:
     return {
         "transfer": [overlap(ratio) for ratio in (0.5, 0.9, 0.96, 0.99)],
         "importance_correlation": [rank | {"within": 0.8, "reason": None}],
-        "table3": [measured("value_neurons_cv", 0.7), measured("value_neurons", 0.72), measured("verbal", None)]
-        + [measured("value_neurons_cv", 0.69) | {"model": "all", "dataset": "all"}],
+        "table3": [
+            *(
+                measured(name, auc)
+                for name, auc in (("value_neurons_cv", 0.7), ("value_neurons", 0.72), ("verbal", None))
+            ),
+            measured("value_neurons_cv", 0.69) | {"model": "all", "dataset": "all"},
+        ],
         "confidence_contrasts": [lengths, lengths | {"model": "all", "dataset": "all"}],
         "reliability": [],
         "table4": [

@@ -14,6 +14,7 @@ import numpy as np
 from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.decide import smallest_effect
 from workflow_scripts.lib.claims.paper_claims import TESTS
+from workflow_scripts.lib.plan.work import training_share
 from workflow_scripts.lib.statistics.estimands import FEWEST_PROBLEMS, FEWEST_RARER, auc_variance
 from workflow_scripts.lib.statistics.joint_intervals import FEWEST_MEMBERS, Spread
 
@@ -91,7 +92,7 @@ def held_out(config: Mapping[str, Any], table: str, dataset: str, assumed: Mappi
     stated = config[stage].get("n_problems") if table in (*VALUED, "masks", "search") else None
     if table == "masks":
         return min(stated or total, total)
-    validation = 1 - config["split"]["train_ratio"]
+    validation = 1 - training_share(config)
     if table in VALUED:
         return round(min(stated or total, total) * validation * assumed["kept_problems"])
     return min(stated or total, round(total * validation))

@@ -38,6 +38,11 @@ def count(limit: int | None, total: int) -> int:
     return min(limit or total, total)
 
 
+def training_share(config: Config) -> float:
+    """Return the share of a data set's problems in the training part."""
+    return float(config["split"]["train_ratio"])
+
+
 class PlannedRun:
     """One model on one data set, through every stage that it takes part in."""
 
@@ -47,7 +52,7 @@ class PlannedRun:
         self.problems = config["datasets"][self.dataset]["n_problems"]
         self.samples = config["rollouts"]["n_samples"]
         self.longest = config["rollouts"]["max_tokens"]
-        self.train = config["split"]["train_ratio"]
+        self.train = training_share(config)
         self.whole = lengths.prompt + lengths.response
         self.state_bytes = self.size.hidden_size * WIDTHS[config["activations"]["dtype"]]
 
