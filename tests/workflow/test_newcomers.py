@@ -229,7 +229,7 @@ STUDY = """
 study: mine
 models: { newcomer: { path: resources/models/newcomer } }
 datasets: { words: { source: file, path: data/words.jsonl, n_problems: 48, answer: word, shard_size: 48 } }
-rollouts: { runs: [newcomer/words], max_tokens: 24 } # the model reads 256 tokens in all
+rollouts: { runs: [newcomer/words], max_tokens: 24 } # the model reads 512 tokens in all
 interventions: { selections: [value, first], dose_selections: [value], draws: 1 }
 search: { seeds: [0], n_problems: 10, candidates: 2 }
 value_probes: { target: half, epochs: 2, hidden: 8, seeds: [0], learning_rate: 0.01 }
