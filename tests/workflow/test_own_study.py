@@ -54,8 +54,8 @@ def test_models_data_sets_and_runs_are_a_study(project: Path) -> None:
 
 def test_a_second_study_shares_records_and_overwrites_no_page_of_the_first(study: Path) -> None:
     (study / "second.yaml").write_text("study: second\npruning: { confidence: 0.9 }\n")
-    pages = ("report.html", "provenance.html", "tables", "figures", "provenance", "neurons/tiny.parquet")
-    pages += ("scores/masks.parquet",)
+    pages = ["report.html", "provenance.html", "tables", "figures", "provenance", "neurons/tiny.parquet"]
+    pages.append("scores/masks.parquet")
 
     def written() -> list[int]:
         """When each of the first study's pages was written last."""

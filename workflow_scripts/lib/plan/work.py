@@ -4,7 +4,7 @@ This module does not depend on the speed of a machine or the number of jobs; the
 (`lib/plan/jobs.py`). A quantity follows from what the rule's module does; omitted parts are comparatively small.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workflow_scripts.lib.config.sections import Interventions
@@ -38,7 +38,7 @@ def count(limit: int | None, total: int) -> int:
     return min(limit or total, total)
 
 
-def training_share(config: Config) -> float:
+def training_share(config: Mapping[str, Any]) -> float:
     """Return the share of a data set's problems in the training part."""
     return float(config["split"]["train_ratio"])
 
