@@ -11,8 +11,8 @@ class Claim:
     """One entry of `resources/published/claims.yaml`.
 
     `margin`: fixed, in the units of the estimand; `direction`: on which side of it the paper puts the estimand.
-    `layers`, `runs`: those that the paper names (all where it names none, or where a study has none of them);
-    `against`: the opponents.
+    `layers`: those that the paper names, all where it names none; `runs`: likewise, and all where a study has none of
+    them; `against`: the opponents.
     """
 
     key: str
