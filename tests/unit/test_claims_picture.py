@@ -32,5 +32,5 @@ def test_positions_are_to_scale_and_what_lies_beyond_is_said() -> None:
 
 
 def test_what_was_not_measured_has_no_mark() -> None:
-    for missing in (row(None, None, None), row(0.5, None, None)):
-        assert mark(missing).point is None and mark(missing).measured == "not measured"
+    for missing, said in ((row(None, None, None), "not measured"), (row(0.5, None, None), "0.500, no interval")):
+        assert mark(missing).point is None and mark(missing).measured == said

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workflow_scripts.lib.claims.decide import BELOW
-from workflow_scripts.lib.formatting import fine_interval
+from workflow_scripts.lib.formatting import fine, fine_interval
 from workflow_scripts.lib.report.tables import Row
 
 REACH = 0.3
@@ -17,7 +17,7 @@ WIDTH = 240
 class Mark:
     """One claim: words, verdict, number, and where point and limits stand on the axis, from 0 to `WIDTH`.
 
-    Positions are None where nothing was measured; `beyond` says on which sides a limit lies off the axis.
+    Positions are None where there is no interval; `beyond` says on which sides a limit lies off the axis.
     """
 
     key: str
@@ -48,7 +48,8 @@ def mark(row: Row) -> Mark:
     """Place one claim on the axis: to the right of the middle is the claim's side of the margin."""
     words = {name: row[name] for name in ("key", "claim", "verdict")}
     if row["value"] is None or row["ci_low"] is None:
-        return Mark(**words, measured="not measured", point=None, low=None, high=None, beyond="")
+        measured = "not measured" if row["value"] is None else f"{fine(row['value'])}, no interval"
+        return Mark(**words, measured=measured, point=None, low=None, high=None, beyond="")
     sign = -1 if row["direction"] == BELOW else 1
     point, *limits = (sign * (row[name] - row["margin"]) for name in ("value", "ci_low", "ci_high"))
     low, high = sorted(limits)
