@@ -65,6 +65,11 @@ def side(interval: Interval, margin: float, direction: str) -> str:
     return SUPPORTED if above else CONTRADICTED if below else UNDECIDED
 
 
+def unmeasured(margin: float, estimand: str, why: str = "Nothing was measured.") -> Decision:
+    """Return the decision on an estimand that has no number."""
+    return Decision(UNDECIDED, estimand, None, None, None, margin, 0, None, None, why)
+
+
 def keeps(difference: Interval, full: Interval, margin: float, bar: float, estimand: str) -> Decision:
     """Judge whether a level is kept: the pruned less the unpruned one lies above a negative margin.
 
@@ -108,7 +113,7 @@ def against_all(intervals: Mapping[str, Interval | None], margin: float, directi
     known = {name: one for name, one in intervals.items() if one is not None and one.value is not None}
     missing = [name for name in intervals if name not in known]
     if not known:
-        return Decision(UNDECIDED, estimand, None, None, None, margin, 0, None, None, "Nothing was measured.")
+        return unmeasured(margin, estimand)
     wide = {name: one.at(1 - (1 - one.confidence) / len(intervals)) for name, one in known.items()}
     against = {name: one for name, one in wide.items() if side(one, margin, direction) == CONTRADICTED}
     name = min(against or known, key=lambda key: standing(known[key], margin, direction))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from workflow_scripts.lib.claims.decide import ABOVE, Decision, decide, needed_n, side, standing
+from workflow_scripts.lib.claims.decide import ABOVE, Decision, decide, needed_n, side, standing, unmeasured
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
 from workflow_scripts.lib.formatting import fine_interval
 from workflow_scripts.lib.statistics.joint_intervals import Interval
@@ -32,7 +32,7 @@ def in_every(groups: Mapping[str, Pair], bar: float, margin: float, estimand: st
     }
     if not known:
         why = next((one.reason for one, _ in pairs if one and one.reason), "Nothing was measured.")
-        return Decision(UNDECIDED, estimand, None, None, None, margin, 0, None, None, why)
+        return unmeasured(margin, estimand, why)
     wide = {name: (one.at(1 - (1 - one.confidence) / len(names)), limit) for name, (one, limit) in known.items()}
     fallen = {name: pair for name, pair in wide.items() if contradicts(name, pair, known)}
     chosen = fallen or known

@@ -10,7 +10,7 @@ from functools import partial
 
 from workflow_scripts.lib.claims.cells import Cell, average
 from workflow_scripts.lib.claims.claim import Claim
-from workflow_scripts.lib.claims.decide import Decision, against_all, decide, keeps
+from workflow_scripts.lib.claims.decide import Decision, against_all, decide, keeps, unmeasured
 from workflow_scripts.lib.claims.groups import in_every
 from workflow_scripts.lib.claims.neuron_cells import coupling, tracking, tracking_above_random
 from workflow_scripts.lib.claims.outcome_cells import confidence, harm, search
@@ -97,7 +97,7 @@ def is_sparse(place: str) -> Judge:
         made = zip(kinds(place), (level, kept), strict=True)
         whole, lost = (average(kind, probed(scores, claim, place, make), scores.confidence) for kind, make in made)
         if whole is None or lost is None:
-            return judged(scores, claim, kinds(place)[1], {})
+            return unmeasured(claim.margin, claim.estimand)
         return keeps(lost, whole, claim.margin, BARS[place], claim.estimand)
 
     return judge

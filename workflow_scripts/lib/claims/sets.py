@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.lib.claims.claim import Claim
-from workflow_scripts.lib.claims.decide import Decision, against_all, decide
+from workflow_scripts.lib.claims.decide import Decision, decide, unmeasured
 from workflow_scripts.lib.claims.scores import SPARSE, Scores, runs_in
 from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.set_overlap import overlap_interval
@@ -25,11 +25,12 @@ def shared(across: str, kind: str) -> Callable[[Scores, Claim], Decision]:
             table = table.filter(pl.col("across") == across, pl.col("kind") == kind, sparse)
             table = table.filter(pl.col("layer").is_in(claim.named(table["layer"].unique().to_list())))
         if table.is_empty():
-            return against_all({}, claim.margin, claim.direction, claim.estimand)
+            return unmeasured(claim.margin, claim.estimand)
         keys = [name for name in table.columns if name not in ("seed_a", "seed_b", "iou")]
         cells = list(table.partition_by(keys, maintain_order=True))
         matrices, chances = [matrix(cell) for cell in cells], [float(cell["expected"][0]) for cell in cells]
-        found = overlap_interval(matrices, chances, int(table["n_kept"].min()), scores.confidence)  # type: ignore
+        smallest = min(cell["n_kept"][0] for cell in cells)
+        found = overlap_interval(matrices, chances, smallest, scores.confidence)
         return decide(found, claim.margin, claim.direction, claim.estimand)
 
     return judge
@@ -37,13 +38,9 @@ def shared(across: str, kind: str) -> Callable[[Scores, Claim], Decision]:
 
 def matrix(cell: pl.DataFrame) -> Array:
     """Return the overlap of each pair of seeds, NaN where one seed would meet itself: the same first weights."""
-    ordered = cell.sort("seed_a", "seed_b")
-    seeds = ordered["seed_a"].unique().sort().to_list()
-    found = ordered["iou"].to_numpy().reshape(len(seeds), -1).copy()
-    found[ordered["seed_a"].to_numpy().reshape(found.shape) == ordered["seed_b"].to_numpy().reshape(found.shape)] = (
-        np.nan
-    )
-    return found
+    apart = pl.when(pl.col("seed_a") != pl.col("seed_b")).then("iou").otherwise(float("nan"))
+    ordered = cell.sort("seed_a", "seed_b").select(apart).to_series()
+    return ordered.to_numpy().reshape(cell["seed_a"].n_unique(), -1)
 
 
 def distinct(scores: Scores, claim: Claim) -> Decision:
@@ -62,6 +59,6 @@ def distinct(scores: Scores, claim: Claim) -> Decision:
             cells.append(pairs)
             sizes.append(len(other))
     if not cells:
-        return against_all({}, claim.margin, claim.direction, claim.estimand)
+        return unmeasured(claim.margin, claim.estimand)
     found = overlap_interval(cells, [0.0] * len(cells), min(sizes), scores.confidence)
     return decide(found, claim.margin, claim.direction, claim.estimand)

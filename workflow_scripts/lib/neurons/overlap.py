@@ -4,7 +4,7 @@ Probes that share a seed start from the same first weights, in every run, so the
 of interest. Agreement is therefore the mean over pairs of different seeds; that over same seeds is listed separately.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -176,40 +176,36 @@ def reason_of(observed: Agreement, controls: Controls, *more: str | None) -> str
     return "; ".join(reason for reason in reasons if reason) or None
 
 
-def overlap_rows(pair: Pair, ratios: Sequence[float], confidence: float) -> list[TransferRow]:
-    """Return rows of table `transfer`: IoU of the kept inputs at every layer and prune ratio, with the chance level."""
-    rows = []
+def at_ratios(pair: Pair, ratios: Sequence[float]) -> Iterator[tuple[TransferRow, Importances, Importances, int]]:
+    """Yield, for every layer and prune ratio, the columns that name a row, both runs' probes on true labels, and k."""
     for layer in pair.layers:
         a, b = pair.a.of(layer, "true"), pair.b.of(layer, "true")
         for ratio in ratios:
             k = kept_count(ratio, a.d)
-            observed = agreement(iou(a, b, k), a.seeds, b.seeds)
-            controls = controls_of(pair, layer, lambda x, y, k=k: iou(x, y, k))  # type: ignore[misc]
-            mean, low, high = random_iou(a.d, k, confidence)
-            row = pair.keys(layer) | {"prune_ratio": ratio, "n_kept": k, "d": a.d}
-            row |= {
-                "iou": observed.mean,
-                "iou_low": observed.low,
-                "iou_high": observed.high,
-                "n_pairs": observed.n_pairs,
-            }
-            row |= {"same_seed": observed.same, "random_mean": mean, "random_low": low, "random_high": high}
-            row |= {"shuffled": controls.shuffled, "within": controls.within}
-            rows.append(row | {"reason": reason_of(observed, controls, ONE_PAIR if observed.n_pairs == 1 else None)})
+            yield pair.keys(layer) | {"prune_ratio": ratio, "n_kept": k, "d": a.d}, a, b, k
+
+
+def overlap_rows(pair: Pair, ratios: Sequence[float], confidence: float) -> list[TransferRow]:
+    """Return rows of table `transfer`: IoU of the kept inputs at every layer and prune ratio, with the chance level."""
+    rows = []
+    for row, a, b, k in at_ratios(pair, ratios):
+        observed = agreement(iou(a, b, k), a.seeds, b.seeds)
+        controls = controls_of(pair, row["layer"], lambda x, y, k=k: iou(x, y, k))  # type: ignore[misc]
+        mean, low, high = random_iou(a.d, k, confidence)
+        row |= {"iou": observed.mean, "iou_low": observed.low, "iou_high": observed.high, "n_pairs": observed.n_pairs}
+        row |= {"same_seed": observed.same, "random_mean": mean, "random_low": low, "random_high": high}
+        row |= {"shuffled": controls.shuffled, "within": controls.within}
+        rows.append(row | {"reason": reason_of(observed, controls, ONE_PAIR if observed.n_pairs == 1 else None)})
     return rows
 
 
 def pair_rows(pair: Pair, ratios: Sequence[float], confidence: float) -> list[TransferRow]:
     """Return rows of the scores `overlap`: the IoU of each pair of probes on true labels, and its expectation."""
     rows = []
-    for layer in pair.layers:
-        a, b = pair.a.of(layer, "true"), pair.b.of(layer, "true")
-        for ratio in ratios:
-            k = kept_count(ratio, a.d)
-            names = pair.keys(layer) | {"prune_ratio": ratio, "n_kept": k, "d": a.d}
-            expected = random_iou(a.d, k, confidence)[0]
-            for (i, j), value in np.ndenumerate(iou(a, b, k)):
-                rows.append(names | {"seed_a": a.seeds[i], "seed_b": b.seeds[j], "iou": value, "expected": expected})
+    for row, a, b, k in at_ratios(pair, ratios):
+        row["expected"] = random_iou(a.d, k, confidence)[0]
+        for (i, j), value in np.ndenumerate(iou(a, b, k)):
+            rows.append(row | {"seed_a": a.seeds[i], "seed_b": b.seeds[j], "iou": value})
     return rows
 
 
