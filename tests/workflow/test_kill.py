@@ -24,8 +24,12 @@ POINTS = 20
 def started(folder: Path, since: float) -> set[str]:
     """Rules of which a job has started since then."""
     logs = folder / "results" / "logs"
-    fresh = [log for log in logs.rglob("*.log") if log.stat().st_mtime > since]
-    return {log.relative_to(logs).parts[0].removesuffix(".log") for log in fresh}
+    found = set()
+    for log in logs.rglob("*.log"):
+        with suppress(FileNotFoundError):  # the workflow takes a log away before its job writes it anew
+            if log.stat().st_mtime > since:
+                found.add(log.relative_to(logs).parts[0].removesuffix(".log"))
+    return found
 
 
 def at_work(run: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
