@@ -8,7 +8,7 @@ Gives, in the study's folder, `tables/*.{csv,parquet}` and `report.html`; after 
 from workflow_scripts.lib.config.study import figure_stages, left_out
 
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
-CLAIM_TABLES = tables("claims", "table1")
+CLAIM_TABLES = tables("claims", "claim_cells", "selectivity", "table1")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
 TABLES = [*MEASURED, *CLAIM_TABLES]
 FIGURES = figures(*figure_stages())
@@ -117,13 +117,11 @@ rule write_report:
                 "tables.html",
                 "question.html",
                 "claims.html",
-                "summary.html",
                 "runs.html",
                 "figures.html",
                 "interventions.html",
                 "applications.html",
                 "paper.html",
-                "verdicts.html",
                 "excerpt.html",
                 "settings.html",
                 "limits.html",

@@ -1,6 +1,8 @@
-"""Rule `judge_claims`: judge every claim of the paper by its test; write verdicts and Table 1 as csv and parquet.
+"""Rule `judge_claims`: judge every claim of the paper by its test; write csv and parquet.
 
-No verdict is written by hand: each follows from the scores per problem by the test next to it (`claims.paper_claims`).
+`claims`: a verdict each; `claim_cells`: the number of each run and layer behind it; `selectivity`: true against
+shuffled labels; `table1`: the paper's Table 1. No verdict is written by hand: each follows from the scores per problem
+by the test next to it (`claims.paper_claims`).
 """
 
 import argparse
@@ -13,8 +15,10 @@ import polars as pl
 import yaml
 
 from workflow_scripts.lib.claims.claim import Claim
+from workflow_scripts.lib.claims.claim_cells import claim_cells
 from workflow_scripts.lib.claims.paper_claims import TESTS
 from workflow_scripts.lib.claims.scores import KEYS, Scores, Table, read_runs, read_scores
+from workflow_scripts.lib.claims.selectivity import selectivity
 from workflow_scripts.lib.claims.table1 import table1
 from workflow_scripts.lib.config.sections import Params, load
 from workflow_scripts.lib.errors import UserError, run_main
@@ -30,8 +34,8 @@ PROBES = ("value", "dopamine")
 OTHERS = ("masks", "confidence", "search", "trajectories", "ablated", "overlap", "neurons")
 
 
-def judge(entries: Sequence[Mapping[str, Any]], scores: Scores) -> pl.DataFrame:
-    """Judge each claim: one row per claim, in the order of the list.
+def read_claims(entries: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    """Read the claims, in the order of the list.
 
     Raises:
         UserError: a claim without a test, or a test without a claim.
@@ -40,9 +44,14 @@ def judge(entries: Sequence[Mapping[str, Any]], scores: Scores) -> pl.DataFrame:
     if set(listed) != set(TESTS):
         unmatched = sorted(set(listed) ^ set(TESTS))
         raise UserError(f"resources/published/claims.yaml: {unmatched[0]}: has no test or no claim; name it in both")
+    return [Claim(**entry) for entry in entries]
+
+
+def judge(claims: Sequence[Claim], scores: Scores) -> pl.DataFrame:
+    """Judge each claim: one row per claim."""
     rows: list[dict[str, object]] = []
-    for entry in entries:
-        claim, test = Claim(**entry), TESTS[entry["key"]]
+    for claim in claims:
+        test = TESTS[claim.key]
         decision = asdict(test.judge(scores, claim))
         words = {"test": test.words, "direction": claim.direction, "source": test.source}
         words |= {"printed": claim.printed, "place": claim.place}
@@ -60,9 +69,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-dir", required=True, type=Path)
     arguments = parser.parse_args(argv)
     scores = read_all(arguments, load(arguments.params))
-    entries = yaml.safe_load(arguments.published.read_text(encoding="utf-8"))["claims"]
-    write_table(judge(entries, scores), "claims", arguments.output_dir)
-    write_table(table1(scores), "table1", arguments.output_dir)
+    claims = read_claims(yaml.safe_load(arguments.published.read_text(encoding="utf-8"))["claims"])
+    tables = {
+        "claims": judge(claims, scores),
+        "claim_cells": claim_cells(claims, TESTS, scores),
+        "selectivity": selectivity(scores),
+        "table1": table1(scores),
+    }
+    for name, table in tables.items():
+        write_table(table, name, arguments.output_dir)
 
 
 def read_all(arguments: argparse.Namespace, params: Params) -> Scores:

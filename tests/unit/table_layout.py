@@ -12,7 +12,8 @@ from workflow_scripts.lib.report.trajectories_page import script_hash
 
 MEASURE = """
 addEventListener("load", () => {
-  const faults = [];
+  const faults = [], folded = document.documentElement.scrollHeight;
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
   const fault = (what, node) => faults.push(what + ": " + node.textContent.trim().replace(/\\s+/g, " ").slice(0, 60));
   const phone = innerWidth < 600;
   const page = document.documentElement;
@@ -42,7 +43,7 @@ addEventListener("load", () => {
       if (lines > 1.5 && inner < Math.min(natural, least) - 2) fault(inner.toFixed(0) + " pixels wide", cell);
     }
   }
-  parent.postMessage(JSON.stringify({width: innerWidth, cells, faults}), "*");
+  parent.postMessage(JSON.stringify({width: innerWidth, cells, faults, folded}), "*");
 });
 """
 FRAME = """<!DOCTYPE html><body style="margin: 0"><script>
@@ -51,7 +52,10 @@ addEventListener("message", event => { document.body.dataset.measured = event.da
 
 
 def measured(text: str, folder: Path, width: int) -> dict[str, object]:
-    """The width of the page, the number of cells and the faults that a browser measures; a frame may be narrow."""
+    """The width of the page, its height as it opens, the number of cells and the faults, with every fold open.
+
+    A browser measures; a frame may be narrow.
+    """
     allowed = f"script-src '{script_hash(MEASURE)}'"
     policy = "script-src" if "script-src" in text else "default-src 'none'"
     text = text.replace(policy, allowed if policy == "script-src" else f"{policy}; {allowed}", 1)

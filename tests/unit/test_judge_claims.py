@@ -177,7 +177,7 @@ def test_a_baseline_that_wins_where_it_is_defined_contradicts() -> None:
     """Verbal confidence is better in seven of eight runs and undefined in one."""
     verbal = {(run, "verbal"): 0.85 for run in range(7)} | {(7, "verbal"): None}
     found = judged("confidence_honest", synthetic.scores(confidence=synthetic.confidence_table(0.7, verbal)))
-    assert found.verdict == CONTRADICTED and "verbal" in found.estimand and "7 of 8 runs" in found.evidence
+    assert found.verdict == CONTRADICTED and "verbal" in found.estimand and "verbal: 7 of 8 runs" in found.evidence
     never = dict.fromkeys(((run, "verbal") for run in range(8)), None)
     found = judged("confidence_honest", synthetic.scores(confidence=synthetic.confidence_table(0.9, never)))
     assert found.verdict == UNDECIDED and "verbal" in found.evidence

@@ -109,7 +109,7 @@ def write_page(folder: Path) -> Path:
     write_trace(runs.planted(40), folder / "trajectories.parquet")
     arguments = whole.report_arguments(folder, config)
     place = arguments.index("--figures")
-    judged = [str(folder / f"tables/{name}.parquet") for name in ("claims", "table1")]
+    judged = [str(folder / f"tables/{name}.parquet") for name in ("claims", "claim_cells", "selectivity", "table1")]
     more = [path for path in [*listed, *judged] if path not in arguments]
     arguments[place:place] = more
     write_report.main([*arguments, "--trajectories", str(folder / "trajectories.parquet")])

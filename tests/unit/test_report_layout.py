@@ -24,6 +24,11 @@ def test_every_table_fits_and_every_cell_can_be_read(report: str, tmp_path: Path
     assert answer["faults"] == []
 
 
+def test_the_page_opens_short(report: str, tmp_path: Path) -> None:
+    """Claims and question stand open, and everything else unfolds: the page of every number is ten times as long."""
+    assert int(str(measured(report, tmp_path, 1250)["folded"])) < 5000
+
+
 BAD = {
     "pixels wide: one letter": ("width: 2rem", "<td style='word-break: break-all'>one letter wide</td>"),
     "wider than the page: too wide": ("width: 2000px", f"<td>{'too wide ' * 9}</td>"),

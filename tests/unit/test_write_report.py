@@ -141,22 +141,15 @@ def test_names_from_the_configuration_are_escaped(report: Path) -> None:
     assert "synthetic &lt;b&gt;" in report.read_text(encoding="utf-8")
 
 
-def test_verdicts_are_given_in_words(report: Path) -> None:
+def test_what_a_figure_draws_is_given_in_words(report: Path) -> None:
+    """Levels at either end of the curves, without a verdict: that is a claim's, over the layers that it names."""
     text = flat(page_of(report))
-    assert "Supported in all 6 layers." in text
-    assert "Undecided in all 6 layers." in text
-    assert "0.80 [0.76, 0.84] with all inputs" in text
-    assert "the highest of 6 layers, selected on the data shown" in text
+    assert "grpo/ledger: AUC of 6 layers: 0.65 to 0.80 with all inputs, 0.65 to 0.80 at prune ratio 0.99." in text
     assert "ppo/easy: all answers of the validation problems are correct: no probe can be judged." in text
     assert "ppo/easy: no paragraph passes the threshold: no dopamine probe can be judged." in text
-    assert "Not judged in all 6 layers (all responses are correct)." in text
-
-
-def test_the_number_of_curves_compared_with_chance_is_given(report: Path) -> None:
-    # Two runs at two positions and one of dopamine probes, six layers each; the run with right answers only is out.
-    text = flat(page_of(report))
-    assert "30 curves were compared with chance at 95 % confidence" in text
-    assert "about 0.8 of them would still be expected to come out as supported. 24 did." in text
+    assert "grpo/codes: AUC of 3 layers: 0.51 with all inputs" in text
+    assert "ppo/easy: no AUC: all responses are correct." in text
+    assert "upported in" not in text and "selected on the data" not in text
 
 
 def test_what_was_run_is_listed(report: Path) -> None:
@@ -166,12 +159,10 @@ def test_what_was_run_is_listed(report: Path) -> None:
     assert "0.59 [0.54, 0.64]" in text  # accuracy of grpo/ledger
 
 
-def test_the_printed_level_is_compared(report: Path) -> None:
+def test_what_the_paper_says_of_a_figure_stands_beside_the_claims(report: Path) -> None:
     text = flat(page_of(report))
     assert "The AUC stays mostly above 0.8" in text
-    # Levels 0.78, 0.81 and 0.84 with a half width of 0.04: every interval contains 0.8 or ends on it.
-    assert "grpo/ledger: Undecided in all 3 layers." in text
-    assert "grpo/codes: Contradicted in all 3 layers." in text
+    assert "The claims behind this figure were not judged." in text  # this study has no scores
 
 
 def test_writing_twice_gives_the_same_bytes(report: Path) -> None:
@@ -197,8 +188,7 @@ def test_a_study_without_a_single_number_says_so(tmp_path: Path) -> None:
     config = CONFIG | {"figures": {"fig1": {"runs": ["grpo/ledger"], "layers": [1, 2]}, "fig4": {"runs": []}}}
     text = flat(page_of(make_report(tmp_path, config)))
     assert "all answers of the validation problems are correct: no probe can be judged" in text
-    assert "Supported in" not in text and "Undecided in" not in text
-    assert "0 curves were compared with chance" in text
+    assert "grpo/ledger: no AUC: all responses are correct." in text
     assert not re.search(r"\bnan\b", text.lower())
 
 

@@ -1,10 +1,13 @@
 """Cells of outcomes: accuracy under ablation, confidence before the answer, guided search."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from workflow_scripts.lib.claims.cells import Cell
+from workflow_scripts.lib.claims.cells import Cell, Members
 from workflow_scripts.lib.claims.scores import Sample, Scores, size_of
 from workflow_scripts.lib.neurons.catalogue import is_random
 from workflow_scripts.lib.statistics.intervals import Array
@@ -45,19 +48,34 @@ def confidence(scores: Scores, run: Run, method: str, against: str) -> Cell | No
     mine, theirs = (predictions(scores, run, name) for name in (method, against))
     if not mine or not theirs:
         return None
-    layers = list(dict.fromkeys(layer for layer, _ in mine))
-    value = np.stack([[part["score"] for (of, _), part in mine.items() if of == layer] for layer in layers])
-    other = np.stack([part["score"] for part in theirs.values()])
-    known = ~np.isnan(value).any((0, 1)) & ~np.isnan(other).any(0)
-    rows = next(iter(mine.values())).filter(pl.Series(known))
-    if rows.is_empty():
+    known = ~np.isnan(stacked(mine)).any(0) & ~np.isnan(stacked(theirs)).any(0)
+    if not known.any():
         return None
-    sample, rewards = scores.tables["confidence"].sample, rows["reward"].cast(pl.Float64).to_numpy()
-    problems = sample.rows(run[1], rows["problem_id"])
-    weights = sample.weights(run[1], problems)
-    first = np.mean([auc_cell(of_layer[:, known], rewards, weights) for of_layer in value], axis=0)
-    second = auc_cell(other[:, known], rewards, weights).mean(0)
-    return Cell(run, None, size_of(problems, rewards), (first,), -second)
+    first, second = (levels(scores, run, name, known) for name in (method, against))
+    rows = next(iter(mine.values())).filter(pl.Series(known))
+    problems = scores.tables["confidence"].sample.rows(run[1], rows["problem_id"])
+    return Cell(run, None, size_of(problems, rows["reward"].cast(pl.Float64).to_numpy()), (first,), -second.mean(0))
+
+
+def stacked(parts: Mapping[Any, pl.DataFrame]) -> Members:
+    """Return the scores of each layer and seed: [parts, responses]."""
+    return np.stack([part["score"] for part in parts.values()])
+
+
+def levels(scores: Scores, run: Run, method: str, known: Array) -> Members:
+    """Compute the AUC of a method on the responses that count, a member a probe seed, averaged over layers; once."""
+    key = ("confidence", *run, method, known.tobytes())
+    if key not in scores.levels:
+        parts, sample = predictions(scores, run, method), scores.tables["confidence"].sample
+        rows = next(iter(parts.values())).filter(pl.Series(known))
+        weights = sample.weights(run[1], sample.rows(run[1], rows["problem_id"]))
+        rewards = rows["reward"].cast(pl.Float64).to_numpy()
+        of_layers = [
+            auc_cell(stacked({at: part for at, part in parts.items() if at[0] == layer})[:, known], rewards, weights)
+            for layer in dict.fromkeys(layer for layer, _ in parts)
+        ]
+        scores.levels[key] = np.mean(of_layers, axis=0)
+    return scores.levels[key]
 
 
 def predictions(scores: Scores, run: Run, method: str) -> dict[tuple[int | None, int | None], pl.DataFrame]:

@@ -1,50 +1,43 @@
-"""Every claim of the paper: which number it is about, and how that number is judged.
+"""Every claim of the paper: what it compares, and by which rule that becomes a verdict.
 
-Wording, margin, direction, and the layers and runs that the paper names are data (`resources/published/claims.yaml`).
-Here stands, for each key, from which cells the number is averaged, and by which kind of test.
+Wording, margin, direction, and the layers and runs that the paper names are data (`resources/published/claims.yaml`);
+what each key compares stands in `paper_comparisons`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
-from workflow_scripts.lib.claims.cells import Cell, average
 from workflow_scripts.lib.claims.claim import Claim
+from workflow_scripts.lib.claims.comparison import ALONE, Measured, measure
 from workflow_scripts.lib.claims.decide import Decision, against_all, decide, keeps, unmeasured
-from workflow_scripts.lib.claims.groups import in_every
-from workflow_scripts.lib.claims.neuron_cells import coupling, tracking, tracking_above_random
-from workflow_scripts.lib.claims.outcome_cells import confidence, harm, search
-from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, above_random, end_less_start, kept, level
-from workflow_scripts.lib.claims.scores import FULL, SPARSE, Scores
-from workflow_scripts.lib.claims.sets import distinct, shared
-from workflow_scripts.lib.statistics.estimands import (
-    ACCURACY_DIFFERENCE,
-    AUC,
-    AUC_DIFFERENCE,
-    MEAN,
-    SPEARMAN,
-    SPEARMAN_DIFFERENCE,
-    Kind,
+from workflow_scripts.lib.claims.groups import DIFFERENCE, LEVEL, in_every
+from workflow_scripts.lib.claims.paper_comparisons import (
+    Compare,
+    at_the_end,
+    coupled,
+    end_above_start,
+    few_less_all,
+    few_less_random,
+    grouped,
+    harms,
+    predicts,
+    reads,
+    solves_more,
+    tracks,
 )
-from workflow_scripts.lib.storage.identity import Run
+from workflow_scripts.lib.claims.probe_cells import PARAGRAPH
+from workflow_scripts.lib.claims.scores import Scores
+from workflow_scripts.lib.claims.sets import distinct, shared
 
-Judge = Callable[[Scores, Claim], Decision]
-ProbeCell = Callable[[Scores, str, Run, int], Cell | None]
-Comparisons = Mapping[str, Sequence[Cell]]
-"""The cells of each comparison that a claim makes, by the name of the opponent (empty where there is only one)."""
-BARS = {"initial": 0.55, "final": 0.55, PARAGRAPH: 0.1}
-"""Level below which there is nothing to keep: an AUC, or a Spearman correlation."""
-ABOVE_RANDOM = 0.05
-"""How much more single dopamine neurons must follow TD errors than random ones."""
-ALONE = ""
-"""The name of the only comparison."""
+Rule = Callable[[Mapping[str, Measured], Claim], Decision]
 
 
 @dataclass(frozen=True)
 class Test:
-    """How a claim is judged: the function, the words, the table of scores that it reads and where."""
+    """How a claim is judged: what it compares, by which rule, in words, and which table of scores that needs."""
 
-    judge: Judge
+    compare: Compare
+    rule: Rule
     words: str
     table: str
     """The table of scores."""
@@ -53,166 +46,39 @@ class Test:
     family: str
     """The made-up worlds on which the test is calibrated (`FAMILIES` in `benchmarks/bench_verdicts.py`)."""
 
-
-def layered(scores: Scores, claim: Claim, table: str, make: Callable[[Run, int], Cell | None]) -> list[Cell]:
-    """Make a cell of each named run and layer of a table, where there is one."""
-    found = scores.tables[table]
-    at = [(run, layer) for run in found.runs(claim.runs) for layer in claim.named(found.layers(run))]
-    return [cell for run, layer in at if (cell := make(run, layer)) is not None]
+    def judge(self, scores: Scores, claim: Claim) -> Decision:
+        """Average each comparison over the runs and layers that the claim names, and apply the rule."""
+        return self.rule(measure(self.compare(scores, claim), scores.confidence), claim)
 
 
-def probed(scores: Scores, claim: Claim, place: str, make: ProbeCell) -> list[Cell]:
-    """Make the cells of a claim on probes at one place."""
-    table = "dopamine" if place == PARAGRAPH else "value"
-    return layered(scores, claim, table, lambda run, layer: make(scores, place, run, layer))
+def by_itself(found: Mapping[str, Measured], claim: Claim) -> Decision:
+    """Judge one number against its margin."""
+    interval = found[ALONE].interval
+    if interval is None:
+        return unmeasured(claim.margin, claim.estimand)
+    return decide(interval, claim.margin, claim.direction, claim.estimand)
 
 
-def judged(scores: Scores, claim: Claim, kind: Kind, comparisons: Comparisons) -> Decision:
-    """Judge the comparisons of a claim: one number by itself, or against every opponent."""
-    found = {name: average(kind, cells, scores.confidence) for name, cells in comparisons.items()}
-    only = found.get(ALONE)
-    if only is not None:
-        return decide(only, claim.margin, claim.direction, claim.estimand)
-    return against_all(found, claim.margin, claim.direction, claim.estimand)
+def against_every_one(found: Mapping[str, Measured], claim: Claim) -> Decision:
+    """Judge the comparison with every opponent; say where one was measured less often than another."""
+    intervals = {name: one.interval for name, one in found.items()}
+    decision = against_all(intervals, claim.margin, claim.direction, claim.estimand)
+    most = max(one.parts for one in found.values())
+    partly = [f"{name}: {one.parts} of {most} runs or layers" for name, one in found.items() if one.parts < most]
+    return replace(decision, evidence="; ".join([decision.evidence.removesuffix("."), *partly]))
 
 
-def kinds(place: str) -> tuple[Kind, Kind]:
-    """Return the kinds of a level at a place, and of a difference of levels."""
-    return (SPEARMAN, SPEARMAN_DIFFERENCE) if place == PARAGRAPH else (AUC, AUC_DIFFERENCE)
+def keeps_level(found: Mapping[str, Measured], claim: Claim) -> Decision:
+    """Judge what is lost of a level, where there is one."""
+    level, lost = found[LEVEL].interval, found[DIFFERENCE].interval
+    if level is None or lost is None:
+        return unmeasured(claim.margin, claim.estimand)
+    return keeps(lost, level, claim.margin, found[LEVEL].margin, claim.estimand)
 
 
-def reads(place: str) -> Judge:
-    """Make a test whether probes with all inputs do better than chance, by the margin."""
-
-    def judge(scores: Scores, claim: Claim) -> Decision:
-        return judged(scores, claim, kinds(place)[0], {ALONE: probed(scores, claim, place, level)})
-
-    return judge
-
-
-def is_sparse(place: str) -> Judge:
-    """Make a test whether probes keep their level with one percent of the inputs."""
-
-    def judge(scores: Scores, claim: Claim) -> Decision:
-        made = zip(kinds(place), (level, kept), strict=True)
-        whole, lost = (average(kind, probed(scores, claim, place, make), scores.confidence) for kind, make in made)
-        if whole is None or lost is None:
-            return unmeasured(claim.margin, claim.estimand)
-        return keeps(lost, whole, claim.margin, BARS[place], claim.estimand)
-
-    return judge
-
-
-def is_special(place: str) -> Judge:
-    """Make a test whether the most important inputs do better than as many random ones."""
-
-    def judge(scores: Scores, claim: Claim) -> Decision:
-        return judged(scores, claim, kinds(place)[1], {ALONE: probed(scores, claim, place, above_random)})
-
-    return judge
-
-
-def final_level(scores: Scores, claim: Claim) -> Decision:
-    """Judge the level at the last response token, with all inputs and with one percent of them."""
-
-    def at(ratio: float) -> list[Cell]:
-        return layered(scores, claim, "value", lambda run, layer: level(scores, "final", run, layer, ratio))
-
-    return judged(scores, claim, AUC, {"all inputs": at(FULL), "one percent of the inputs": at(SPARSE)})
-
-
-def end_above_start(scores: Scores, claim: Claim) -> Decision:
-    """Judge how much better the last state predicts than the first, with all inputs, on the same responses."""
-    cells = layered(scores, claim, "value", lambda run, layer: end_less_start(scores, run, layer))
-    return judged(scores, claim, AUC_DIFFERENCE, {ALONE: cells})
-
-
-def found_in_every(by: str) -> Judge:
-    """Make a test whether sparse value neurons are found in each of at least two groups: data sets, models, layers."""
-
-    def judge(scores: Scores, claim: Claim) -> Decision:
-        levels, gaps = (
-            {
-                name: average(kind, cells, scores.confidence)
-                for name, cells in grouped(by, probed(scores, claim, "initial", make)).items()
-            }
-            for kind, make in zip(kinds("initial"), (level, kept), strict=True)
-        )
-        groups = {name: (found, gaps.get(name)) for name, found in levels.items()}
-        return in_every(groups, BARS["initial"], claim.margin, claim.estimand)
-
-    return judge
-
-
-def grouped(by: str, cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    """Group cells by data set, model or layer."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        name = {"model": cell.run[0], "dataset": cell.run[1], "layer": f"layer {cell.layer}"}[by]
-        groups.setdefault(name, []).append(cell)
-    return groups
-
-
-def harms(scores: Scores, claim: Claim) -> Decision:
-    """Judge what ablating the value neurons does to accuracy, by itself or compared with other neurons."""
-
-    def cells(against: str | None) -> list[Cell]:
-        return layered(scores, claim, "masks", lambda run, layer: harm(scores, run, layer, against))
-
-    comparisons = {name: cells(name) for name in claim.against} or {ALONE: cells(None)}
-    return judged(scores, claim, ACCURACY_DIFFERENCE, comparisons)
-
-
-def tracks(scores: Scores, claim: Claim) -> Decision:
-    """Judge whether single dopamine neurons follow TD errors, and more than other neurons do."""
-    made = ((SPEARMAN, tracking), (SPEARMAN_DIFFERENCE, tracking_above_random))
-    level, gap = (
-        average(kind, layered(scores, claim, "trajectories", partial(make, scores)), scores.confidence)
-        for kind, make in made
-    )
-    return in_every({"single neurons": (level, gap)}, claim.margin, ABOVE_RANDOM, claim.estimand, fewest=1)
-
-
-def predicts(method: str) -> Judge:
-    """Make a test whether a way to read value neurons predicts success better than every baseline.
-
-    A run where one baseline is undefined stays in the comparison with the others.
-    """
-
-    def judge(scores: Scores, claim: Claim) -> Decision:
-        runs = scores.tables["confidence"].runs(claim.runs)
-        comparisons = {
-            name: [cell for run in runs if (cell := confidence(scores, run, method, name)) is not None]
-            for name in claim.against
-        }
-        found = judged(scores, claim, AUC_DIFFERENCE, comparisons)
-        partly = [f"{name}: {len(cells)} of {len(runs)} runs" for name, cells in comparisons.items()]
-        partly = [words for words, cells in zip(partly, comparisons.values(), strict=True) if len(cells) < len(runs)]
-        return replace(found, evidence="; ".join([found.evidence.removesuffix("."), *partly]))
-
-    return judge
-
-
-def solves_more(scores: Scores, claim: Claim) -> Decision:
-    """Judge whether search by dopamine neurons solves more problems than every other method."""
-    runs = scores.tables["search"].runs(claim.runs)
-    comparisons = {
-        name: [cell for run in runs if (cell := search(scores, run, name)) is not None] for name in claim.against
-    }
-    return judged(scores, claim, ACCURACY_DIFFERENCE, comparisons)
-
-
-def coupled(measure: str) -> Judge:
-    """Make a test whether ablating value neurons changes later dopamine neurons more than ablating random ones."""
-
-    def judge(scores: Scores, claim: Claim) -> Decision:
-        def cells(against: str) -> list[Cell]:
-            return layered(scores, claim, "ablated", lambda run, layer: coupling(scores, run, layer, measure, against))
-
-        kind = SPEARMAN_DIFFERENCE if measure == "spearman" else MEAN
-        return judged(scores, claim, kind, {name: cells(name) for name in claim.against})
-
-    return judge
+def in_every_group(fewest: int) -> Rule:
+    """Make the rule that at least `fewest` groups each need a level and a difference."""
+    return lambda found, claim: in_every(found, claim.estimand, fewest)
 
 
 SIDES = (
@@ -237,40 +103,49 @@ TRACKING = (
     "Two numbers: the mean correlation of single dopamine neurons with TD errors, and the same less that of each "
     "random neuron, with a margin of 0.05. " + EVERY_ONE
 )
+INITIAL, MASKS = "scores value, position initial", "scores masks"
+CONFIDENCE, SEARCH = "scores confidence", "scores search"
+SPECIAL, KEEPS = "spearman_difference", "auc_kept"
 TESTS = {
-    "value_read": Test(reads("initial"), SIDES, "value", "scores value, position initial", "auc_level"),
-    "value_sparse": Test(is_sparse("initial"), KEPT + SIDES, "value", "scores value, position initial", "auc_kept"),
-    "value_special": Test(is_special("initial"), SIDES, "value", "scores value, position initial", "auc_difference"),
-    "value_final": Test(final_level, EVERY_ONE, "value", "scores value, position final", "auc_high"),
-    "value_end": Test(end_above_start, SIDES, "value", "scores value, both positions", "auc_difference"),
-    "value_datasets": Test(found_in_every("dataset"), GROUPS, "value", "scores value, position initial", "auc_kept"),
-    "value_models": Test(found_in_every("model"), GROUPS, "value", "scores value, position initial", "auc_kept"),
-    "value_layers": Test(found_in_every("layer"), GROUPS, "value", "scores value, position initial", "auc_kept"),
-    "value_necessary": Test(harms, SIDES, "masks", "scores masks, selection value", "accuracy"),
-    "value_random": Test(harms, EVERY_ONE, "masks", "scores masks", "accuracy_random"),
-    "value_specific": Test(harms, EVERY_ONE, "masks", "scores masks", "opponents_one_at"),
-    "value_distinct": Test(distinct, SEEDS, "neurons", "neurons", "sets"),
-    "td_final": Test(harms, EVERY_ONE, "masks", "scores masks, selection value_final", "accuracy"),
+    "value_read": Test(reads("initial"), by_itself, SIDES, "value", INITIAL, "auc_level"),
+    "value_sparse": Test(few_less_all("initial"), keeps_level, KEPT + SIDES, "value", INITIAL, KEEPS),
+    "value_special": Test(few_less_random("initial"), by_itself, SIDES, "value", INITIAL, "auc_difference"),
+    "value_final": Test(at_the_end, against_every_one, EVERY_ONE, "value", "scores value, position final", "auc_high"),
+    "value_end": Test(end_above_start, by_itself, SIDES, "value", "scores value, both positions", "auc_difference"),
+    "value_datasets": Test(grouped("dataset"), in_every_group(2), GROUPS, "value", INITIAL, KEEPS),
+    "value_models": Test(grouped("model"), in_every_group(2), GROUPS, "value", INITIAL, KEEPS),
+    "value_layers": Test(grouped("layer"), in_every_group(2), GROUPS, "value", INITIAL, KEEPS),
+    "value_necessary": Test(harms, by_itself, SIDES, "masks", f"{MASKS}, selection value", "accuracy"),
+    "value_random": Test(harms, against_every_one, EVERY_ONE, "masks", MASKS, "accuracy_random"),
+    "value_specific": Test(harms, against_every_one, EVERY_ONE, "masks", MASKS, "opponents_one_at"),
+    "value_distinct": Test(distinct, by_itself, SEEDS, "neurons", "neurons", "sets"),
+    "td_final": Test(harms, against_every_one, EVERY_ONE, "masks", f"{MASKS}, selection value_final", "accuracy"),
     "transfer_datasets": Test(
-        shared("data sets", "value"), SEEDS, "overlap", "scores overlap, across data sets", "sets"
+        shared("data sets", "value"), by_itself, SEEDS, "overlap", "scores overlap, across data sets", "sets"
     ),
-    "transfer_models": Test(shared("models", "value"), SEEDS, "overlap", "scores overlap, across models", "sets"),
-    "dopamine_shared": Test(shared("data sets", "dopamine"), SEEDS, "overlap", "scores overlap, kind dopamine", "sets"),
-    "dopamine_read": Test(reads(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "spearman_level"),
-    "dopamine_sparse": Test(is_sparse(PARAGRAPH), KEPT + SIDES, "dopamine", "scores dopamine", "spearman_kept"),
-    "dopamine_special": Test(is_special(PARAGRAPH), SIDES, "dopamine", "scores dopamine", "spearman_difference"),
-    "dopamine_tracks": Test(tracks, TRACKING, "trajectories", "scores trajectories", "spearman_difference"),
+    "transfer_models": Test(
+        shared("models", "value"), by_itself, SEEDS, "overlap", "scores overlap, across models", "sets"
+    ),
+    "dopamine_shared": Test(
+        shared("data sets", "dopamine"), by_itself, SEEDS, "overlap", "scores overlap, kind dopamine", "sets"
+    ),
+    "dopamine_read": Test(reads(PARAGRAPH), by_itself, SIDES, "dopamine", "scores dopamine", "spearman_level"),
+    "dopamine_sparse": Test(
+        few_less_all(PARAGRAPH), keeps_level, KEPT + SIDES, "dopamine", "scores dopamine", "spearman_kept"
+    ),
+    "dopamine_special": Test(few_less_random(PARAGRAPH), by_itself, SIDES, "dopamine", "scores dopamine", SPECIAL),
+    "dopamine_tracks": Test(tracks, in_every_group(1), TRACKING, "trajectories", "scores trajectories", SPECIAL),
     "confidence_printed": Test(
-        predicts("value_neurons"), EVERY_ONE, "confidence", "scores confidence", "opponents_undefined"
+        predicts("value_neurons"), against_every_one, EVERY_ONE, "confidence", CONFIDENCE, "opponents_undefined"
     ),
     "confidence_honest": Test(
-        predicts("value_neurons_cv"), EVERY_ONE, "confidence", "scores confidence", "opponents_undefined"
+        predicts("value_neurons_cv"), against_every_one, EVERY_ONE, "confidence", CONFIDENCE, "opponents_undefined"
     ),
-    "search": Test(solves_more, EVERY_ONE, "search", "scores search", "opponents_one_at"),
-    "search_tokens": Test(solves_more, EVERY_ONE, "search", "scores search", "opponents_one_at"),
-    "coupled": Test(coupled("correlation_apart"), EVERY_ONE, "ablated", "scores ablated", "spearman_difference"),
+    "search": Test(solves_more, against_every_one, EVERY_ONE, "search", SEARCH, "opponents_one_at"),
+    "search_tokens": Test(solves_more, against_every_one, EVERY_ONE, "search", SEARCH, "opponents_one_at"),
+    "coupled": Test(coupled("correlation_apart"), against_every_one, EVERY_ONE, "ablated", "scores ablated", SPECIAL),
     "coupled_td": Test(
-        coupled("spearman"), EVERY_ONE, "ablated", "scores ablated and trajectories", "spearman_difference"
+        coupled("spearman"), against_every_one, EVERY_ONE, "ablated", "scores ablated and trajectories", SPECIAL
     ),
 }
 """How every claim is judged, by its key in `resources/published/claims.yaml`."""

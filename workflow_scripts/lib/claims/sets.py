@@ -6,34 +6,37 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.lib.claims.claim import Claim
-from workflow_scripts.lib.claims.decide import Decision, decide, unmeasured
+from workflow_scripts.lib.claims.comparison import ALONE, Comparisons, OfSets, Overlap
 from workflow_scripts.lib.claims.scores import SPARSE, Scores, runs_in
 from workflow_scripts.lib.statistics.intervals import Array
-from workflow_scripts.lib.statistics.set_overlap import overlap_interval
 
 LEAST_RATIO = 0.9
 """Prune ratio from which kept inputs count as sparse; the overlap is averaged over the ratios from here on."""
 
 
-def shared(across: str, kind: str) -> Callable[[Scores, Claim], Decision]:
-    """Make a test whether probes of other data sets or models find the same neurons, above chance by the margin."""
+def shared(across: str, kind: str) -> Callable[[Scores, Claim], Comparisons]:
+    """Compare the neurons that probes of other data sets or models find, above chance."""
 
-    def judge(scores: Scores, claim: Claim) -> Decision:
+    def compare(scores: Scores, claim: Claim) -> Comparisons:
         table = scores.overlap
         if len(table):
             sparse = pl.col("prune_ratio").is_between(LEAST_RATIO, SPARSE)
             table = table.filter(pl.col("across") == across, pl.col("kind") == kind, sparse)
             table = table.filter(pl.col("layer").is_in(claim.named(table["layer"].unique().to_list())))
         if table.is_empty():
-            return unmeasured(claim.margin, claim.estimand)
+            return {ALONE: OfSets([], 0, claim.margin)}
         keys = [name for name in table.columns if name not in ("seed_a", "seed_b", "iou")]
-        cells = list(table.partition_by(keys, maintain_order=True))
-        matrices, chances = [matrix(cell) for cell in cells], [float(cell["expected"][0]) for cell in cells]
-        smallest = min(cell["n_kept"][0] for cell in cells)
-        found = overlap_interval(matrices, chances, smallest, scores.confidence)
-        return decide(found, claim.margin, claim.direction, claim.estimand)
+        overlaps = [overlap(cell) for cell in table.partition_by(keys, maintain_order=True)]
+        return {ALONE: OfSets(overlaps, int(table["n_kept"].min()), claim.margin)}  # type: ignore[arg-type]
 
-    return judge
+    return compare
+
+
+def overlap(cell: pl.DataFrame) -> Overlap:
+    """Read the overlap of each pair of seeds at one layer and prune ratio."""
+    first = cell.row(0, named=True)
+    runs = " and ".join(f"{first[f'model_{side}']}/{first[f'dataset_{side}']}" for side in "ab")
+    return Overlap(runs, first["layer"], matrix(cell), float(first["expected"]))
 
 
 def matrix(cell: pl.DataFrame) -> Array:
@@ -43,9 +46,10 @@ def matrix(cell: pl.DataFrame) -> Array:
     return ordered.to_numpy().reshape(cell["seed_a"].n_unique(), -1)
 
 
-def distinct(scores: Scores, claim: Claim) -> Decision:
-    """Judge which share of each value probe's neurons are also next-token neurons."""
-    cells, sizes = [], []
+def distinct(scores: Scores, claim: Claim) -> Comparisons:
+    """Measure which share of each value probe's neurons are also next-token neurons."""
+    overlaps: list[Overlap] = []
+    sizes: list[int] = []
     for run in runs_in(scores.selected):
         of_run = (pl.col("model") == run[0]) & (pl.col("dataset") == run[1])
         chosen = scores.selected.filter(of_run, pl.col("selection") == "ntp", pl.col("share") == scores.share)
@@ -56,9 +60,6 @@ def distinct(scores: Scores, claim: Claim) -> Decision:
             shares = np.array([len(other & set(one["neuron"])) / len(other) for one in best])
             pairs = np.repeat(shares[:, None], len(shares), axis=1)
             np.fill_diagonal(pairs, np.nan)
-            cells.append(pairs)
+            overlaps.append(Overlap("/".join(run), layer, pairs, 0.0))
             sizes.append(len(other))
-    if not cells:
-        return unmeasured(claim.margin, claim.estimand)
-    found = overlap_interval(cells, [0.0] * len(cells), min(sizes), scores.confidence)
-    return decide(found, claim.margin, claim.direction, claim.estimand)
+    return {ALONE: OfSets(overlaps, min(sizes, default=0), claim.margin)}

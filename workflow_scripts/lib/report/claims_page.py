@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
-from workflow_scripts.lib.formatting import fine, fine_interval, number
+from workflow_scripts.lib.formatting import fine, fine_interval, number, p_value
 from workflow_scripts.lib.report.application_section import Tables, rows_of
 from workflow_scripts.lib.report.claims_picture import Picture, picture
+from workflow_scripts.lib.report.curves import PLACES
+from workflow_scripts.lib.report.paper_page import figures_of
 from workflow_scripts.lib.report.paper_tables import comparison
-from workflow_scripts.lib.report.tables import Cell, Column, Row, TableView, verdict, view
+from workflow_scripts.lib.report.tables import Column, Row, TableView, p_column, reason, run, view, whole
 
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 INPUTS = {
@@ -22,13 +25,50 @@ INPUTS = {
 
 
 @dataclass(frozen=True)
+class Link:
+    """A place of the page that a verdict rests on."""
+
+    target: str
+    words: str
+
+
+SECTIONS = {
+    "scores value": Link("figures", "the curves"),
+    "scores dopamine": Link("figures", "the curves"),
+    "scores masks": Link("interventions", "Tables 2 and 5"),
+    "neurons": Link("interventions", "neurons that selections share"),
+    "scores overlap": Link("transfer", "transfer"),
+    "scores confidence": Link("confidence", "Table 3"),
+    "scores search": Link("search", "Table 4"),
+    "scores trajectories": Link("trajectories", "trajectories"),
+    "scores ablated": Link("trajectories", "trajectories"),
+}
+"""The section of the page that shows a claim's scores, by the start of its column `source`."""
+OF_SEEDS = ("scores overlap", "neurons")
+"""How that column begins where the sample is of probe seeds."""
+
+
+@dataclass(frozen=True)
+class ClaimView:
+    """One claim with its verdict, what was measured in words, the rule, links, and every run and layer by itself."""
+
+    key: str
+    claim: str
+    place: str
+    verdict: str
+    facts: list[tuple[str, str]]
+    rule: str
+    links: list[Link]
+    cells: TableView | None
+
+
+@dataclass(frozen=True)
 class Claims:
-    """A count of verdicts, the picture of all claims, their table, and the claims that share a test."""
+    """A count of verdicts, the picture of all claims, and each claim with what it rests on."""
 
     counted: str
     picture: Picture
-    table: TableView
-    tests: dict[str, list[str]]
+    views: list[ClaimView]
 
 
 @dataclass(frozen=True)
@@ -41,57 +81,125 @@ class Registered:
 
 @dataclass(frozen=True)
 class ClaimsSection:
-    """The claims, where they were judged, Table 1, and what was registered before, if anything was."""
+    """The claims, where they were judged; Table 1; what was registered before, if anything was; shuffled labels."""
 
     claims: Claims | None
     table1: TableView
     registered: Registered | None
+    alarms: list[str]
+    selectivity: TableView
 
 
-def claims_section(tables: Tables, confidence: str, registered: Registered | None = None) -> ClaimsSection:
+def claims_section(
+    tables: Tables, published: dict[str, Any], confidence: str, registered: Registered | None = None
+) -> ClaimsSection:
     """Build the section of every claim of the paper, and of its Table 1 with this study's numbers."""
-    return ClaimsSection(judged_claims(rows_of(tables, "claims"), confidence), table1(tables), registered)
+    shuffled = rows_of(tables, "selectivity")
+    return ClaimsSection(
+        judged_claims(tables, published, confidence),
+        table1(tables),
+        registered,
+        [alarm(row) for row in shuffled if row["alarm"]],
+        selectivity_table(shuffled, confidence),
+    )
 
 
-def judged_claims(rows: Sequence[Row], confidence: str) -> Claims | None:
-    """Tabulate the judged claims; return None where nothing was judged."""
+def judged_claims(tables: Tables, published: dict[str, Any], confidence: str) -> Claims | None:
+    """Show the judged claims; return None where nothing was judged."""
+    rows = rows_of(tables, "claims")
     if not rows:
         return None
-    tests: dict[str, list[str]] = {}
-    for row in rows:
-        tests.setdefault(row["test"], []).append(row["claim"].rstrip("."))
     verdicts = [row["verdict"] for row in rows]
     counted = ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS)
-    return Claims(f"Of {len(rows)} claims: {counted}.", picture(rows), claim_table(rows, confidence), tests)
+    figures = {key: entry for entry in figures_of(published) for key in entry["claims"]}
+    views = [claim_view(row, rows_of(tables, "claim_cells"), figures.get(row["key"]), confidence) for row in rows]
+    return Claims(f"Of {len(rows)} claims: {counted}.", picture(rows), views)
 
 
-def claim_table(rows: Sequence[Row], confidence: str) -> TableView:
-    """Tabulate one row for each claim: its number with the interval, the margin, and below them the evidence."""
-    caption = (
-        f"Intervals at {confidence}, over problems and over what was drawn at random. The rows of `tables/claims.csv`; "
-        "the last column names the scores that the number is computed from."
-    )
-    columns = [
-        Column("The paper claims", lambda row: Cell(row["claim"], row["place"]), "head"),
-        verdict("Verdict here"),
-        Column("Measured", lambda row: Cell(estimate(row), row["estimand"]), "text"),
-        Column("Margin", lambda row: fine(row["margin"])),
-        Column("The paper prints", lambda row: row["printed"], "text"),
-        Column("Source", lambda row: row["source"], "text"),
+def claim_view(row: Row, cells: Sequence[Row], figure: dict[str, Any] | None, confidence: str) -> ClaimView:
+    """Build what stands behind one verdict."""
+    unit = "probe seeds" if row["source"].startswith(OF_SEEDS) else "problems"
+    facts = [
+        ("Measured", f"{estimate(row)}: {row['estimand']}"),
+        ("Margin", f"{row['direction']} {fine(row['margin'])}"),
+        ("On", counted(row, unit)),
+        *([("Decided by", f"about {row['needed_n']:,} {unit} at this effect")] if row["needed_n"] else []),
+        ("Evidence", row["evidence"]),
+        ("The paper", f"{row['printed']} ({row['place']})"),
+        ("Computed from", row["source"]),
     ]
-    return view(caption, columns, rows, notes=evidence, key=lambda row: f"claim-{row['key']}")
+    links = [Link(figure["figure"], figure["where"].rpartition(", ")[2])] if figure else []
+    section = next((one for start, one in SECTIONS.items() if row["source"].startswith(start)), None)
+    links += [section] if section else []
+    own = [cell for cell in cells if cell["key"] == row["key"]]
+    table = cell_table(own, unit, confidence) if own else None
+    return ClaimView(row["key"], row["claim"], row["place"], row["verdict"], facts, row["test"], links, table)
+
+
+def cell_table(rows: Sequence[Row], unit: str, confidence: str) -> TableView:
+    """Tabulate every run and layer behind a claim, also those that decide nothing."""
+    caption = (
+        f"Every run and layer by itself, with its {confidence} interval: rows of `tables/claim_cells.csv`. Those that "
+        "the paper does not name stand here too and decide nothing; no single row is a verdict."
+    )
+    columns = [Column("Run", lambda row: row["run"], "text"), Column("Layer", lambda row: plain_layer(row["layer"]))]
+    if any(row["comparison"] for row in rows):
+        columns += [Column("Compared", lambda row: row["comparison"].replace("_", " "), "text")]
+    columns += [Column("Measured", estimate), Column("Margin", lambda row: fine(row["margin"]))]
+    columns += [
+        Column("On", lambda row: counted(row, unit), "text"),
+        Column("Decides", lambda row: "yes" if row["decides"] else "no", "text"),
+    ]
+    return view(caption, columns, rows)
+
+
+def yes_or_no(title: str, name: str) -> Column:
+    """Build a column of what is or is not so."""
+    return Column(title, lambda row: "yes" if row[name] else "no", "text")
+
+
+def plain_layer(layer: int | None) -> str:
+    """Write a layer; a dash where layers are averaged."""
+    return "–" if layer is None else str(layer)
 
 
 def estimate(row: Row) -> str:
-    """Write the estimand of a claim with its interval."""
-    return "–" if row["value"] is None else fine_interval(row["value"], row["ci_low"], row["ci_high"])
+    """Write a number with its interval; without one, the number alone."""
+    if row["value"] is None:
+        return "–"
+    if row["ci_low"] is None:
+        return f"{fine(row['value'])}, no interval"
+    return fine_interval(row["value"], row["ci_low"], row["ci_high"])
 
 
-def evidence(row: Row) -> list[str]:
-    """Note below a claim what this study measured, on how many problems, and how many would decide it."""
-    counted = f"{row['n']} problems" if row["n_rarer"] is None else f"{row['n']} problems, {row['n_rarer']} rarer"
-    needed = f" Decided by {row['needed_n']:,} at this effect." if row["needed_n"] is not None else ""
-    return [f"Measured here: {row['evidence']} ({counted}).{needed}"]
+def counted(row: Row, unit: str) -> str:
+    """Say on how many problems, or probe seeds, a number rests."""
+    rarer = "" if row["n_rarer"] is None else f", {row['n_rarer']} of the rarer outcome"
+    return f"{row['n']} {unit}{rarer}"
+
+
+def alarm(row: Row) -> str:
+    """Write that shuffled labels beat chance."""
+    return (
+        f"{row['model']}/{row['dataset']}, {PLACES[row['place']].lower()}: probes trained on shuffled labels reach "
+        f"{fine(row['shuffled'])}, chance is {fine(row['chance'])} (p = {p_value(row['p_value'])}, "
+        f"{row['shuffles']} shuffles). Something lets them see what they must not; believe no level of this run."
+    )
+
+
+def selectivity_table(rows: Sequence[Row], confidence: str) -> TableView:
+    """Tabulate how far probes with true labels exceed those with shuffled ones."""
+    caption = (
+        f"Probes with true and with shuffled labels, all inputs, averaged over layers; the difference with its "
+        f"{confidence} interval. p: a t-test over shuffles of the hypothesis that shuffled labels do as well as "
+        "chance; an alarm below 0.01, once in a hundred rows by chance alone. Rows of `tables/selectivity.csv`."
+    )
+    columns = [run(), Column("Probes", lambda row: PLACES[row["place"]], "text")]
+    columns += [Column("True labels", lambda row: fine(row["true"]))]
+    columns += [Column("Shuffled", lambda row: fine(row["shuffled"])), whole("Shuffles", "shuffles"), p_column()]
+    columns += [Column("Difference", lambda row: estimate(row | {"value": row["selectivity"]}))]
+    columns += [yes_or_no("Alarm", "alarm")]
+    return view(caption, columns, rows, notes=reason)
 
 
 def table1(tables: Tables) -> TableView:

@@ -7,22 +7,21 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.claims.curve_rules import curves_of
 from workflow_scripts.lib.claims.registration import deviations, registration
 from workflow_scripts.lib.report import confidence_page, dopamine_page, transfer_page
 from workflow_scripts.lib.report.application_section import Figures, Section
 from workflow_scripts.lib.report.claims_page import Registered, claims_section
 from workflow_scripts.lib.report.confidence_page import confidence_section
-from workflow_scripts.lib.report.curves_page import FIGURE_PLACES, judge, pruning_figures
+from workflow_scripts.lib.report.curves import curves_of
+from workflow_scripts.lib.report.curves_page import FIGURE_PLACES, excerpt_section, pruning_figures
 from workflow_scripts.lib.report.dopamine_page import dopamine_section, viewer
 from workflow_scripts.lib.report.interventions_page import DOSE, intervention_section
-from workflow_scripts.lib.report.paper_page import paper_section
+from workflow_scripts.lib.report.paper_page import paper_table
 from workflow_scripts.lib.report.parts import FigureView, shown_figure
 from workflow_scripts.lib.report.runs_page import runs_section
 from workflow_scripts.lib.report.search_page import search_section
 from workflow_scripts.lib.report.settings_page import settings_section
 from workflow_scripts.lib.report.transfer_page import transfer_section
-from workflow_scripts.lib.report.verdicts_page import excerpt_section, summary, verdicts_section
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,13 @@ class Results:
 def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict[str, Any]:
     """Build everything that the template reads, by section; `parts` is the folder of the template's parts."""
     tables, published = results.tables, results.published
-    level = config["pruning"]["confidence"]
-    confidence = f"{100 * level:g} %"
+    confidence = f"{100 * config['pruning']['confidence']:g} %"
     curves = curves_of(tables["pruning_value"], "auc") + curves_of(tables["pruning_dopamine"], "spearman")
-    judged = judge(curves)
     return {
         "study": config.get("study", "default"),
         "about": config.get("about"),
         "published": published["figures"]["source"],
-        "claims": claims_section(tables, confidence, registered(results, config)),
-        "summary": summary(judged, level),
+        "claims": claims_section(tables, published, confidence, registered(results, config)),
         "runs": runs_section(tables, confidence, config.get("left_out") or {}),
         "figures": [*pruning_figures(results.figures, results.captions, config, curves), *other_figures(results)],
         "interventions": intervention_section(
@@ -66,9 +62,8 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         ),
         "applications": applications(results),
         "trajectories": viewer(results.traces, parts, config, tables.get("trajectories")),
-        "paper": paper_section(published, tables, config, curves),
-        "verdicts": verdicts_section(judged),
-        "excerpt": excerpt_section(judged, list(tables), confidence),
+        "paper": paper_table(published, tables),
+        "excerpt": excerpt_section(curves, list(tables), confidence),
         "settings": settings_section(config),
     }
 
