@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from workflow_scripts.lib.claims.verdicts import CONTRADICTED, HARM, SUPPORTED, UNDECIDED, Rule
-from workflow_scripts.lib.formatting import fine, fine_interval, grouped, interval, listed, number, p_value
+from workflow_scripts.lib.formatting import fine, fine_interval, grouped, listed, number, p_value
 from workflow_scripts.lib.neurons.catalogue import MODES, SELECTIONS, is_random
 from workflow_scripts.lib.report.paper_tables import paper_table
 from workflow_scripts.lib.report.parts import FigureView, caption_of, data_uri
@@ -24,6 +24,7 @@ from workflow_scripts.lib.report.tables import (
     run_name,
     verdict,
     view,
+    written,
 )
 
 DOSE = "dose"
@@ -91,8 +92,8 @@ def selection(title: str, name: str) -> Column:
 
 
 def layer() -> Column:
-    """Build the column of layers."""
-    return Column("Layer", lambda row: str(row["layer"]))
+    """Build the column of layers, `mean` where the row is one over them."""
+    return Column("Layer", lambda row: "mean" if row["layer"] is None else str(row["layer"]))
 
 
 def between(values: Sequence[Any], write: Callable[[Any], str]) -> str:
@@ -106,7 +107,8 @@ def accuracy_table(table: pl.DataFrame, confidence: float) -> TableView:
     caption = (
         f"Accuracy and its change against the unablated run, each with its {100 * confidence:g} % interval over "
         "problems; p by a paired test over problems. Of several draws, the mean and, in brackets, lowest and highest. "
-        "All changes are against one unablated run: sampling noise in that run shifts all changes equally."
+        "All changes are against one unablated run: sampling noise in that run shifts all changes equally. Layer "
+        "“mean”: the average over layers (“all/all”: and runs), with an interval of its own over problems and draws."
     )
     columns = [run(), layer(), selection("Masked", "selection")]
     columns += [folded_column("Draws", "draws"), folded_column("Neurons", "neurons")]
@@ -124,9 +126,10 @@ def folded(rows: Sequence[Row]) -> Row:
     """Fold a selection at a layer into one row, draws as mean and range."""
     first = rows[0]
     line = {name: first[name] for name in (*PLACE, "selection")}
-    line |= {"draws": len(rows) if is_random(first["selection"]) else "–", "neurons": grouped(first["n_neurons"])}
+    draws = "all" if first["draw"] is None else len(rows)
+    line |= {"draws": draws if is_random(first["selection"]) else "–", "neurons": grouped(first["n_neurons"])}
     if len(rows) == 1:
-        line["accuracy"] = interval(first["accuracy"], first["ci_low"], first["ci_high"])
+        line["accuracy"] = written(first, "accuracy", "ci_low", "ci_high")
         change = None if first["selection"] == "none" else first["change"]
         line["change"] = fine_interval(change, first["change_low"], first["change_high"])
         return line | {"p": p_value(first["p_value"])}
@@ -192,7 +195,7 @@ def harm_sentence(row: Row) -> str:
 def harm_sentences(table: pl.DataFrame, contrasts: pl.DataFrame) -> list[str]:
     """Write one sentence for each run and layer."""
     sentences = []
-    for place in table.select(PLACE).unique(maintain_order=True).to_dicts():
+    for place in table.drop_nulls("layer").select(PLACE).unique(maintain_order=True).to_dicts():
         rows = contrasts.filter(*(pl.col(name) == value for name, value in place.items())).to_dicts()
         by_control = {row["against"]: row for row in rows}
         control = next((by_control[name] for name in CONTROLS if name in by_control), None)
@@ -217,7 +220,8 @@ def proof_words(tables: dict[str, pl.DataFrame]) -> str:
     """Say that every mask was applied; `tabulate_interventions` refuses anything else."""
     names = [*PLACE, "selection", "draw", "share", "mode", "factor", "largest_miss"]
     both = [tables[name].with_columns(factor=pl.lit(0.0)) for name in ("table2", "table5")]
-    masked = [frame.filter(pl.col("selection") != "none").select(names) for frame in (*both, tables["dose_response"])]
+    frames = [frame.drop_nulls("layer") for frame in (*both, tables["dose_response"])]
+    masked = [frame.filter(pl.col("selection") != "none").select(names) for frame in frames]
     conditions = pl.concat([frame for frame in masked if len(frame)], how="vertical_relaxed").unique()
     return (
         f"{grouped(len(conditions))} conditions were run and checked: the mask was applied at every position "
