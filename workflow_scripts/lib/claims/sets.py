@@ -8,8 +8,7 @@ import polars as pl
 from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.decide import Decision, decide, unmeasured
 from workflow_scripts.lib.claims.scores import SPARSE, Scores, runs_in
-from workflow_scripts.lib.statistics.intervals import Array
-from workflow_scripts.lib.statistics.set_overlap import overlap_interval
+from workflow_scripts.lib.statistics.set_overlap import by_seeds, overlap_interval
 
 LEAST_RATIO = 0.9
 """Prune ratio from which kept inputs count as sparse; the overlap is averaged over the ratios from here on."""
@@ -28,19 +27,12 @@ def shared(across: str, kind: str) -> Callable[[Scores, Claim], Decision]:
             return unmeasured(claim.margin, claim.estimand)
         keys = [name for name in table.columns if name not in ("seed_a", "seed_b", "iou")]
         cells = list(table.partition_by(keys, maintain_order=True))
-        matrices, chances = [matrix(cell) for cell in cells], [float(cell["expected"][0]) for cell in cells]
+        matrices, chances = [by_seeds(cell) for cell in cells], [float(cell["expected"][0]) for cell in cells]
         smallest = min(cell["n_kept"][0] for cell in cells)
         found = overlap_interval(matrices, chances, smallest, scores.confidence)
         return decide(found, claim.margin, claim.direction, claim.estimand)
 
     return judge
-
-
-def matrix(cell: pl.DataFrame) -> Array:
-    """Return the overlap of each pair of seeds, NaN where one seed would meet itself: the same first weights."""
-    apart = pl.when(pl.col("seed_a") != pl.col("seed_b")).then("iou").otherwise(float("nan"))
-    ordered = cell.sort("seed_a", "seed_b").select(apart).to_series()
-    return ordered.to_numpy().reshape(cell["seed_a"].n_unique(), -1)
 
 
 def distinct(scores: Scores, claim: Claim) -> Decision:

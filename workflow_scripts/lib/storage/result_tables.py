@@ -13,7 +13,8 @@ ALL = "all"
 TEXT = {
     *("model", "dataset", "position", "selection", "against", "mode", "first", "second", "verdict", "reason"),
     *("across", "kind", "model_a", "dataset_a", "model_b", "dataset_b"),
-    *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason"),
+    *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason", "neighbour"),
+    *("table", "setting", "key", "paper", "study"),
 }
 """The columns that contain text."""
 
