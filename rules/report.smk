@@ -9,8 +9,9 @@ from workflow_scripts.lib.config.study import figure_stages, left_out
 
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
 CLAIM_TABLES = tables("claims", "claim_cells", "selectivity", "table1")
+SETTING_TABLES = tables("settings")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
-TABLES = [*MEASURED, *CLAIM_TABLES]
+TABLES = [*MEASURED, *CLAIM_TABLES, *SETTING_TABLES]
 FIGURES = figures(*figure_stages())
 RECORDS = [*ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED]
 PROVENANCE = [f"{OUT}/provenance.html", *expand(f"{OUT}/provenance/costs.{{kind}}", kind=["csv", "parquet"])]
@@ -98,6 +99,40 @@ rule judge_claims:
             --ablated {input.ablated} --overlap {input.overlap} --neurons {input.neurons} \
             --selected {input.selected} --published {input.published} \
             --output-dir {params.folder} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule tabulate_settings:
+    """Tabulate the study's settings beside those that the paper prints."""
+    input:
+        published="resources/published/settings.yaml",
+        code=modules("tabulate_settings"),
+    output:
+        tables=SETTING_TABLES,
+    log:
+        f"{OUT}/logs/tabulate_settings.log",
+    benchmark:
+        f"{OUT}/benchmarks/tabulate_settings.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(10),
+        gpu=0,
+    params:
+        settings=section(
+            "split.train_ratio,seed rollouts.max_tokens,temperature,top_p,n_samples,engine vllm.gpu_memory_utilization"
+            " values.gamma pruning.ratios value_probes.hidden,epochs,batch_size,learning_rate,weight_decay,gamma,seeds"
+            " dopamine_probes.hidden,epochs,batch_size,learning_rate,weight_decay,seeds"
+        ),
+        prompts=canonical(sorted({config["models"][model]["prompt"] for model, _ in runs("rollouts")})),
+        folder=output_folder,
+    shell:
+        """
+        python -m workflow_scripts.tabulate_settings --params {params.settings:q} --prompts {params.prompts:q} \
+            --published {input.published} --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """
 

@@ -2,12 +2,12 @@
 
 Needs problems, rollouts, paragraphs, values, activations, value and dopamine probes and the model's files.
 Gives `results/trajectories/{model}/{dataset}.parquet` (trajectories),
-`results/trajectories/{model}/{dataset}/ablated.parquet`, three tables and figures 3, 9 and 10.
+`results/trajectories/{model}/{dataset}/ablated.parquet`, four tables and figures 3, 9 and 10.
 """
 
 TRACED = of_runs("results/trajectories/{model}/{dataset}.parquet", "trajectories")
 ABLATED = of_runs("results/trajectories/{model}/{dataset}/ablated.parquet", "trajectories")
-TRAJECTORY_TABLES = tables("trajectories", "trajectory_ablation", "ablation_contrasts")
+TRAJECTORY_TABLES = tables("trajectories", "peaks", "trajectory_ablation", "ablation_contrasts")
 TRAJECTORY_FIGURES = figures("fig3", "fig9", "fig10")
 
 

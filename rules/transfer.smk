@@ -2,13 +2,13 @@
 
 Needs value probes, and dopamine probes where there are any.
 Gives, in the study's folder, `neurons/{model}.parquet`: every neuron with its importance and rank in every probe of the
-model, `tables/{transfer,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and
+model, `tables/{transfer,transfer_rise,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and
 8.
 """
 
 PROBED = list(dict.fromkeys([*runs("value_probes"), *runs("dopamine_probes")]))
 NEURON_LISTS = expand(f"{OUT}/neurons/{{model}}.parquet", model=dict.fromkeys(model for model, _ in PROBED))
-TRANSFER_TABLES = tables("transfer", "importance_correlation")
+TRANSFER_TABLES = tables("transfer", "transfer_rise", "importance_correlation")
 TRANSFER_FIGURES = figures("fig2", "fig8")
 
 

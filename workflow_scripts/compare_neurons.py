@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.neurons import importances, overlap
+from workflow_scripts.lib.neurons import importances, overlap, transfer_rise
 from workflow_scripts.lib.storage.result_tables import with_columns, write_table
 from workflow_scripts.lib.storage.tables import write_parquet
 
@@ -26,7 +26,11 @@ CORRELATION = (*overlap.KEYS, "d", "n_pairs", "spearman", "ci_low", "ci_high", *
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the probes of all runs, compare every pair, write the tables `transfer` and `importance_correlation`."""
+    """Read the probes of all runs, compare every pair, write the tables.
+
+    `transfer`: the overlap of kept inputs; `transfer_rise`: how it changes towards a prune ratio of 1;
+    `importance_correlation`: the rank correlation of all importances.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--params", required=True, help="canonical JSON with transfer.families and section pruning")
     parser.add_argument("--value", nargs="*", default=[], type=Path, help="value probes of the runs, in their order")
@@ -43,8 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     pruning = params.pruning
     shared = [row for pair in pairs for row in overlap.overlap_rows(pair, pruning.ratios, pruning.confidence)]
     correlation = [row for pair in pairs for row in overlap.correlation_rows(pair, pruning)]
-    single = [row for pair in pairs for row in overlap.pair_rows(pair, pruning.ratios, pruning.confidence)]
-    write_parquet(with_columns(single, PAIRS), arguments.scores)
+    listed = [row for pair in pairs for row in overlap.pair_rows(pair, pruning.ratios, pruning.confidence)]
+    single = with_columns(listed, PAIRS)
+    write_parquet(single, arguments.scores)
+    rise = with_columns(transfer_rise.rise_rows(single, pruning.confidence), transfer_rise.COLUMNS)
+    write_table(rise, "transfer_rise", arguments.output_dir)
     write_table(with_columns(shared, OVERLAP), "transfer", arguments.output_dir)
     write_table(with_columns(correlation, CORRELATION), "importance_correlation", arguments.output_dir)
 

@@ -1,7 +1,8 @@
 """Rule `tabulate_interventions`: tabulate the effect of interventions on accuracy, as csv and parquet.
 
-Tables 2 and 5 of the paper, contrasts between value neurons and every other selection, the overlap of the selections
-and the dose-response. A number that cannot be computed stays empty, and the column `reason` says why.
+Tables 2 and 5 of the paper, with rows of averages over layers (layer empty) and over runs (model `all`); contrasts
+between value neurons and every other selection, the overlap of the selections and the dose-response. A number that
+cannot be computed stays empty, and the column `reason` says why.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 from workflow_scripts.lib.claims.verdicts import harm, with_verdicts
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
-from workflow_scripts.lib.neurons.intervention_tables import SCORES, Settings, tabulate
+from workflow_scripts.lib.neurons.intervention_tables import MASKS, Settings, tabulate
 from workflow_scripts.lib.storage.result_tables import write_table
 from workflow_scripts.lib.storage.tables import write_parquet
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pruning = params.pruning
     settings = Settings(pruning.confidence, pruning.bootstrap, pruning.seed, params.interventions)
     tables = tabulate(arguments, settings)
-    write_parquet(tables.pop(SCORES), arguments.scores)
+    write_parquet(tables.pop(MASKS), arguments.scores)
     tables["intervention_contrasts"] = with_verdicts(tables["intervention_contrasts"], harm)
     for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)

@@ -1,7 +1,8 @@
 """Rule `tabulate_search`: tabulate accuracy and cost of searches, as csv and parquet (method, section 9).
 
-`table4`: every method and seed. `search_contrasts`: the search by dopamine neurons minus every other method, paired by
-problem, seeds together. A number that cannot be computed stays empty, and the column `reason` says why.
+`table4`: every method and seed, and the mean over seeds (seed empty). `search_contrasts`: the search by dopamine
+neurons minus every other method, paired by problem, seeds together. A number that cannot be computed stays empty, and
+the column `reason` says why.
 """
 
 import argparse

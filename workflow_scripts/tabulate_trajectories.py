@@ -1,10 +1,10 @@
 """Rule `tabulate_trajectories`: relate followed neurons to TD errors, and measure what ablation does to them.
 
 Tables as csv and parquet, on validation problems. `trajectories`: each neuron's mean activation over a paragraph,
-oriented by its sign on training paragraphs, and the paragraph's TD error. `trajectory_ablation`: trajectories with
-ablated neurons of earlier layers, and the unablated ones. `ablation_contrasts`: ablated value neurons minus ablated
-random ones. A number that cannot be computed stays empty, and a reason says why (method, section 10; paper, Appendices
-G and H).
+oriented by its sign on training paragraphs, and the paragraph's TD error. `peaks`: that against the TD errors of the
+neighbouring paragraphs. `trajectory_ablation`: trajectories with ablated neurons of earlier layers, and the unablated
+ones. `ablation_contrasts`: ablated value neurons minus ablated random ones. A number that cannot be computed stays
+empty, and a reason says why (method, section 10; paper, Appendices G and H).
 """
 
 import argparse

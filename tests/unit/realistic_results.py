@@ -108,7 +108,10 @@ def write_tables(folder: Path) -> list[str]:
     for path in paths:
         change(path, renamed)
     change(folder / "tables/claims.parquet", lambda table: table.with_columns(evidence=pl.lit(EVIDENCE)))
-    return [*listed, *(str(folder / f"tables/{name}.parquet") for name in ("claims", "claim_cells", "selectivity", "table1"))]
+    return [
+        *listed,
+        *(str(folder / f"tables/{name}.parquet") for name in ("claims", "claim_cells", "selectivity", "table1")),
+    ]
 
 
 def report_arguments(folder: Path) -> list[str]:

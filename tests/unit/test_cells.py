@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workflow_scripts.lib.claims.cells import Cell, average
+from workflow_scripts.lib.statistics.cells import Cell, average
 from workflow_scripts.lib.statistics.estimands import SPEARMAN_DIFFERENCE, Size
 
 RUNS = [("m", "d"), ("n", "d"), ("m", "e")]

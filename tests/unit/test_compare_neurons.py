@@ -18,6 +18,7 @@ from workflow_scripts.lib.neurons.overlap import (
     ONE_SHUFFLED_SEED,
     random_iou,
 )
+from workflow_scripts.lib.neurons.transfer_rise import COLUMNS
 from workflow_scripts.lib.probes.pruning import kept_count
 
 D = 40
@@ -33,7 +34,7 @@ def compare(
     scores = ["--scores", str(folder / "scores.parquet")]
     compare_neurons.main(["--params", params, *files, *scores, "--output-dir", str(folder / "tables")])
     names = ("transfer", "importance_correlation")
-    for name in names:
+    for name in (*names, "transfer_rise"):
         assert (folder / "tables" / f"{name}.csv").is_file()
     overlap, correlation = (pl.read_parquet(folder / "tables" / f"{name}.parquet") for name in names)
     return overlap, correlation
@@ -207,6 +208,23 @@ def test_nothing_to_compare_gives_tables_without_rows(tmp_path: Path, runs: list
         assert table.is_empty() and tuple(table.columns) == columns
         assert table.schema["across"] == table.schema["kind"] == pl.String
         assert table.schema["prune_ratio" if "prune_ratio" in columns else "spearman"] == pl.Float64
+
+
+@pytest.mark.parametrize("runs", [[], ["grpo/ledger"]])
+def test_a_rise_without_runs_to_compare_is_a_table_without_rows(tmp_path: Path, runs: list[str]) -> None:
+    compare(tmp_path, [write(tmp_path, run, noisy(D, [0], 1.0, 0)) for run in runs])
+    rise = pl.read_parquet(tmp_path / "tables/transfer_rise.parquet")
+    assert rise.is_empty() and tuple(rise.columns) == COLUMNS and rise.schema["difference"] == pl.Float64
+
+
+def test_a_rise_is_computed_from_the_pairs_that_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRUNING, "ratios", [0.0, 0.9, 0.99])
+    compare(tmp_path, two_runs(tmp_path))
+    (row,) = pl.read_parquet(tmp_path / "tables/transfer_rise.parquet").to_dicts()
+    apart = pl.read_parquet(tmp_path / "scores.parquet").filter(pl.col("seed_a") != pl.col("seed_b"))
+    for name, ratio in (("iou_from", 0.9), ("iou_to", 0.99)):
+        assert row[name] == pytest.approx(apart.filter(pl.col("prune_ratio") == ratio)["iou"].mean())
+    assert row["ci_low"] <= row["difference"] <= row["ci_high"] and row["n_seeds"] == 3
 
 
 def test_no_number_in_the_tables_is_nan(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ def table(folder: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(folder / "tables" / f"{name}.parquet")
 
 
+def by_layer(folder: Path, name: str) -> pl.DataFrame:
+    return table(folder, name).drop_nulls("layer")
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
@@ -69,8 +73,9 @@ def test_columns_start_with_the_agreed_ones(study: Path) -> None:
 
 def test_every_condition_of_the_tables_has_its_row(study: Path) -> None:
     second, fifth = table(study, "table2"), table(study, "table5")
-    assert len(second) == 2 * (1 + 4 + 3 * 3)  # a layer: unmasked, four selections, three random ones of three draws
-    assert len(fifth) == 2 * (1 + 2 + 3)
+    # A layer: unmasked, four selections, three random ones of three draws; then the averages over both layers.
+    assert len(second) == 2 * (1 + 4 + 3 * 3) + (1 + 4 + 3)
+    assert len(fifth) == 2 * (1 + 2 + 3) + (1 + 2 + 1)
     assert set(fifth["selection"]) == {"none", "value", "value_final", "random"}
     assert "value_final" not in set(second["selection"])
     assert second["n"].unique().to_list() == [250]  # of 300 problems with rollouts
@@ -81,7 +86,7 @@ def test_the_unmasked_row_is_that_of_the_same_problems(study: Path) -> None:
     shards = [pl.read_parquet(study / "rollouts/grpo/ledger" / f"{i}.parquet") for i in range(2)]
     right = int(pl.concat(shards)[:250]["reward"].cast(pl.Int64).sum())
     low, high = wilson(right, 250)
-    for row in table(study, "table2").filter(pl.col("selection") == "none").to_dicts():
+    for row in by_layer(study, "table2").filter(pl.col("selection") == "none").to_dicts():
         assert (row["accuracy"], row["ci_low"], row["ci_high"]) == pytest.approx((right / 250, float(low), float(high)))
         assert (row["change"], row["draw"], row["p_value"]) == (0, 0, None)
         assert row["reason"] == "the unmasked run itself: no change to test"
@@ -95,6 +100,17 @@ def test_no_interval_has_width_zero_and_each_holds_its_number(study: Path) -> No
                 assert row["selection"] == "none" or "every resample gives the same number" in row["reason"]
             else:
                 assert row["change_low"] <= row["change"] <= row["change_high"] and row["reason"] is None
+
+
+def test_averages_are_those_of_the_rows_above_them(study: Path) -> None:
+    found = table(study, "table2")
+    for row in found.filter(pl.col("layer").is_null()).to_dicts():
+        above = found.filter(pl.col("selection") == row["selection"]).drop_nulls("layer")
+        for name in ("accuracy", "change", "unmasked", "truncated", "mean_tokens", "n_neurons"):
+            assert row[name] == pytest.approx(above[name].mean()), name
+        assert (row["n"], row["draw"], row["p_value"]) == (250, None, None)
+        assert above["ci_low"].min() < row["ci_low"] < row["accuracy"] < row["ci_high"] < above["ci_high"].max()
+        assert (row["change_low"] is None) == (row["selection"] == "none")
 
 
 def test_the_dose_response_takes_in_the_condition_of_the_tables(study: Path) -> None:
@@ -266,7 +282,7 @@ def test_problems_with_several_responses(tmp_path: Path) -> None:
     rollouts_of(tmp_path, 80, samples=3)
     synthetic.write_masked(tmp_path, "grpo", "ledger", HARM, SMALL)
     main(synthetic.intervention_arguments(tmp_path, SMALL))
-    found = table(tmp_path, "table2")
+    found = by_layer(tmp_path, "table2")
     assert found["n"].unique().to_list() == [80]
     value = found.filter(pl.col("selection") == "value").to_dicts()[0]
     assert value["p_value"] == pytest.approx(1 / 10_001)
@@ -278,7 +294,7 @@ def test_neurons_held_at_their_mean_keep_their_dose_at_zero(tmp_path: Path) -> N
     rollouts_of(tmp_path, 60)
     synthetic.write_masked(tmp_path, "grpo", "ledger", HARM, mean)
     main(synthetic.intervention_arguments(tmp_path, mean))
-    assert table(tmp_path, "table2").filter(pl.col("selection") == "value")["mode"].to_list() == ["mean"]
+    assert by_layer(tmp_path, "table2").filter(pl.col("selection") == "value")["mode"].to_list() == ["mean"]
     dose = table(tmp_path, "dose_response").filter(pl.col("mode") == "zero")
     assert dose["share"].to_list() == [0.01, 0.05, 0.2]
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -53,7 +54,7 @@ def test_known_accuracies_costs_and_differences(tmp_path: Path) -> None:
         write(tmp_path, seed, known(seed), reverse=bool(seed))
     found = run(tmp_path, [0, 1])
     table = found["table4"]
-    assert table.select("method", "seed").rows() == [(m, s) for m in METHODS for s in (0, 1)]
+    assert table.select("method", "seed").rows() == [(m, s) for m in METHODS for s in (0, 1, None)]
     low, high = wilson(34, 40)
     row = table.row(1, named=True)
     assert (row["model"], row["dataset"], row["n"], row["reason"]) == ("grpo", "ledger", 40, None)
@@ -68,6 +69,35 @@ def test_known_accuracies_costs_and_differences(tmp_path: Path) -> None:
     assert greedy["difference"] == pytest.approx(0.05) and greedy["tokens_ratio"] == pytest.approx(4.0)
     assert greedy["verdict"] == "undecided" and greedy["p_value"] > 0.1
     assert "method,seed" in (tmp_path / "tables" / "table4.csv").read_text()
+
+
+def test_the_mean_over_seeds_resamples_problems_with_seeds_averaged_within_each(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(tmp_path / "other", seed, known(seed))
+        write(tmp_path / "same", seed, known(0))
+    other, same = (
+        run(tmp_path / name, [0, 1])["table4"].filter(pl.col("seed").is_null(), pl.col("method") == "dopamine")
+        for name in ("other", "same")
+    )
+    row, again = other.row(0, named=True), same.row(0, named=True)
+    assert (row["n"], row["accuracy"], row["seconds"], row["tokens"]) == (40, 0.8, 20.0, 40.0)
+    # 30 problems solved under both seeds, 4 under one, 6 under none; t with 39 degrees of freedom.
+    half = 2.023 * np.sqrt((30 * 0.2**2 + 4 * 0.3**2 + 6 * 0.8**2) / 40 / 39)
+    assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * half, rel=0.1)
+    assert 0.8 - row["ci_low"] > row["ci_high"] - 0.8  # there is more room below
+    # A second seed that says the same makes nothing more certain.
+    low, high = wilson(30, 40)
+    assert (again["ci_low"], again["ci_high"]) == pytest.approx((float(low), float(high)), abs=0.03)
+
+
+def test_the_table_is_computed_from_the_scores_and_durations_are_none_of_them(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(tmp_path, seed, known(seed))
+    table, scores = run(tmp_path, [0, 1])["table4"], pl.read_parquet(tmp_path / "scores.parquet")
+    means = scores.group_by("method", "seed").agg(pl.col("reward", "tokens", "steps", "drawn").mean())
+    both = table.drop_nulls("seed").join(means, on=["method", "seed"], suffix="_of_scores")
+    assert len(both) == 6 and both["accuracy"].to_list() == pytest.approx(both["reward"].to_list())
+    assert both["mean_drawn"].equals(both["drawn"]) and "seconds" not in scores.columns
 
 
 def test_one_seed_is_tested_by_mcnemar_and_order_changes_nothing(tmp_path: Path) -> None:
@@ -104,15 +134,15 @@ def test_no_difference_at_all_has_no_interval_and_says_why(tmp_path: Path) -> No
 def test_no_validation_problems_no_runs_and_no_dopamine(tmp_path: Path) -> None:
     write(tmp_path / "none", 0, {})
     found = run(tmp_path / "none", [0])
-    assert set(found["table4"]["reason"]) == {"no validation problems"} and len(found["table4"]) == 3
-    assert found["table4"]["accuracy"].null_count() == 3
+    assert set(found["table4"]["reason"]) == {"no validation problems"} and len(found["table4"]) == 3 * 2
+    assert found["table4"]["accuracy"].null_count() == 3 * 2
     assert set(found["search_contrasts"]["verdict"]) == {"undecided"}
     empty = run(tmp_path / "empty", [0])
     assert all(frame.is_empty() for frame in empty.values()) and empty["table4"].columns == found["table4"].columns
     assert empty["search_contrasts"].schema["verdict"] == pl.String
     write(tmp_path / "plain", 0, {"random": [1, 0]})
     plain = run(tmp_path / "plain", [0], ["random"])
-    assert len(plain["table4"]) == 1 and plain["search_contrasts"].is_empty()
+    assert len(plain["table4"]) == 2 and plain["search_contrasts"].is_empty()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ AGREED = {
     "reason",
     "trajectory_ablation": "model dataset layer neuron condition draw n correlation ci_low ci_high rmse rmse_low "
     "rmse_high spearman spearman_low spearman_high reason",
+    "peaks": "model dataset layer kind neighbour n n_problems spearman spearman_neighbour difference ci_low ci_high "
+    "reason",
     "ablation_contrasts": "model dataset layer against measure n_draws n value other difference ci_low ci_high p_value "
     "verdict reason",
 }
@@ -154,6 +156,13 @@ def test_rows_in_another_order_give_the_same_tables(tmp_path: Path, found: dict[
     assert again["trajectories"].equals(found["trajectories"])
 
 
+def test_planted_neurons_peak_on_their_own_paragraphs(found: dict[str, pl.DataFrame]) -> None:
+    for neighbour in ("previous", "next"):
+        row = one_row(found["peaks"], kind="dopamine", neighbour=neighbour)
+        assert row["spearman"] > 0.85 and row["ci_low"] > 0.2 and row["layer"] == runs.LAYER
+        assert 0 < row["n"] < one_row(found["trajectories"], kind="dopamine", neuron=None)["n"]
+
+
 def test_two_runs_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     several = [runs.planted(dataset="locks", seed=1), runs.planted(dataset="ledger")]
     found = study(tmp_path, several, [])
@@ -166,7 +175,8 @@ def test_nothing_asked_and_nothing_ablated_give_empty_tables(tmp_path: Path) -> 
         found = study(tmp_path, traced, [pl.DataFrame({"condition": []})] * len(traced), layers)
         assert len(found["ablation_contrasts"]) == len(found["trajectory_ablation"]) == 0
         assert found["ablation_contrasts"].columns[:15] == AGREED["ablation_contrasts"].split()
-        assert found["trajectories"].schema["kind"] == pl.String
+        assert found["trajectories"].schema["kind"] == found["peaks"].schema["neighbour"] == pl.String
+        assert len(found["peaks"]) == 6 * len(traced)
     assert len(found["trajectories"]) == 4 + 3
 
 

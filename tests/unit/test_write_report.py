@@ -237,20 +237,10 @@ def test_the_page_with_interventions_is_sound_too(masked: Path) -> None:
     assert not re.search(r"\bnan\b", flat(page).lower()) and "None" not in page.text
 
 
-def test_each_layer_has_its_sentence_on_matched_neurons(masked: Path) -> None:
+def test_contrasts_stand_without_a_verdict_and_masks_were_checked(masked: Path) -> None:
     text = flat(page_of(masked))
-    for layer in (2, 4):
-        assert f"grpo/ledger, layer {layer}: ablating the value neurons lowered accuracy more than" in text
-    assert "ablating the same number of matched random neurons. Measured: accuracy 0.2" in text
-    assert "mean of 3 draws; difference \N{MINUS SIGN}0.3" in text
+    assert "Its interval resamples problems and draws. No row is a verdict" in text
     assert "This study has no interventions." not in text
-
-
-def test_the_rule_the_chances_and_the_mask_checks_are_given(masked: Path) -> None:
-    text = flat(page_of(masked))
-    assert "wherever there is no interval or random neurons were drawn only once" in text
-    assert "14 contrasts were judged at 95 % confidence, without correction for multiple comparisons" in text
-    assert "about 0.4 of them would still be expected to come out as supported. 12 did." in text
     # Two layers of 14 conditions, and of layer 2 also 4 doses of the value neurons and of 3 draws.
     assert "44 conditions were run and checked: the mask was applied at every position processed" in text
     assert "the largest distance from the intended value was 0." in text
@@ -273,31 +263,6 @@ def test_the_dose_response_is_given_in_words(masked: Path) -> None:
     assert re.search(
         r"matched random neurons set to zero \(mean of 3 draws\): accuracy .* at share 0\.2; unablated", text
     )
-
-
-def test_harmless_and_undecided_neurons_are_called_so(tmp_path: Path) -> None:
-    synthetic.study(tmp_path)
-    synthetic.write_masked(tmp_path, "grpo", "ledger", {"random_matched": 0.6})
-    text = flat(page_of(make_report(tmp_path, MASKED)))
-    assert (
-        "layer 2: ablating the value neurons did no more harm than ablating the same number of matched random neurons."
-        in text
-    )
-    synthetic.write_masked(tmp_path, "grpo", "ledger", {})
-    text = flat(page_of(make_report(tmp_path, MASKED)))
-    assert (
-        "layer 2: undecided whether ablating the value neurons did more harm than ablating the same number of matched"
-        in text
-    )
-    assert "lowered accuracy more" not in text
-
-
-def test_without_random_neurons_nothing_is_claimed(tmp_path: Path) -> None:
-    synthetic.study(tmp_path)
-    bare = synthetic.INTERVENTIONS | {"selections": ["value", "ntp"], "dose_layers": []}
-    synthetic.write_masked(tmp_path, "grpo", "ledger", {"value": 0.6}, bare)
-    text = flat(page_of(make_report(tmp_path, MASKED | {"interventions": bare})))
-    assert "grpo/ledger, layer 2: no random neurons were ablated for comparison." in text
 
 
 def browse(page: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:

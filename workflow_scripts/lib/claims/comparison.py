@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from workflow_scripts.lib.claims.cells import Cell, average
+from workflow_scripts.lib.statistics.cells import Cell, average
 from workflow_scripts.lib.statistics.estimands import Kind
 from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.joint_intervals import Interval

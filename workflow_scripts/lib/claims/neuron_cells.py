@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from workflow_scripts.lib.claims.cells import Cell, Draws, Members
-from workflow_scripts.lib.claims.outcome_cells import by_problem
-from workflow_scripts.lib.claims.scores import Sample, Scores, size_of
+from workflow_scripts.lib.claims.scores import Scores
+from workflow_scripts.lib.statistics.cells import Cell, Draws, Members
 from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.joint import mean_cell, spearman_cell
+from workflow_scripts.lib.statistics.samples import Sample, by_problem, size_of
 from workflow_scripts.lib.storage.identity import Run
 
 SIDES = ["correlation", "correlation_other"]

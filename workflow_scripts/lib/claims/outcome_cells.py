@@ -7,19 +7,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from workflow_scripts.lib.claims.cells import Cell, Members
-from workflow_scripts.lib.claims.scores import Sample, Scores, size_of
+from workflow_scripts.lib.claims.scores import Scores
 from workflow_scripts.lib.neurons.catalogue import is_random
+from workflow_scripts.lib.statistics.cells import Cell, Members
 from workflow_scripts.lib.statistics.intervals import Array
-from workflow_scripts.lib.statistics.joint import auc_cell, paired_cell, within_problems
+from workflow_scripts.lib.statistics.joint import auc_cell, paired_cell
+from workflow_scripts.lib.statistics.samples import by_problem, size_of
 from workflow_scripts.lib.storage.identity import Run
-
-
-def by_problem(sample: Sample, dataset: str, part: pl.DataFrame, *columns: str) -> tuple[Array, Array]:
-    """Return the problems of some rows, ascending, and the mean of each column within each: [columns, problems]."""
-    problems, places = np.unique(sample.rows(dataset, part["problem_id"]), return_inverse=True)
-    values = part.select(pl.col(name).cast(pl.Float64) for name in columns).to_numpy().T
-    return problems, within_problems(values, places, len(problems))
 
 
 def harm(scores: Scores, run: Run, layer: int, against: str | None) -> Cell | None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from workflow_scripts.lib.claims.cells import Cell
 from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.comparison import ALONE, Comparisons, OfCells
 from workflow_scripts.lib.claims.groups import DIFFERENCE, LEVEL, part_of
@@ -12,6 +11,7 @@ from workflow_scripts.lib.claims.neuron_cells import coupling, tracking, trackin
 from workflow_scripts.lib.claims.outcome_cells import confidence, harm, search
 from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, above_random, end_less_start, kept, level
 from workflow_scripts.lib.claims.scores import FULL, SPARSE, Scores
+from workflow_scripts.lib.statistics.cells import Cell
 from workflow_scripts.lib.statistics.estimands import (
     ACCURACY_DIFFERENCE,
     AUC,

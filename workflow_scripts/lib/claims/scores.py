@@ -4,18 +4,18 @@ A table of scores has a row for each problem (response, paragraph) under each co
 table share the resamples of its problems; data sets are resampled apart.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from workflow_scripts.lib.statistics.estimands import Size
 from workflow_scripts.lib.statistics.intervals import Array, Resampling
-from workflow_scripts.lib.statistics.joint import Resamples, resample
+from workflow_scripts.lib.statistics.samples import Sample
+from workflow_scripts.lib.statistics.samples import size_of as size_of
 from workflow_scripts.lib.storage.identity import Run, group_by_run
 from workflow_scripts.lib.storage.tables import read_parquet
 
@@ -31,38 +31,6 @@ KEYS = {
     "ablated": ("layer", "condition", "draw"),
 }
 """The columns beside model and data set by which each table is split."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The problems of one table, numbered by data set, with the resamples that all its cells share."""
-
-    numbers: dict[str, dict[str, int]]
-    resamples: dict[str, Resamples] = field(repr=False)
-
-    @classmethod
-    def of(cls, name: str, frame: pl.DataFrame, how: Resampling) -> "Sample":
-        """Build from a table: number the problems of each data set and resample them."""
-        numbers: dict[str, dict[str, int]] = {}
-        for dataset, problem in frame.select("dataset", "problem_id").unique().sort("dataset", "problem_id").rows():
-            of_dataset = numbers.setdefault(dataset, {})
-            of_dataset[problem] = len(of_dataset)
-        drawn = {key: resample(len(ids), how.resamples, how.seed, name, key) for key, ids in numbers.items()}
-        return cls(numbers, drawn)
-
-    def rows(self, dataset: str, problems: Iterable[str]) -> Int[Array, " rows"]:
-        """Return the number of each row's problem."""
-        numbers = self.numbers[dataset]
-        return np.array([numbers[problem] for problem in problems], dtype=np.int64)
-
-    def weights(self, dataset: str, problems: Int[Array, " rows"]) -> Float[Array, "rows 1+draws"]:
-        """Return how often each row occurs in the data set's resamples."""
-        return self.resamples[dataset].rows(problems)
-
-    def of_problems(self, dataset: str, problems: Int[Array, " problems"]) -> Resamples:
-        """Return the resamples of some of the data set's problems."""
-        drawn = self.resamples[dataset]
-        return Resamples(drawn.rows(problems), drawn.pseudo)
 
 
 @dataclass(frozen=True)
@@ -107,15 +75,6 @@ class Scores:
     mode: str
     confidence: float
     levels: dict[tuple[Any, ...], Float[Array, "members 1+draws"]] = field(default_factory=dict, repr=False)
-
-
-def size_of(problems: Int[Array, " rows"], rewards: Float[Array, " rows"] | None = None) -> Size:
-    """Count problems and, given rewards, those of the rarer outcome; several responses of a problem share its count."""
-    names, places, counts = np.unique(problems, return_inverse=True, return_counts=True)
-    if rewards is None:
-        return Size(len(names))
-    correct = float((np.asarray(rewards, float) / counts[places]).sum())
-    return Size(len(names), int(np.floor(min(correct, len(names) - correct) + 1e-9)))
 
 
 def read_scores(paths: Sequence[Path]) -> pl.DataFrame:

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from scipy.stats import t
 
-from workflow_scripts.lib.claims.cells import Cell, average
 from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, cell, measured, part_of, table_of
 from workflow_scripts.lib.claims.scores import FULL, Scores
+from workflow_scripts.lib.statistics.cells import Cell, average
 from workflow_scripts.lib.statistics.estimands import AUC_DIFFERENCE, SPEARMAN_DIFFERENCE
 from workflow_scripts.lib.statistics.joint import CHANCE
 from workflow_scripts.lib.statistics.joint_intervals import FEWEST_MEMBERS

@@ -8,7 +8,7 @@ import polars as pl
 from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.comparison import ALONE, Comparisons, OfSets, Overlap
 from workflow_scripts.lib.claims.scores import SPARSE, Scores, runs_in
-from workflow_scripts.lib.statistics.intervals import Array
+from workflow_scripts.lib.statistics.set_overlap import by_seeds
 
 LEAST_RATIO = 0.9
 """Prune ratio from which kept inputs count as sparse; the overlap is averaged over the ratios from here on."""
@@ -36,14 +36,7 @@ def overlap(cell: pl.DataFrame) -> Overlap:
     """Read the overlap of each pair of seeds at one layer and prune ratio."""
     first = cell.row(0, named=True)
     runs = " and ".join(f"{first[f'model_{side}']}/{first[f'dataset_{side}']}" for side in "ab")
-    return Overlap(runs, first["layer"], matrix(cell), float(first["expected"]))
-
-
-def matrix(cell: pl.DataFrame) -> Array:
-    """Return the overlap of each pair of seeds, NaN where one seed would meet itself: the same first weights."""
-    apart = pl.when(pl.col("seed_a") != pl.col("seed_b")).then("iou").otherwise(float("nan"))
-    ordered = cell.sort("seed_a", "seed_b").select(apart).to_series()
-    return ordered.to_numpy().reshape(cell["seed_a"].n_unique(), -1)
+    return Overlap(runs, first["layer"], by_seeds(cell), float(first["expected"]))
 
 
 def distinct(scores: Scores, claim: Claim) -> Comparisons:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import polars as pl
 
-from workflow_scripts.lib.claims.cells import Cell, average
 from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, level, random_level, table_of
 from workflow_scripts.lib.claims.scores import SPARSE, Scores
+from workflow_scripts.lib.statistics.cells import Cell, average
 from workflow_scripts.lib.statistics.estimands import AUC, SPEARMAN
 from workflow_scripts.lib.statistics.joint_intervals import Interval
 from workflow_scripts.lib.storage.identity import Run

@@ -12,7 +12,8 @@ from workflow_scripts.lib.config.sections import Interventions
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.neurons.catalogue import SELECTIONS, is_random
 from workflow_scripts.lib.neurons.conditions import dose_kinds, kind_table, table_kinds
-from workflow_scripts.lib.neurons.masked_runs import CONDITION, RESPONSE, Masked, read_run, words
+from workflow_scripts.lib.neurons.intervention_averages import UNMASKED_ITSELF, average_rows
+from workflow_scripts.lib.neurons.masked_runs import CONDITION, RESPONSE, SCORES, TWIN, read_run, words
 from workflow_scripts.lib.statistics.bootstrap import accuracy
 from workflow_scripts.lib.statistics.intervals import Resampling
 from workflow_scripts.lib.statistics.paired import ONE_DRAW, change, contrast, overlap
@@ -37,9 +38,9 @@ DOSE_COLUMNS = [
     *("model", "dataset", "layer", "selection", "draw", "share", "mode", "factor", "n_neurons", "n", "accuracy"),
     *("ci_low", "ci_high", "change", "change_low", "change_high", "p_value", "largest_miss", "reason"),
 ]
-SCORE_COLUMNS = ["model", "dataset", *CONDITION, "n_neurons", *RESPONSE, "reward", "unmasked"]
-SCORES = "masks"
-"""The table of scores: every response under every condition, and without one."""
+SCORE_COLUMNS = ["model", "dataset", *CONDITION, "n_neurons", *RESPONSE, *SCORES, *TWIN]
+MASKS = "masks"
+"""The table of scores: every response under every condition, beside its unmasked twin."""
 ORDER = {name: place for place, name in enumerate(SELECTIONS)}
 UNDRAWN = [name for name in CONDITION if name != "draw"]
 """The columns of a condition that the configuration fixes; draws are listed in the files."""
@@ -79,10 +80,10 @@ def groups_of(part: pl.DataFrame) -> np.ndarray:
     return part["problem_id"].rank("dense").to_numpy()
 
 
-def condition_rows(run: Run, masked: Masked, settings: Settings) -> pl.DataFrame:
+def condition_rows(run: Run, scores: pl.DataFrame, checks: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """Return one row for each condition of a run, with its change against the unmasked run and its mask check."""
     rows = []
-    for key, part in masked.responses.group_by(CONDITION, maintain_order=True):
+    for key, part in scores.group_by(CONDITION, maintain_order=True):
         row = result_row(run, part, settings) | dict(zip(CONDITION, key, strict=True))
         masked_rewards, unmasked_rewards = (part[name].cast(pl.Float64).to_numpy() for name in ("reward", "unmasked"))
         tested = change(masked_rewards, unmasked_rewards, groups_of(part), settings)
@@ -94,14 +95,16 @@ def condition_rows(run: Run, masked: Masked, settings: Settings) -> pl.DataFrame
         row |= {"change": tested.found.value, "change_low": tested.found.low, "change_high": tested.found.high}
         rows.append(row | {"reason": f"change: {tested.found.reason}" if tested.found.reason else None})
     frame = pl.DataFrame(rows, infer_schema_length=None)
-    return frame.join(masked.mask_checks, on=CONDITION, how="left", maintain_order="left")
+    return frame.join(checks, on=CONDITION, how="left", maintain_order="left")
 
 
-def unmasked_rows(run: Run, masked: Masked, layers: Sequence[int], settings: Settings) -> list[dict[str, object]]:
+def unmasked_rows(run: Run, scores: pl.DataFrame, layers: Sequence[int], settings: Settings) -> list[dict[str, object]]:
     """Return rows of the unmasked run on the same problems, one for each layer."""
-    row = result_row(run, masked.unmasked, settings) | {"selection": "none", "draw": 0, "n_neurons": 0, "change": 0.0}
+    twins = scores.unique(RESPONSE, maintain_order=True).select(*RESPONSE, **{own: name for name, own in TWIN.items()})
+    row = result_row(run, twins.sort(RESPONSE), settings) | {"selection": "none", "draw": 0, "n_neurons": 0}
+    row["change"] = 0.0
     row |= {"unmasked": row["accuracy"], "share": 0.0, "mode": "none", "factor": 1.0}
-    row["reason"] = "the unmasked run itself: no change to test"
+    row["reason"] = UNMASKED_ITSELF
     return [row | {"layer": layer} for layer in layers]
 
 
@@ -122,10 +125,10 @@ def chosen(frame: pl.DataFrame, conditions: pl.DataFrame, run: Run, unmasked: li
     return rows.sort("layer", place, "draw", pl.col("mode") == "scale", "share", "factor")
 
 
-def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str, object]]:
+def contrast_rows(run: Run, scores: pl.DataFrame, settings: Settings) -> list[dict[str, object]]:
     """Compare value neurons with every other selection, layer by layer; draws of one selection count together."""
     study = settings.study
-    table = masked.responses.join(table_conditions(study), on=UNDRAWN, how="semi", maintain_order="left")
+    table = scores.join(table_conditions(study), on=UNDRAWN, how="semi", maintain_order="left")
     rows = []
     for layer in study.layers if "value" in study.selections else []:
         value = table.filter((pl.col("layer") == layer) & (pl.col("selection") == "value"))
@@ -146,10 +149,10 @@ def contrast_rows(run: Run, masked: Masked, settings: Settings) -> list[dict[str
     return rows
 
 
-def score_rows(run: Run, masked: Masked) -> pl.DataFrame:
-    """Return the reward of every response under every condition, with that of its unmasked twin."""
-    names = (pl.lit(name).alias(key) for key, name in zip(("model", "dataset"), run, strict=True))
-    return masked.responses.select(*names, *CONDITION, "n_neurons", *RESPONSE, "reward", "unmasked")
+def score_rows(run: Run, responses: pl.DataFrame) -> pl.DataFrame:
+    """Return the score of every response of a run under every condition, with that of its unmasked twin."""
+    names = {key: pl.lit(name) for key, name in zip(("model", "dataset"), run, strict=True)}
+    return responses.with_columns(**names).select(SCORE_COLUMNS)
 
 
 def overlap_rows(run: Run, path: Path, settings: Settings) -> list[dict[str, object]]:
@@ -175,7 +178,7 @@ def stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
 
 
 def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.DataFrame]:
-    """Return all five tables and the scores, runs in the order of their names.
+    """Return all five tables and the scores that they are computed from, runs in the order of their names.
 
     Raises:
         UserError: the neurons of a masked run are not given.
@@ -183,28 +186,31 @@ def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.
     study = settings.study
     mask_checks, rollouts = group_by_run(arguments.proofs, "layer"), group_by_run(arguments.rollouts, "shard")
     neurons = group_by_run(arguments.neurons, "file")
-    tables: list[pl.DataFrame] = []
-    doses: list[pl.DataFrame] = []
-    scores: list[pl.DataFrame] = []
-    contrasts: list[dict[str, object]] = []
-    overlaps: list[dict[str, object]] = []
+    masked = {}
     for run, paths in sorted(group_by_run(arguments.masked, "layer").items()):
         if run not in neurons:
             raise UserError(f"--neurons: no file {run[0]}/{run[1]}.parquet; pass the neurons of every masked run")
-        masked = read_run(paths, mask_checks.get(run, []), rollouts.get(run, []))
-        scores.append(score_rows(run, masked))
-        frame = condition_rows(run, masked, settings)
-        unmasked = [unmasked_rows(run, masked, layers, settings) for layers in (study.layers, study.dose_layers)]
+        masked[run] = read_run(paths, mask_checks.get(run, []), rollouts.get(run, []))
+    scores = stacked([score_rows(run, one.responses) for run, one in masked.items()])
+    tables: list[pl.DataFrame] = []
+    doses: list[pl.DataFrame] = []
+    contrasts: list[dict[str, object]] = []
+    overlaps: list[dict[str, object]] = []
+    for run, one in masked.items():
+        of_run = scores.filter(pl.col("model") == run[0], pl.col("dataset") == run[1])
+        frame = condition_rows(run, of_run, one.mask_checks, settings)
+        unmasked = [unmasked_rows(run, of_run, layers, settings) for layers in (study.layers, study.dose_layers)]
         tables.append(chosen(frame, table_conditions(study), run, unmasked[0]))
         doses.append(chosen(frame, dose_conditions(study), run, unmasked[1]))
-        contrasts += contrast_rows(run, masked, settings)
+        contrasts += contrast_rows(run, of_run, settings)
         overlaps += overlap_rows(run, neurons[run][0], settings)
-    results = with_columns(stacked(tables), TABLE_COLUMNS)
+    averages = average_rows(MASKS, scores, table_conditions(study), settings)
+    results = with_columns(stacked([*tables, *averages]), TABLE_COLUMNS)
     return {
         "table2": results.filter(pl.col("selection") != "value_final"),
         "table5": results.filter(pl.col("selection").is_in(TABLE_5)),
         "intervention_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
         "neuron_overlap": with_columns(overlaps, OVERLAP_COLUMNS),
         "dose_response": with_columns(stacked(doses), DOSE_COLUMNS),
-        SCORES: with_columns(stacked(scores), SCORE_COLUMNS),
+        MASKS: with_columns(scores, SCORE_COLUMNS),
     }

@@ -22,6 +22,8 @@ CONDITION = ["layer", "selection", "draw", "share", "mode", "factor"]
 RESPONSE = ["problem_id", "sample"]
 ENDING = ".proofs.parquet"
 SCORES = ["reward", "truncated", "tokens"]
+TWIN = {"unmasked": "reward", "unmasked_truncated": "truncated", "unmasked_tokens": "tokens"}
+"""The columns of a response's unmasked twin."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,7 @@ class Masked:
     """All responses of one run that have a masked twin, in an order that does not depend on shards."""
 
     responses: pl.DataFrame
-    """One row per condition and response: CONDITION, n_neurons, RESPONSE, SCORES, `unmasked` (the twin's reward)."""
-    unmasked: pl.DataFrame
-    """The unmasked responses to the same problems: RESPONSE, SCORES."""
+    """One row per condition and response: CONDITION, n_neurons, RESPONSE, SCORES, TWIN."""
     mask_checks: pl.DataFrame
     """One row per condition: CONDITION, largest_miss (0). How many positions were processed depends on the batches."""
 
@@ -140,9 +140,8 @@ def read_run(masked: Sequence[Path], mask_checks: Sequence[Path], rollouts: Sequ
             f"{row['file']}: problem {row['problem_id']}, sample {row['sample']} has no unmasked response; give "
             "--rollouts the files of the same run"
         )
-    twins = plain.select(*RESPONSE, unmasked="reward")
+    twins = plain.select(*RESPONSE, **{name: pl.col(own) for name, own in TWIN.items()})
     columns = [*CONDITION, "n_neurons", *RESPONSE, *SCORES]
     responses = table.select(columns).join(twins, on=RESPONSE, how="left", maintain_order="left")
-    unmasked = plain.select(*RESPONSE, *SCORES).join(table.select(RESPONSE).unique(), on=RESPONSE, how="semi")
     summed = checks.group_by(CONDITION).agg(pl.col("largest_miss").max())
-    return Masked(responses, unmasked.sort(RESPONSE), summed.sort(CONDITION))
+    return Masked(responses, summed.sort(CONDITION))

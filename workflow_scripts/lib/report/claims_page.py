@@ -1,6 +1,6 @@
 """The claims as the report lists them, and the paper's Table 1 with this study's numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from workflow_scripts.lib.formatting import fine, fine_interval, number, p_value
 from workflow_scripts.lib.report.application_section import Tables, rows_of
 from workflow_scripts.lib.report.claims_picture import Picture, picture
 from workflow_scripts.lib.report.curves import PLACES
-from workflow_scripts.lib.report.paper_page import figures_of
 from workflow_scripts.lib.report.paper_tables import comparison
 from workflow_scripts.lib.report.tables import Column, Row, TableView, p_column, reason, run, view, whole
 
@@ -91,12 +90,15 @@ class ClaimsSection:
 
 
 def claims_section(
-    tables: Tables, published: dict[str, Any], confidence: str, registered: Registered | None = None
+    tables: Tables, figures: Mapping[str, dict[str, Any]], confidence: str, registered: Registered | None = None
 ) -> ClaimsSection:
-    """Build the section of every claim of the paper, and of its Table 1 with this study's numbers."""
+    """Build the section of every claim of the paper, and of its Table 1 with this study's numbers.
+
+    `figures`: what the paper says of the figure that shows a claim, by its key; figures that the page has.
+    """
     shuffled = rows_of(tables, "selectivity")
     return ClaimsSection(
-        judged_claims(tables, published, confidence),
+        judged_claims(tables, figures, confidence),
         table1(tables),
         registered,
         [alarm(row) for row in shuffled if row["alarm"]],
@@ -104,14 +106,13 @@ def claims_section(
     )
 
 
-def judged_claims(tables: Tables, published: dict[str, Any], confidence: str) -> Claims | None:
+def judged_claims(tables: Tables, figures: Mapping[str, dict[str, Any]], confidence: str) -> Claims | None:
     """Show the judged claims; return None where nothing was judged."""
     rows = rows_of(tables, "claims")
     if not rows:
         return None
     verdicts = [row["verdict"] for row in rows]
     counted = ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS)
-    figures = {key: entry for entry in figures_of(published) for key in entry["claims"]}
     views = [claim_view(row, rows_of(tables, "claim_cells"), figures.get(row["key"]), confidence) for row in rows]
     return Claims(f"Of {len(rows)} claims: {counted}.", picture(rows), views)
 

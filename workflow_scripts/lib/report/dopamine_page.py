@@ -15,6 +15,7 @@ from workflow_scripts.lib.report.tables import (
     ranged,
     reason,
     run,
+    two,
     verdict,
     view,
     whole,
@@ -29,6 +30,12 @@ NEURONS = (
     "Activation of single neurons, averaged over kept paragraphs of validation responses, against "
     "Monte-Carlo TD errors. The sign of each neuron is that of its correlation on training problems. “mean”: "
     "over the neurons of a kind."
+)
+PEAKS = (
+    "Whether peaks fall on the paragraph itself: correlation of a neuron’s activation in a paragraph with the TD error "
+    "of that paragraph and with that of the one before or after it, the mean over neurons, on the same kept paragraphs "
+    "(those that lie between two others). Intervals resample problems; those of random neurons and of “difference” "
+    "(dopamine less random neurons) cover the draw of neurons, too."
 )
 ABLATION = (
     "The same tokens read again with neurons of earlier layers ablated (set to zero): dopamine neurons compared with "
@@ -55,6 +62,9 @@ def dopamine_section(tables: Tables, figures: Figures) -> Section:
     """Build the section on how well single neurons follow TD errors, and how ablated value neurons change them."""
     neurons = [run(), words("Layer", "layer"), words("Kind", "kind"), neuron()]
     neurons += [whole("Paragraphs", "n"), ranged("Spearman correlation", "spearman")]
+    peaks = [run(), words("Layer", "layer"), words("Kind", "kind"), words("Neighbour", "neighbour")]
+    peaks += [whole("Paragraphs", "n"), two("Own paragraph", "spearman"), two("Neighbour’s", "spearman_neighbour")]
+    peaks += [difference()]
     ablated = [run(), words("Ablated", "condition"), words("Draw", "draw"), neuron(), whole("Responses", "n")]
     ablated += [ranged("Correlation with the original", "correlation"), ranged("RMSE", "rmse", "rmse_low", "rmse_high")]
     ablated += [ranged("Spearman with TD errors", "spearman", "spearman_low", "spearman_high")]
@@ -62,6 +72,7 @@ def dopamine_section(tables: Tables, figures: Figures) -> Section:
     means = [row for row in rows_of(tables, "trajectory_ablation") if row["neuron"] is None]
     listed = [
         view(NEURONS, neurons, rows_of(tables, "trajectories"), notes=reason),
+        view(PEAKS, peaks, rows_of(tables, "peaks"), notes=reason),
         view(ABLATION, ablated, means),
         view(CONTRASTS, contrasts, rows_of(tables, "ablation_contrasts"), notes=reason),
     ]

@@ -7,8 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from workflow_scripts.lib.claims.verdicts import CONTRADICTED, HARM, SUPPORTED, UNDECIDED, Rule
-from workflow_scripts.lib.formatting import fine, fine_interval, grouped, interval, listed, number, p_value
+from workflow_scripts.lib.formatting import fine, fine_interval, grouped, listed, number, p_value
 from workflow_scripts.lib.neurons.catalogue import MODES, SELECTIONS, is_random
 from workflow_scripts.lib.report.paper_tables import paper_table
 from workflow_scripts.lib.report.parts import FigureView, caption_of, data_uri
@@ -21,9 +20,8 @@ from workflow_scripts.lib.report.tables import (
     p_column,
     reason,
     run,
-    run_name,
-    verdict,
     view,
+    written,
 )
 
 DOSE = "dose"
@@ -33,22 +31,17 @@ TITLES = {
     "table5": "Value probes trained on TD errors and on the final state (the paper’s Table 5)",
 }
 PLACE = ["model", "dataset", "layer"]
-CONTROLS = ("random_matched", "random")
-"""What value neurons are compared with in the summary: the first of these that was run."""
 
 
 @dataclass(frozen=True)
 class InterventionSection:
-    """What was ablated and how, sentences for the summary, tables with their titles, the figure."""
+    """What was ablated and how, tables with their titles, the figure."""
 
     how: str
     share: str
     proof: str
-    rule: Rule
-    sentences: list[str]
     accuracies: list[tuple[str, str, TableView]]
     contrasts: TableView
-    chance_note: str
     overlaps: TableView
     source: str
     printed: list[TableView]
@@ -73,11 +66,8 @@ def intervention_section(
         how=listed([MODES[mode] for mode in modes]),
         share=f"{100 * float(config['interventions']['share']):g} %",
         proof=proof_words(tables),
-        rule=HARM,
-        sentences=harm_sentences(table, contrasts),
         accuracies=[(name, title, accuracy_table(tables[name], level)) for name, title in TITLES.items()],
         contrasts=contrast_table(contrasts.to_dicts()),
-        chance_note=harm_note(contrasts, level),
         overlaps=overlap_table(tables["neuron_overlap"].to_dicts(), published["overlap"]),
         source=published["source"],
         printed=[paper_table(entry, tables[entry["table"]]) for entry in published["tables"]],
@@ -91,8 +81,8 @@ def selection(title: str, name: str) -> Column:
 
 
 def layer() -> Column:
-    """Build the column of layers."""
-    return Column("Layer", lambda row: str(row["layer"]))
+    """Build the column of layers, `mean` where the row is one over them."""
+    return Column("Layer", lambda row: "mean" if row["layer"] is None else str(row["layer"]))
 
 
 def between(values: Sequence[Any], write: Callable[[Any], str]) -> str:
@@ -106,7 +96,8 @@ def accuracy_table(table: pl.DataFrame, confidence: float) -> TableView:
     caption = (
         f"Accuracy and its change against the unablated run, each with its {100 * confidence:g} % interval over "
         "problems; p by a paired test over problems. Of several draws, the mean and, in brackets, lowest and highest. "
-        "All changes are against one unablated run: sampling noise in that run shifts all changes equally."
+        "All changes are against one unablated run: sampling noise in that run shifts all changes equally. Layer "
+        "“mean”: the average over layers (“all/all”: and runs), with an interval of its own over problems and draws."
     )
     columns = [run(), layer(), selection("Masked", "selection")]
     columns += [folded_column("Draws", "draws"), folded_column("Neurons", "neurons")]
@@ -124,9 +115,10 @@ def folded(rows: Sequence[Row]) -> Row:
     """Fold a selection at a layer into one row, draws as mean and range."""
     first = rows[0]
     line = {name: first[name] for name in (*PLACE, "selection")}
-    line |= {"draws": len(rows) if is_random(first["selection"]) else "–", "neurons": grouped(first["n_neurons"])}
+    draws = "all" if first["draw"] is None else len(rows)
+    line |= {"draws": draws if is_random(first["selection"]) else "–", "neurons": grouped(first["n_neurons"])}
     if len(rows) == 1:
-        line["accuracy"] = interval(first["accuracy"], first["ci_low"], first["ci_high"])
+        line["accuracy"] = written(first, "accuracy", "ci_low", "ci_high")
         change = None if first["selection"] == "none" else first["change"]
         line["change"] = fine_interval(change, first["change_low"], first["change_high"])
         return line | {"p": p_value(first["p_value"])}
@@ -142,7 +134,7 @@ def contrast_table(rows: Sequence[Row]) -> TableView:
     columns = [run(), layer(), selection("Against", "against"), draws]
     columns += [Column("Accuracy, value neurons masked", lambda row: number(row["accuracy_value"]))]
     columns += [Column("Accuracy, others masked", lambda row: number(row["accuracy_other"]))]
-    columns += [difference(), p_column(), verdict(HARM.short)]
+    columns += [difference(), p_column()]
     return view("", columns, rows, notes=reason)
 
 
@@ -167,57 +159,12 @@ def percentage(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def difference_words(row: Row) -> str:
-    """Write the numbers of a contrast."""
-    draws = f", mean of {row['n_draws']} draws" if row["n_draws"] > 1 else ""
-    p = p_value(row["p_value"])
-    return (
-        f"accuracy {number(row['accuracy_value'])} against {number(row['accuracy_other'])}{draws}; difference "
-        f"{fine_interval(row['difference'], row['ci_low'], row['ci_high'])}, p {p if p.startswith('<') else f'= {p}'}"
-    )
-
-
-def harm_sentence(row: Row) -> str:
-    """Say whether the value neurons of one layer did more harm than others."""
-    others = f"ablating the same number of {SELECTIONS[row['against']]}"
-    statement = {
-        SUPPORTED: f"ablating the value neurons lowered accuracy more than {others}",
-        CONTRADICTED: f"ablating the value neurons did no more harm than {others}",
-        UNDECIDED: f"undecided whether ablating the value neurons did more harm than {others}",
-    }[row["verdict"]]
-    because = f" ({row['reason']})" if row["reason"] else ""
-    return f"{run_name(row)}, layer {row['layer']}: {statement}{because}. Measured: {difference_words(row)}."
-
-
-def harm_sentences(table: pl.DataFrame, contrasts: pl.DataFrame) -> list[str]:
-    """Write one sentence for each run and layer."""
-    sentences = []
-    for place in table.select(PLACE).unique(maintain_order=True).to_dicts():
-        rows = contrasts.filter(*(pl.col(name) == value for name, value in place.items())).to_dicts()
-        by_control = {row["against"]: row for row in rows}
-        control = next((by_control[name] for name in CONTROLS if name in by_control), None)
-        missing = f"{run_name(place)}, layer {place['layer']}: no random neurons were ablated for comparison."
-        sentences.append(harm_sentence(control) if control else missing)
-    return sentences
-
-
-def harm_note(contrasts: pl.DataFrame, confidence: float) -> str:
-    """Say how many contrasts chance alone would make `supported`."""
-    verdicts = contrasts.filter(pl.col("reason").is_null())["verdict"].to_list()
-    expected = len(verdicts) * (1 - confidence) / 2
-    return (
-        f"{len(verdicts)} contrasts were judged at {100 * confidence:g} % confidence, without correction for multiple "
-        f"comparisons; if value neurons did as much harm as the others, about {expected:.1f} of them would still be "
-        f"expected to come out as supported. {verdicts.count(SUPPORTED)} did. Contrasts of one layer share a run and "
-        "are not independent."
-    )
-
-
 def proof_words(tables: dict[str, pl.DataFrame]) -> str:
     """Say that every mask was applied; `tabulate_interventions` refuses anything else."""
     names = [*PLACE, "selection", "draw", "share", "mode", "factor", "largest_miss"]
     both = [tables[name].with_columns(factor=pl.lit(0.0)) for name in ("table2", "table5")]
-    masked = [frame.filter(pl.col("selection") != "none").select(names) for frame in (*both, tables["dose_response"])]
+    frames = [frame.drop_nulls("layer") for frame in (*both, tables["dose_response"])]
+    masked = [frame.filter(pl.col("selection") != "none").select(names) for frame in frames]
     conditions = pl.concat([frame for frame in masked if len(frame)], how="vertical_relaxed").unique()
     return (
         f"{grouped(len(conditions))} conditions were run and checked: the mask was applied at every position "

@@ -31,7 +31,8 @@ def paper_table(entry: dict[str, Any], table: pl.DataFrame) -> TableView:
     for (model, dataset, layer), masked in table.group_by(PLACE, maintain_order=True):
         by_selection = masked.group_by("selection").agg(pl.col("accuracy", "change").mean() * 100)
         means = {name: f"{accuracy:.1f} ({signed(change)})" for name, accuracy, change in by_selection.rows()}
-        rows.append([f"{model}/{dataset}", str(layer), *(means.get(name, "–") for name in names)])
+        place = "mean" if layer is None else str(layer)
+        rows.append([f"{model}/{dataset}", place, *(means.get(name, "–") for name in names)])
     caption = f"{entry['where']}: {entry['setting']}. The paper states: {entry['says']}"
     titles: list[tuple[str, Kind]] = [("Source", "text"), ("Layer", "number")]
     titles += [(capital(SELECTIONS[name]), "number") for name in names]

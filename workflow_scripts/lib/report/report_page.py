@@ -16,7 +16,7 @@ from workflow_scripts.lib.report.curves import curves_of
 from workflow_scripts.lib.report.curves_page import FIGURE_PLACES, excerpt_section, pruning_figures
 from workflow_scripts.lib.report.dopamine_page import dopamine_section, viewer
 from workflow_scripts.lib.report.interventions_page import DOSE, intervention_section
-from workflow_scripts.lib.report.paper_page import paper_table
+from workflow_scripts.lib.report.paper_page import figures_of, paper_table
 from workflow_scripts.lib.report.parts import FigureView, shown_figure
 from workflow_scripts.lib.report.runs_page import runs_section
 from workflow_scripts.lib.report.search_page import search_section
@@ -54,7 +54,7 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "study": config.get("study", "default"),
         "about": config.get("about"),
         "published": published["figures"]["source"],
-        "claims": claims_section(tables, published, confidence, registered(results, config)),
+        "claims": claims_section(tables, claimed(results), confidence, registered(results, config)),
         "runs": runs_section(tables, confidence, config.get("left_out") or {}),
         "figures": [*pruning_figures(results.figures, results.captions, config, curves), *other_figures(results)],
         "interventions": intervention_section(
@@ -66,6 +66,13 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "excerpt": excerpt_section(curves, list(tables), confidence),
         "settings": settings_section(config),
     }
+
+
+def claimed(results: Results) -> dict[str, dict[str, Any]]:
+    """Map each claim to what the paper says of its figure, where this study has that figure."""
+    drawn = {path.stem for path in results.figures}
+    entries = [entry for entry in figures_of(results.published) if entry["figure"] in drawn]
+    return {key: entry for entry in reversed(entries) for key in entry["claims"]}
 
 
 def registered(results: Results, config: dict[str, Any]) -> Registered | None:

@@ -1,9 +1,11 @@
 """The section on settings: models, data sets, the sections of the configuration, versions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workflow_scripts.lib.report.tables import TableView, code, exact, pairs, view, whole
+from workflow_scripts.lib.report.application_section import Tables, rows_of
+from workflow_scripts.lib.report.tables import Column, Row, TableView, code, exact, pairs, view, whole, words
 from workflow_scripts.lib.runtime.machine import versions
 
 SECTIONS = [
@@ -21,10 +23,21 @@ class SettingsSection:
     versions: list[tuple[str, str]]
 
 
-def settings_section(config: dict[str, Any]) -> SettingsSection:
-    """Build the section on the settings of a study."""
+def settings_section(config: dict[str, Any], tables: Tables | None = None) -> SettingsSection:
+    """Build the section on the settings of a study; `tables` has the paper's beside them."""
     sections = [section_table(name, config[name]) for name in SECTIONS if config.get(name)]
-    return SettingsSection([model_table(config["models"]), dataset_table(config["datasets"]), *sections], versions())
+    printed = rows_of(tables or {}, "settings")
+    beside = [printed_table(printed)] if printed else []
+    listed = [*beside, model_table(config["models"]), dataset_table(config["datasets"]), *sections]
+    return SettingsSection(listed, versions())
+
+
+def printed_table(rows: Sequence[Row]) -> TableView:
+    """Tabulate the paper's settings and the study's."""
+    same = Column("Same", lambda row: "yes" if row["same"] else "no", "text")
+    columns = [words("Table", "table"), words("Setting", "setting"), code("Key", "key")]
+    columns += [exact("Paper", "paper"), exact("Here", "study"), same]
+    return view("Settings that the paper prints in its Tables 6 to 8", columns, rows)
 
 
 def model_table(models: dict[str, Any]) -> TableView:

@@ -1,4 +1,4 @@
-"""Table 4 and the contrasts between methods of search."""
+"""Table 4 and the contrasts between methods of search, from the reward and the cost of every response."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,12 @@ from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.search.methods import METHODS
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_mean
+from workflow_scripts.lib.statistics.estimands import ACCURACY
 from workflow_scripts.lib.statistics.intervals import Resampling, wilson
+from workflow_scripts.lib.statistics.joint import mean_cell
+from workflow_scripts.lib.statistics.joint_intervals import interval
 from workflow_scripts.lib.statistics.paired import mcnemar, sign_flips
+from workflow_scripts.lib.statistics.samples import Sample, by_problem, size_of
 from workflow_scripts.lib.storage.identity import Run, group_by_run
 from workflow_scripts.lib.storage.result_tables import with_columns
 from workflow_scripts.lib.storage.tables import read_parquet
@@ -24,9 +28,11 @@ CONTRAST_COLUMNS = [
     *("model", "dataset", "method", "against", "n_seeds", "n", "accuracy", "accuracy_other", "difference", "ci_low"),
     *("ci_high", "p_value", "tokens_ratio", "verdict", "reason"),
 ]
-SCORE_COLUMNS = ["model", "dataset", "method", "seed", "problem_id", "reward", "tokens"]
+SCORE_COLUMNS = [
+    *("model", "dataset", "method", "seed", "problem_id", "reward", "tokens", "steps", "drawn", "finish_reason"),
+]
 SCORES = "search"
-"""The table of scores: the reward and the cost of every response."""
+"""The table of scores: the reward and the cost of every response, except the seconds, which no two runs have alike."""
 GUIDE = "dopamine"
 NOBODY = "no validation problems"
 
@@ -51,6 +57,22 @@ def table_row(run: Run, method: str, seed: int, part: pl.DataFrame, how: Resampl
         low, high = wilson(int(part["reward"].cast(pl.Int64).sum()), n, how.confidence)
         row |= {"ci_low": float(low), "ci_high": float(high)}
     return row
+
+
+def mean_row(run: Run, method: str, part: pl.DataFrame, sample: Sample, how: Resampling) -> dict[str, object]:
+    """Return the mean over seeds of one method, `seed` empty.
+
+    Its interval resamples problems, with seeds averaged within each; costs are means over seeds.
+    """
+    n_seeds = max(part["seed"].n_unique(), 1)
+    row = table_row(run, method, 0, part, how) | {"seed": None, "seconds": part["seconds"].sum() / n_seeds}
+    row |= {"n": len(part) // n_seeds, "ci_low": None, "ci_high": None}
+    if part.is_empty():
+        return row
+    problems, rewards = by_problem(sample, run[1], part, "reward")
+    level = mean_cell(rewards, sample.weights(run[1], problems))[0]
+    found = interval(ACCURACY, [size_of(problems)], (), level, how.confidence)
+    return row | {"ci_low": found.low, "ci_high": found.high}
 
 
 def matrix(part: pl.DataFrame, name: str) -> np.ndarray:
@@ -112,23 +134,23 @@ def tabulate(
 ) -> dict[str, pl.DataFrame]:
     """Return both tables and the scores, runs in the order of their names, methods in that of `METHODS`."""
     rows: list[dict[str, object]] = []
-    scores: list[pl.DataFrame] = []
     contrasts: list[dict[str, object]] = []
     ordered = sorted(methods, key=METHODS.index)
-    for run, files in sorted(group_by_run(paths, "shard").items()):
-        table = read_run(run, files, ordered, seeds)
-        scores.append(table.with_columns(model=pl.lit(run[0]), dataset=pl.lit(run[1])).select(SCORE_COLUMNS))
-        parts = {method: table.filter(pl.col("method") == method) for method in ordered}
-        for method in ordered:
-            rows += [
-                table_row(run, method, seed, parts[method].filter(pl.col("seed") == seed), how)
-                for seed in sorted(seeds)
-            ]
+    read = {run: read_run(run, files, ordered, seeds) for run, files in sorted(group_by_run(paths, "shard").items())}
+    scores = [table.with_columns(model=pl.lit(run[0]), dataset=pl.lit(run[1])) for run, table in read.items()]
+    table = with_columns(pl.concat(scores) if scores else [], [*SCORE_COLUMNS, "seconds"])
+    sample = Sample.of(SCORES, table, how)
+    for run in read:
+        of_run = table.filter(pl.col("model") == run[0], pl.col("dataset") == run[1])
+        parts = {method: of_run.filter(pl.col("method") == method) for method in ordered}
+        for method, part in parts.items():
+            rows += [table_row(run, method, seed, part.filter(pl.col("seed") == seed), how) for seed in sorted(seeds)]
+            rows.append(mean_row(run, method, part, sample, how))
         for against in ordered if GUIDE in ordered else []:
             if against != GUIDE:
                 contrasts.append(contrast_row(run, parts[GUIDE], parts[against], against, how))
     return {
         "table4": with_columns(rows, TABLE_COLUMNS),
         "search_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
-        SCORES: with_columns(pl.concat(scores) if scores else [], SCORE_COLUMNS),
+        SCORES: table.select(SCORE_COLUMNS),
     }

@@ -5,7 +5,7 @@ problem shows may still not be zero. Each kind says what is assumed then, and wh
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -156,3 +156,5 @@ Only solved problems can be lost, and only unsolved ones gained: the rarer outco
 """
 MEAN = Kind(problems, FEWEST_PROBLEMS, problems, _whatever_value(_two_problems), _two_problems)
 """Mean over problems of a quantity between 0 and 1, such as a share or a probability, or a difference of such means."""
+ACCURACY = replace(MEAN, bounds=(0.0, 1.0))
+"""Mean over problems of the accuracy in one condition, or a mean of such accuracies."""

@@ -107,8 +107,13 @@ def spearman_cell(
 def mean_cell(
     values: Float[Array, "members problems"], weights: Float[Array, "problems 1+draws"]
 ) -> Float[Array, "members 1+draws"]:
-    """Compute the mean over problems of each member's quantity; average responses first (`within_problems`)."""
-    return np.atleast_2d(np.asarray(values, float)) @ weights / weights.sum(0)
+    """Compute the mean over problems of each member's quantity; average responses first (`within_problems`).
+
+    A resample of pseudo-problems alone, which a few problems may give, has the mean of the data.
+    """
+    values, total = np.atleast_2d(np.asarray(values, float)), weights.sum(0)
+    means = np.repeat(values.mean(1, keepdims=True), len(total), axis=1)
+    return np.divide(values @ weights, total, out=means, where=total > 0)
 
 
 def paired_cell(differences: Float[Array, "members problems"], resamples: Resamples) -> Float[Array, "members 1+draws"]:

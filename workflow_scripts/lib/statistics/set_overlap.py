@@ -7,6 +7,7 @@ by the jackknife, which leaves out one seed with all its pairs.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float
 from scipy.stats import hypergeom
 
@@ -35,6 +36,18 @@ def pairs_of_seeds(
     """Compare every set with every set of another seed; NaN on the diagonal, where one seed would meet itself."""
     first, second = (np.asarray(sets, float) for sets in (first, second))
     found = np.asarray(measure(first @ second.T, first.sum(1)[:, None], second.sum(1)[None]), float)
+    np.fill_diagonal(found, np.nan)
+    return found
+
+
+def by_seeds(pairs: pl.DataFrame) -> Float[Array, "seeds seeds"]:
+    """Return the overlap (`iou`) of listed pairs of probes as a matrix of the seeds that both runs have.
+
+    NaN on the diagonal, where one seed would meet itself: the same first weights.
+    """
+    seeds = sorted(set(pairs["seed_a"]) & set(pairs["seed_b"]))
+    both = pairs.filter(pl.col("seed_a").is_in(seeds), pl.col("seed_b").is_in(seeds)).sort("seed_a", "seed_b")
+    found = both["iou"].cast(pl.Float64).to_numpy().reshape(len(seeds), len(seeds)).copy()
     np.fill_diagonal(found, np.nan)
     return found
 

@@ -8,10 +8,13 @@ import polars as pl
 from workflow_scripts.lib.storage.files import atomic_path
 from workflow_scripts.lib.storage.tables import write_parquet
 
+ALL = "all"
+"""Model and data set of rows that are means over runs."""
 TEXT = {
     *("model", "dataset", "position", "selection", "against", "mode", "first", "second", "verdict", "reason"),
     *("across", "kind", "model_a", "dataset_a", "model_b", "dataset_b"),
-    *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason"),
+    *("method", "layers", "prune_ratios", "chosen_on", "condition", "measure", "all_reason", "neighbour"),
+    *("table", "setting", "key", "paper", "study"),
 }
 """The columns that contain text."""
 

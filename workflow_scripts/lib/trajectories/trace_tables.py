@@ -12,6 +12,7 @@ from workflow_scripts.lib.statistics.intervals import Estimate, Resampling, esti
 from workflow_scripts.lib.storage.identity import group_by_run
 from workflow_scripts.lib.storage.result_tables import with_columns
 from workflow_scripts.lib.storage.tables import read_parquet
+from workflow_scripts.lib.trajectories import peaks
 from workflow_scripts.lib.trajectories.ablation_tables import CONTRAST_COLUMNS, Ablated, contrast_rows
 from workflow_scripts.lib.trajectories.contrasts import mean_over_responses, mean_spearman, numbered
 from workflow_scripts.lib.trajectories.traces import (
@@ -166,7 +167,7 @@ def ablation_rows(ablated: Ablated, how: Resampling) -> list[TableRow]:
 
 
 def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -> dict[str, pl.DataFrame]:
-    """Return all three tables and both tables of scores, runs in the order of their names.
+    """Return all four tables and both tables of scores, runs in the order of their names.
 
     Raises:
         UserError: an ablation without the trajectories of its run, or a table of another run.
@@ -187,10 +188,12 @@ def tabulate(traces: Sequence[Path], ablated: Sequence[Path], how: Resampling) -
             of_ablated.append(ablated_scores(followed[run], frame))
             ablations += ablation_rows(of_run, how)
             contrasts += contrast_rows(of_run, how)
+    paragraphs = with_columns(scores, SCORE_COLUMNS)
     return {
         "trajectories": with_columns(rows, COLUMNS),
+        "peaks": with_columns(peaks.peak_rows("trajectories", paragraphs, how), peaks.COLUMNS),
         "trajectory_ablation": with_columns(ablations, ABLATION_COLUMNS),
         "ablation_contrasts": with_columns(contrasts, CONTRAST_COLUMNS),
-        SCORES: with_columns(scores, SCORE_COLUMNS),
+        SCORES: paragraphs,
         ABLATED_SCORES: with_columns(pl.concat(of_ablated) if of_ablated else [], ABLATED_COLUMNS),
     }

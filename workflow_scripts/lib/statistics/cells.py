@@ -1,4 +1,4 @@
-"""Cells: what one run contributes, at one layer, to the estimand of a claim; and their average with its interval."""
+"""Cells: what one run contributes, at one layer, to an estimand; and their average with its interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,9 @@ from jaxtyping import Float
 from workflow_scripts.lib.statistics.estimands import Kind, Size
 from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.joint_intervals import Interval, interval
-from workflow_scripts.lib.storage.identity import Run
 
+Run = tuple[str, str]
+"""Model and data set."""
 Draws = Float[Array, " 1+draws"]
 Members = Float[Array, "members 1+draws"]
 
