@@ -18,9 +18,9 @@ from workflow_scripts.lib.confidence.rows import (
     TABLE_COLUMNS,
     contrast_rows,
     method_rows,
-    read_runs,
+    read_scores,
     reliability_rows,
-    score_rows,
+    runs_of,
 )
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
@@ -42,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load(arguments.params)
     pruning, section = params.pruning, params.confidence
     how = tables.MeasureSettings(pruning.confidence, pruning.bootstrap, pruning.seed, section.bins, section.strata)
-    runs, chosen = read_runs(arguments, how)
-    write_parquet(score_rows(arguments, chosen), arguments.scores)
+    scores, chosen = read_scores(arguments)
+    runs = runs_of(scores, chosen, how)
+    write_parquet(scores, arguments.scores)
     write_table(with_columns(method_rows(runs, chosen, how), TABLE_COLUMNS), "table3", arguments.output_dir)
     contrasts = with_columns(contrast_rows(runs, how), CONTRAST_COLUMNS)
     write_table(contrasts, "confidence_contrasts", arguments.output_dir)

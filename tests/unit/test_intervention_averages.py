@@ -36,7 +36,7 @@ def scores(rewards: Sequence[np.ndarray], selection: str = "value", **names: Any
 def averages(frame: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     """The rows of averages by model and selection."""
     kinds = [Kind(name, 0.01, "zero") for name in ("value", "random")]
-    (found,) = average_rows("masks", frame, kind_table([2, 3, 4, 5], kinds), HOW)
+    found = average_rows("masks", frame, kind_table([2, 3, 4, 5], kinds), HOW)
     assert not {"layer", "draw", "p_value"} & set(found.columns)
     return {(row["model"], row["selection"]): row for row in found.to_dicts()}
 

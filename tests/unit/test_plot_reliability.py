@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from workflow_scripts import plot_reliability, tabulate_confidence
 from workflow_scripts.lib.confidence.methods import METHODS
-from workflow_scripts.lib.report.reliability_figure import LARGEST, STYLES, draw, marker_areas
+from workflow_scripts.lib.report.reliability_figure import LARGEST, STYLES, bin_words, draw, marker_areas
 
 SECTION: dict[str, Any] = {"runs": ["grpo/ledger", "grpo/locks"], "layers": None}
 
@@ -66,17 +66,22 @@ def test_points_stand_where_the_table_says(table: Path) -> None:
     plt.close(drawn)
 
 
-def test_every_bin_shows_its_number_and_missing_methods_their_reason(table: Path) -> None:
+def test_each_method_says_what_its_bins_hold_and_missing_methods_their_reason(table: Path) -> None:
     frame = pl.read_parquet(table)
     drawn = draw(frame, SECTION)
     for dataset, column in (("ledger", 0), ("locks", 1)):
         rows = frame.filter((pl.col("dataset") == dataset) & (pl.col("n") > 0))
         strip = drawn.axes[2 + column]
-        numbers = [text for text in texts(strip) if text.isdigit()]
-        assert sorted(numbers) == sorted(map(str, rows["n"].to_list()))
+        counts = [bin_words(part["n"].to_list()) for part in rows.partition_by("method", maintain_order=True)]
+        assert sorted(text for text in texts(strip) if text != made.SILENT) == sorted(counts)
         assert [label.get_text() for label in strip.get_yticklabels()] == list(METHODS.values())
         assert (made.SILENT in texts(strip)) == (dataset == "ledger")
     plt.close(drawn)
+
+
+def test_what_bins_hold_in_words() -> None:
+    assert bin_words([20, 18, 22]) == "3 bins of 18 to 22 responses"
+    assert bin_words([20, 20]) == "2 bins of 20 responses" and bin_words([7]) == "1 bin of 7 responses"
 
 
 def test_markers_grow_with_what_a_bin_holds() -> None:

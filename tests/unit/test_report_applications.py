@@ -35,6 +35,24 @@ def overlap(ratio: float) -> dict[str, Any]:
     return row | {"random_low": 0.0, "shuffled": 0.1, "within": 0.8, "reason": None}
 
 
+def rise() -> dict[str, Any]:
+    """An overlap that rises towards a prune ratio of 1."""
+    row = {**PAIR, "kind": "value", "layer": 2, "from_ratio": 0.9, "to_ratio": 0.99, "d": 192, "iou_from": 0.31}
+    row |= {"iou_to": 0.52, "above_from": 0.26, "above_to": 0.51, "difference": 0.25, "ci_low": 0.15, "ci_high": 0.35}
+    return row | {"n_seeds": 3, "reason": None}
+
+
+def peak(kind: str, neighbour: str) -> dict[str, Any]:
+    """Neurons that follow their own paragraph's TD error."""
+    row = {**RUN, "layer": 4, "kind": kind, "neighbour": neighbour, "n": 44, "n_problems": 30, "spearman": 0.61}
+    return row | {"spearman_neighbour": -0.07, "difference": 0.68, "ci_low": 0.5, "ci_high": 0.8, "reason": None}
+
+
+def setting(name: str, same: bool) -> dict[str, Any]:
+    """A setting that the paper prints."""
+    return {"table": "Table 6", "setting": name, "key": f"rollouts.{name}", "paper": "1", "study": "1", "same": same}
+
+
 def measured(method: str, auc: float | None) -> dict[str, Any]:
     """A row of Table 3."""
     row: dict[str, Any] = {**RUN, "method": method, "n": 300, "chosen_on": "nothing"}
@@ -58,6 +76,7 @@ def tables() -> dict[str, list[dict[str, Any]]]:
     lengths = contrast(method="value_neurons_cv", against="question_length")
     return {
         "transfer": [overlap(ratio) for ratio in (0.5, 0.9, 0.96, 0.99)],
+        "transfer_rise": [rise()],
         "importance_correlation": [rank | {"within": 0.8, "reason": None}],
         "table3": [
             *(
@@ -71,7 +90,7 @@ def tables() -> dict[str, list[dict[str, Any]]]:
         "table4": [
             search | {"method": method, "seed": seed, "accuracy": accuracy, "ci_low": 0.5, "ci_high": 0.9}
             for method, accuracy in (("dopamine", 0.8), ("greedy", 0.6))
-            for seed in (0, 1)
+            for seed in (0, 1, None)
         ],
         "search_contrasts": [contrast(method="dopamine", against="greedy", tokens_ratio=3.6)],
         "trajectories": [
@@ -79,6 +98,8 @@ def tables() -> dict[str, list[dict[str, Any]]]:
             {**neuron, "neuron": None, "kind": "dopamine"},
             {**neuron, "neuron": None, "kind": "difference"},
         ],
+        "peaks": [peak(kind, side) for kind in ("dopamine", "random", "difference") for side in ("previous", "next")],
+        "settings": [setting("temperature", True), setting("n_samples", False)],
         "trajectory_ablation": [held | {"spearman_high": 0.3, "reason": None}],
         "ablation_contrasts": [contrast(measure="correlation_apart", against="random", verdict="contradicted")],
     }
@@ -147,7 +168,10 @@ def test_numbers_stand_with_intervals_beside_the_papers(report: Path) -> None:
     assert "Paper: Llama-3.1-8B on MATH5000.690.640.690.540.63" in text
     assert "Here: grpo/ledger0.72 [0.67, 0.77]" in text
     assert "The model named no number" in text
-    assert "Paper72.272.275.077.8" in text and "grpo/ledger60.0––80.0" in text
+    assert "Paper72.272.275.077.8" in text and "grpo/ledger60.0 [50.0, 90.0]––80.0 [50.0, 90.0]" in text
+    assert "mean0.80 [0.50, 0.90]300278" in text  # the mean over seeds
+    assert "value0.310.520.260.510.250 [0.150, 0.350]" in text  # an overlap that rises
+    assert "dopamineprevious440.61\N{MINUS SIGN}0.070.680 [0.500, 0.800]" in text  # a peak on its own paragraph
     assert "0.200 [0.100, 0.300]< 0.0013.60supported" in text
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from workflow_scripts.lib.confidence.calibration import bin_of, brier, calibration_error, strata_of, two_sided
+from workflow_scripts.lib.confidence.calibration import bins_of, brier, calibration_error, strata_of, two_sided
 from workflow_scripts.lib.confidence.folds import folds_of
 from workflow_scripts.lib.confidence.methods import BASELINES, METHODS, VALUE_METHODS
 from workflow_scripts.lib.confidence.outcomes import Labels, calibrate, verbalized_outcome
@@ -132,18 +132,15 @@ def test_reliability_adds_up(study: Path) -> None:
     rewards, scores = made.write_run(study)
     chances = 1 / (1 + np.exp(-scores["lcd"]))
     rows = table(study, "reliability").filter((pl.col("dataset") == "ledger") & (pl.col("method") == "lcd"))
-    assert rows["n"].sum() == 200 and len(rows) == 10
+    assert rows["n"].to_list() == [20] * 10 and rows["bin"].to_list() == list(range(10))
+    assert (rows["high"][:-1] < rows["low"][1:]).all()
     for row in rows.to_dicts():
-        inside = (chances >= row["low"]) & (chances < row["high"])
+        inside = (chances >= row["low"]) & (chances <= row["high"])
         assert row["n"] == inside.sum()
-        if not row["n"]:
-            assert row["reason"] == "no responses in this bin" and row["share_right"] is None
-            continue
         assert row["mean_probability"] == pytest.approx(chances[inside].mean())
         low, high = wilson(rewards[inside].sum(), inside.sum())
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((float(low), float(high)))
-    held = rows.drop_nulls("share_right")
-    gaps = (held["share_right"] - held["mean_probability"]).abs() * held["n"] / 200
+    gaps = (rows["share_right"] - rows["mean_probability"]).abs() * rows["n"] / 200
     assert row_of(study, "lcd")["ece"] == pytest.approx(gaps.sum())
 
 
@@ -293,9 +290,41 @@ def test_brier_and_calibration_error_by_hand() -> None:
     chances, right = np.array([0.1, 0.1, 0.9, 1.0]), np.array([False, True, True, True])
     weights = np.array([[1.0, 0], [1, 0], [1, 1], [1, 1]])
     assert brier(chances, right, weights) == pytest.approx([(0.01 + 0.81 + 0.01 + 0) / 4, 0.01 / 2])
-    assert calibration_error(chances, right, weights, 2) == pytest.approx([(0.8 + 0.1) / 4, 0.1 / 2])
-    assert bin_of(np.array([0.0, 0.1, 0.95, 1.0]), 10).tolist() == [0, 1, 9, 9]
+    inside = np.array([0, 0, 1, 1])
+    assert calibration_error(chances, right, weights, inside) == pytest.approx([(0.8 + 0.1) / 4, 0.1 / 2])
     assert np.isnan(brier(chances, right, np.zeros((4, 1))))
+
+
+def test_bins_hold_equally_many_and_ties_and_few_responses_join() -> None:
+    assert bins_of(np.array([0.9, 0.1, 0.3, 0.2, 0.8, 0.7]), 3, 1).tolist() == [2, 0, 1, 0, 2, 1]
+    assert bins_of(np.full(9, 0.4), 5, 1).tolist() == [0] * 9
+    assert bins_of(0.1 + np.array([0.0, 1e-16, 2e-16, 0.5]), 4, 1).tolist() == [0, 0, 0, 1]  # rounding is no difference
+    # Of 10, 2, 5 and 9 equal ones, the two join the five, which are fewer than the ten.
+    steps = np.repeat([0.1, 0.2, 0.3, 0.4], [10, 2, 5, 9])
+    assert np.bincount(bins_of(steps, 4, 5)).tolist() == [10, 7, 9]
+    assert np.bincount(bins_of(steps, 4, 8)).tolist() == [10, 16]  # seven are still too few
+    assert np.bincount(bins_of(steps, 4, 99)).tolist() == [26]
+    assert bins_of(np.linspace(0, 1, 25), 10, 10).max() == 1  # two bins of ten at least, not ten bins of two
+    assert bins_of(np.zeros(0), 10, 10).tolist() == []
+
+
+def test_no_bin_of_a_skewed_method_has_a_few_responses(tmp_path: Path) -> None:
+    """Nearly all probabilities lie near 1: bins of equal width would hold a response or two each below."""
+    made.write_run(tmp_path, n=150)
+    path = tmp_path / "confidence/grpo/ledger.parquet"
+    frame = pl.read_parquet(path)
+    write_parquet(frame.with_columns(probability=1 - (1 - pl.col("probability")) ** 6), path)
+    main(made.arguments(tmp_path))
+    rows = table(tmp_path, "reliability").drop_nulls("bin")
+    assert (rows["n"] >= 10).all() and (rows["n"].max() or 0) < 30
+    assert rows.group_by("method").agg(pl.col("n").sum())["n"].unique().to_list() == [150]
+
+
+def test_the_tables_are_computed_from_the_scores_that_are_written(study: Path) -> None:
+    scores = pl.read_parquet(study / "scores.parquet")
+    mine = scores.filter(pl.col("dataset") == "ledger", pl.col("method") == "lcd")
+    assert row_of(study, "lcd")["auc"] == pytest.approx(roc_auc_score(mine["reward"], mine["score"]))
+    assert len(scores) == (200 + 120) * len(made.choices({}))
 
 
 def test_calibration_pools_what_is_out_of_order() -> None:

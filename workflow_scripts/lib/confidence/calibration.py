@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Array = np.ndarray
+DECIMALS = 9
+"""Decimals of probabilities that count: rounding in a mean over probes shall not separate equal ones."""
 
 
 def strata_of(lengths: Int[Array, " problems"], n: int) -> Int[Array, " problems"]:
@@ -31,20 +33,32 @@ def brier(
     return _share(np.square(probabilities - correct) @ weights, weights)
 
 
-def bin_of(probabilities: Float[Array, " n"], n_bins: int) -> Int[Array, " n"]:
-    """Return the bin of each probability; bins have equal width and include their lower edge, the last one also 1."""
-    return np.minimum((probabilities * n_bins).astype(np.int64), n_bins - 1)
+def bins_of(probabilities: Float[Array, " n"], n: int, fewest: float) -> Int[Array, " n"]:
+    """Return the bin of each probability: at most `n` bins with equally many responses, as far as ties allow.
+
+    Equal probabilities stay together. A bin of fewer than `fewest` responses joins the smaller of its neighbours,
+    because the share of correct ones among a few says nothing.
+    """
+    inside = strata_of(np.round(probabilities, DECIMALS), n)
+    while len(counts := np.bincount(inside)) > 1 and counts.min() < fewest:
+        small = int(counts.argmin())
+        beside = [number for number in (small - 1, small + 1) if 0 <= number < len(counts)]
+        inside = inside - (inside >= max(small, min(beside, key=lambda number: int(counts[number]))))
+    return inside
 
 
 def calibration_error(
-    probabilities: Float[Array, " n"], correct: Bool[Array, " n"], weights: Float[Array, "n draws"], n_bins: int
+    probabilities: Float[Array, " n"],
+    correct: Bool[Array, " n"],
+    weights: Float[Array, "n draws"],
+    inside: Int[Array, " n"],
 ) -> Float[Array, " draws"]:
     """Return the expected calibration error: the mean over bins, by their size, of |mean probability - share correct|.
 
-    Noise within bins adds to it, in bootstrap samples twice: their interval reaches further up than down.
+    `inside`: the bin of each response (`bins_of`), which stays in all samples. Noise within bins adds to the error, in
+    bootstrap samples twice: their interval reaches further up than down.
     """
     gaps = (probabilities - correct)[:, None] * weights
-    inside = bin_of(probabilities, n_bins)
     total = np.zeros(weights.shape[1])
     for number in np.unique(inside):
         total += np.abs(gaps[inside == number].sum(0))

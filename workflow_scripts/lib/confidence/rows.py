@@ -7,15 +7,17 @@ import numpy as np
 import polars as pl
 
 from workflow_scripts.lib.confidence import tables
-from workflow_scripts.lib.confidence.calibration import bin_of, two_sided
+from workflow_scripts.lib.confidence.calibration import two_sided
 from workflow_scripts.lib.confidence.methods import BASELINES, CHOSEN_ON, METHODS, VALUE_METHODS
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.statistics.intervals import Estimate, wilson
-from workflow_scripts.lib.storage.identity import group_by_run
-from workflow_scripts.lib.storage.result_tables import with_columns
+from workflow_scripts.lib.storage.identity import Run, group_by_run
+from workflow_scripts.lib.storage.result_tables import ALL, with_columns
 from workflow_scripts.lib.storage.tables import read_parquet
 
-Runs = dict[tuple[str, str], tables.ConfidenceRun]
+Runs = dict[Run, tables.ConfidenceRun]
+Choices = dict[Run, pl.DataFrame]
+"""What `predict_confidence` chose in each run, by method, layer and probe."""
 Drawings = dict[str, tables.Drawn]
 """Each measure's number and draws."""
 TABLE_COLUMNS = [
@@ -38,33 +40,38 @@ SCORE_COLUMNS = [
 CONSTANT = "all scores are equal: no interval"
 
 
-def read_runs(
-    arguments: argparse.Namespace, how: tables.MeasureSettings
-) -> tuple[Runs, dict[tuple[str, str], pl.DataFrame]]:
-    """Read runs and the choices made in them, in the order of their names.
+def read_scores(arguments: argparse.Namespace) -> tuple[pl.DataFrame, Choices]:
+    """Read the score of every method, layer and probe on every validation response, and the choices of each run.
+
+    A method without scores has the reason in `undefined`.
 
     Raises:
         UserError: a run's choices are not given.
     """
     choices = group_by_run(arguments.choices, "shard")
-    runs, chosen = {}, {}
+    frames, chosen = [], {}
     for name, paths in sorted(group_by_run(arguments.predictions, "file").items()):
         if name not in choices:
             raise UserError(f"--choices: no file {'/'.join(name)}/choices.parquet; pass the choices of every run")
         chosen[name] = read_parquet(choices[name])
-        runs[name] = tables.read_run(read_parquet(paths), chosen[name], name, how)
-    return runs, chosen
-
-
-def score_rows(arguments: argparse.Namespace, chosen: dict[tuple[str, str], pl.DataFrame]) -> pl.DataFrame:
-    """Return the score of every method, layer and probe on every validation response, or why there is none."""
-    frames = []
-    for name, paths in sorted(group_by_run(arguments.predictions, "file").items()):
         rows = read_parquet(paths).filter(pl.col("split") == "validation")
         reasons = chosen[name].select("method", "layer", "seed", "undefined")
         frame = rows.join(reasons, on=["method", "layer", "seed"], how="left", nulls_equal=True, maintain_order="left")
         frames.append(frame.with_columns(model=pl.lit(name[0]), dataset=pl.lit(name[1])).select(SCORE_COLUMNS))
-    return with_columns(pl.concat(frames) if frames else [], SCORE_COLUMNS)
+    return with_columns(pl.concat(frames) if frames else [], SCORE_COLUMNS), chosen
+
+
+def runs_of(scores: pl.DataFrame, chosen: Choices, how: tables.MeasureSettings) -> Runs:
+    """Build the runs from the table of scores, in the order of their names.
+
+    Raises:
+        UserError: a run's scores and choices do not belong together.
+    """
+    of_run = {
+        name: scores.filter(pl.col("model") == name[0], pl.col("dataset") == name[1])  # a run may have no responses
+        for name in chosen
+    }
+    return {name: tables.run_of(rows, chosen[name], name, how) for name, rows in of_run.items()}
 
 
 def columns_of(estimates: dict[str, Estimate]) -> dict[str, object]:
@@ -105,14 +112,12 @@ def mean_row(
     each = {key: tables.mean_over({name: one[key] for name, one in drawn.items()}) for key in tables.MEASURES}
     estimates = {key: tables.settle(one, how) for key, one in each.items()}
     correct = np.concatenate([run.correct[run.methods[method].known] for run in runs.values()])
-    row: dict[str, object] = {"model": tables.ALL, "dataset": tables.ALL, "method": method, "n": len(correct)}
+    row: dict[str, object] = {"model": ALL, "dataset": ALL, "method": method, "n": len(correct)}
     row |= {"n_right": int(correct.sum()), "chosen_on": CHOSEN_ON[method]}
     return row | columns_of(estimates) | {"reason": tables.reasons(estimates)}
 
 
-def method_rows(
-    runs: Runs, chosen: dict[tuple[str, str], pl.DataFrame], how: tables.MeasureSettings
-) -> list[dict[str, object]]:
+def method_rows(runs: Runs, chosen: Choices, how: tables.MeasureSettings) -> list[dict[str, object]]:
     """Return Table 3: a row for each run and method, and one for their mean."""
     rows: list[dict[str, object]] = []
     means: list[dict[str, object]] = []
@@ -137,7 +142,7 @@ def contrast_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, obj
     for method in VALUE_METHODS:
         for against in BASELINES:
             each = {name: tables.difference(run, method, against) for name, run in runs.items()}
-            whole = {(tables.ALL, tables.ALL): tables.mean_over(each)} if each else {}
+            whole = {(ALL, ALL): tables.mean_over(each)} if each else {}
             for name, drawn in (each | whole).items():
                 interval = tables.settle(drawn, how)
                 row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method, "against": against}
@@ -147,14 +152,15 @@ def contrast_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, obj
                 row |= {"ci_low": interval.low, "ci_high": interval.high}
                 p_value = None if interval.low is None else two_sided(drawn.numbers[1:])
                 rows.append(row | {"p_value": p_value})
-    place = {(*name,): i for i, name in enumerate([*runs, (tables.ALL, tables.ALL)])}
+    place = {(*name,): i for i, name in enumerate([*runs, (ALL, ALL)])}
     return sorted(rows, key=lambda row: place[row["model"], row["dataset"]])  # type: ignore[index]
 
 
 def reliability_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, object]]:
     """Return a row for each bin of each method; where there are no probabilities, one row that says why.
 
-    Intervals are Wilson's. Where problems have several responses, each problem counts as one trial.
+    `low` and `high` are the least and the greatest probability in the bin. Intervals are Wilson's. Where problems have
+    several responses, each problem counts as one trial.
     """
     rows: list[dict[str, object]] = []
     for name, run in runs.items():
@@ -166,23 +172,21 @@ def reliability_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, 
                 rows.append(row | {"n": 0, "reason": why})
                 continue
             chances, correct = scores.probabilities[known], run.correct[known]
-            inside = bin_of(chances, how.bins)
-            for number in range(how.bins):
+            inside = tables.bins_of(run, chances, how)
+            for number in np.unique(inside):
                 in_bin = inside == number
-                edges = {"bin": number, "low": number / how.bins, "high": (number + 1) / how.bins}
-                edges |= {"n": int(in_bin.sum())}
                 numbers = bin_numbers(chances[in_bin], correct[in_bin], run.samples, how.confidence)
-                rows.append(row | edges | numbers)
+                rows.append(row | {"bin": int(number), "n": int(in_bin.sum())} | numbers)
     return rows
 
 
 def bin_numbers(chances: np.ndarray, correct: np.ndarray, samples: float, confidence: float) -> dict[str, object]:
-    """Return mean probability and share correct of the responses in a bin."""
-    if not len(correct):
-        return {"reason": "no responses in this bin"}
+    """Return the range and the mean of the probabilities in a bin, and the share of correct responses."""
     trials = len(correct) / samples
     low, high = wilson(correct.mean() * trials, trials, confidence)
     return {
+        "low": float(chances.min()),
+        "high": float(chances.max()),
         "mean_probability": float(chances.mean()),
         "share_right": float(correct.mean()),
         "ci_low": float(low),

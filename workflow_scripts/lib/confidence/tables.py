@@ -21,8 +21,8 @@ from workflow_scripts.lib.statistics.ranks import one_class
 
 Array = np.ndarray
 MEASURES = ("auc", "brier", "ece", "auc_within_length")
-ALL = "all"
-"""Model and data set of rows that are means over runs."""
+FEWEST = 10
+"""Problems in a bin, at least."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,12 @@ class Drawn:
     reason: str | None = None
 
 
-def read_run(
-    predictions: pl.DataFrame, choices: pl.DataFrame, name: tuple[str, str], how: MeasureSettings
-) -> ConfidenceRun:
-    """Build a run from the two files of `predict_confidence`.
+def run_of(rows: pl.DataFrame, choices: pl.DataFrame, name: tuple[str, str], how: MeasureSettings) -> ConfidenceRun:
+    """Build a run from its scores and its choices.
 
     Raises:
-        UserError: the files do not belong together.
+        UserError: they do not belong together.
     """
-    rows = predictions.filter(pl.col("split") == "validation")
     responses = rows.unique(["problem_id", "sample"]).sort("problem_id", "sample")
     problems = responses.unique("problem_id").sort("problem_id")
     groups = responses["problem_id"].rank("dense").to_numpy().astype(np.int64) - 1
@@ -130,8 +127,16 @@ def measure(run: ConfidenceRun, method: str, how: MeasureSettings) -> dict[str, 
         return measures | {"brier": nothing, "ece": nothing}
     data = (scores.probabilities[known], run.correct[known], run.weights[known])
     measures["brier"] = Drawn(calibration.brier(*data))
-    measures["ece"] = Drawn(calibration.calibration_error(*data, how.bins))
+    measures["ece"] = Drawn(calibration.calibration_error(*data, bins_of(run, scores.probabilities[known], how)))
     return measures
+
+
+def bins_of(run: ConfidenceRun, probabilities: Float[Array, " n"], how: MeasureSettings) -> Int[Array, " n"]:
+    """Return the bin of each response, for the calibration error and the reliability diagram alike.
+
+    A bin holds the responses to `FEWEST` problems at least.
+    """
+    return calibration.bins_of(probabilities, how.bins, FEWEST * run.samples)
 
 
 def difference(run: ConfidenceRun, method: str, against: str) -> Drawn:

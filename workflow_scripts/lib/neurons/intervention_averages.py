@@ -22,7 +22,7 @@ from workflow_scripts.lib.storage.result_tables import ALL
 UNMASKED_ITSELF = "the unmasked run itself: no change to test"
 
 
-def average_rows(name: str, scores: pl.DataFrame, conditions: pl.DataFrame, how: Resampling) -> list[pl.DataFrame]:
+def average_rows(name: str, scores: pl.DataFrame, conditions: pl.DataFrame, how: Resampling) -> pl.DataFrame:
     """Return the rows of averages: of each run over its layers and, where there are several runs, over all of them.
 
     Args:
@@ -31,9 +31,8 @@ def average_rows(name: str, scores: pl.DataFrame, conditions: pl.DataFrame, how:
         conditions: those of the tables, by the columns that the configuration fixes.
         how: resampling.
     """
-    if scores.is_empty():
-        return []
-    sample, table = Sample.of(name, scores, how), scores.join(conditions, on=conditions.columns, how="semi")
+    sample = Sample.of(name, scores, how)
+    table = scores.join(conditions, on=conditions.columns, how="semi", maintain_order="left")
     runs = table.select("model", "dataset").unique().sort("model", "dataset").rows()
     groups = [(run, [run]) for run in runs] + ([((ALL, ALL), runs)] if len(runs) > 1 else [])
     found = set(table["selection"])
@@ -43,7 +42,7 @@ def average_rows(name: str, scores: pl.DataFrame, conditions: pl.DataFrame, how:
         for selection in SELECTIONS
         if selection in found or selection == UNMASKED
     ]
-    return [pl.DataFrame(rows, infer_schema_length=None)]
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def average_row(

@@ -204,7 +204,7 @@ def tabulate(arguments: argparse.Namespace, settings: Settings) -> dict[str, pl.
         doses.append(chosen(frame, dose_conditions(study), run, unmasked[1]))
         contrasts += contrast_rows(run, of_run, settings)
         overlaps += overlap_rows(run, neurons[run][0], settings)
-    averages = average_rows(MASKS, scores, table_conditions(study), settings)
+    averages = [average_rows(MASKS, scores, table_conditions(study), settings)] if masked else []
     results = with_columns(stacked([*tables, *averages]), TABLE_COLUMNS)
     return {
         "table2": results.filter(pl.col("selection") != "value_final"),

@@ -31,7 +31,7 @@ LEAD = (
 TABLE3 = (
     "Predicting from the question alone whether the answer will be correct (the paper’s Table 3), on "
     "validation problems. Brier score and calibration error are those of probabilities calibrated on "
-    "training problems."
+    "training problems, the latter over bins of equally many responses."
 )
 CONTRASTS = (
     "AUC of value neurons less that of another method, with paired intervals over problems. “all/all”: the mean over "

@@ -80,7 +80,7 @@ def draw_methods(axes: Axes, panel: Panel) -> None:
 
 
 def draw_counts(axes: Axes, panel: Panel) -> None:
-    """Write below the bins of the points the number of responses in each, a row for each method."""
+    """Write below the diagram how many responses the bins of each method hold, or why it has none."""
     methods = panel.methods
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(len(methods) - 0.5, -0.5)
@@ -91,12 +91,20 @@ def draw_counts(axes: Axes, panel: Panel) -> None:
     for place, method in enumerate(methods):
         if place % 2 == 0:
             axes.axhspan(place - 0.5, place + 0.5, facecolor="#f2f2f2", zorder=0)
-        bins = panel.bins(method)
-        for low, high, n in bins.select("low", "high", "n").iter_rows():
-            axes.text((low + high) / 2, place, f"{n}", ha="center", va="center", fontsize=6.5)
-        if bins.is_empty():
-            lines = textwrap.wrap(panel.reason(method), REASON_WRAP, max_lines=REASON_LINES, placeholder=" ...")
-            axes.text(0.5, place, "\n".join(lines), ha="center", va="center", fontsize=5.2, linespacing=0.95)
+        counts = panel.bins(method)["n"].to_list()
+        text, size = (bin_words(counts), 6.5) if counts else (reason_words(panel.reason(method)), 5.2)
+        axes.text(0.5, place, text, ha="center", va="center", fontsize=size, linespacing=0.95)
+
+
+def bin_words(counts: Sequence[int]) -> str:
+    """Say how many responses bins hold."""
+    held = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return f"{len(counts)} bin{'s' if len(counts) > 1 else ''} of {held} responses"
+
+
+def reason_words(reason: str) -> str:
+    """Break a reason into lines that fit a row."""
+    return "\n".join(textwrap.wrap(reason, REASON_WRAP, max_lines=REASON_LINES, placeholder=" ..."))
 
 
 def draw_panel(upper: Axes, lower: Axes, panel: Panel) -> None:
