@@ -29,6 +29,8 @@ from workflow_scripts.lib.probes.perceptrons import PARAMETERS, load
 from workflow_scripts.lib.storage.tensors import read_metadata
 
 REPORT = {"write_report": 1, "write_provenance": 1}
+PRINTED = {"tabulate_settings": 1}
+"""What compares settings with those that the paper prints."""
 CLAIMS = {"judge_claims": 1, **REPORT}
 END = {"tabulate_results": 1, "plot_pruning": 1, **REPORT}
 TRANSFER = {"list_neurons": 1, "compare_neurons": 1, "plot_transfer": 1, **CLAIMS}
@@ -203,7 +205,8 @@ PLOTS = {"plot_pruning": 1, "plot_dose": 1, "plot_transfer": 1, "plot_reliabilit
 MODULES = {
     "lib/report/figure_style.py": {**PLOTS, **REPORT},
     "lib/claims/paper_claims.py": CLAIMS,
-    "lib/statistics/joint.py": CLAIMS,
+    "lib/statistics/joint.py": {**MASKED_END, "tabulate_search": 1, "tabulate_trajectories": 1},
+    "lib/claims/outcome_cells.py": CLAIMS,
     "lib/runtime/reuse.py": FROM_ACTIVATIONS,
     "lib/search/step_scores.py": SEARCH,
     "lib/neurons/overlap.py": {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS},
@@ -241,16 +244,16 @@ def test_a_stated_size_of_a_model_reruns_nothing(study: Path) -> None:
 
 
 SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
-    "study": ("other", WITHOUT_DATA_SET),  # a folder of its own; records are shared
+    "study": ("other", {**WITHOUT_DATA_SET, **PRINTED}),  # a folder of its own; records are shared
     "rollouts.batch_size": (32, REPORT),
     "activations.batch_tokens": (1000, REPORT),
-    "rollouts.temperature": (0.9, FROM_SAMPLES),
+    "rollouts.temperature": (0.9, {**FROM_SAMPLES, **PRINTED}),
     "values.n_continuations": (6, FROM_CONTINUATIONS),
     "values.adaptive": ({"first": 4, "budget": 8}, FROM_CONTINUATIONS),
     "values.min_abs_delta": (0.4, {"estimate_values": 1, **FROM_VALUES}),
     "activations.layers": ([1, 2], FROM_ACTIVATIONS),
-    "value_probes.epochs": (3, FROM_PROBE_SETTINGS),
-    "dopamine_probes.epochs": (3, {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),
+    "value_probes.epochs": (3, {**FROM_PROBE_SETTINGS, **PRINTED}),
+    "dopamine_probes.epochs": (3, {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **PRINTED}),
     "dopamine_probes.normalization": ("causal", DOPAMINE),
     "pruning.random_draws": (6, {**VALUE_SCORES, **DOPAMINE_SCORES}),
     "pruning.bootstrap": (60, {**VALUE_CURVES, **DOPAMINE_CURVES, **OTHER_INTERVALS}),  # nothing is scored again
@@ -268,14 +271,14 @@ SETTINGS: dict[str, tuple[Any, dict[str, int]]] = {
     "transfer.families": ([["tiny", "other"]], {"compare_neurons": 1, "plot_transfer": 1, **CLAIMS}),
     "figures.fig2.layers": ([2], {"plot_transfer": 1, **REPORT}),
     "vllm.eager": (True, REPORT),
-    "split.seed": (1, {"prepare_problems": 2, **FROM_SAMPLES}),
+    "split.seed": (1, {"prepare_problems": 2, **FROM_SAMPLES, **PRINTED}),
     "datasets.coins.template": ("{question} again", FROM_SAMPLES),
     "datasets.coins.instruction": ("Box it.", FROM_SAMPLES),
-    "models.tiny.prompt": ("plain", FROM_SAMPLES),
+    "models.tiny.prompt": ("plain", {**FROM_SAMPLES, **PRINTED}),
     "models.tiny.instruction": ("Box it.", FROM_SAMPLES),
-    "value_probes.seeds": ([0, 1, 2], FROM_PROBE_SETTINGS),
+    "value_probes.seeds": ([0, 1, 2], {**FROM_PROBE_SETTINGS, **PRINTED}),
     "value_probes.shuffled_seeds": ([0, 1], FROM_VALUE_PROBES),
-    "dopamine_probes.seeds": ([0, 1, 2], {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES}),
+    "dopamine_probes.seeds": ([0, 1, 2], {**FROM_DOPAMINE_PROBES, **FROM_CAUSAL_PROBES, **PRINTED}),
     "dopamine_probes.shuffled_seeds": ([], FROM_DOPAMINE_PROBES),
     "interventions.layers": ([1, 2], {**FROM_LAYERS, "mask_neurons": 4}),
 }
