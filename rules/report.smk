@@ -8,10 +8,11 @@ Gives, in the study's folder, `tables/*.{csv,parquet}` and `report.html`; after 
 from workflow_scripts.lib.config.study import figure_stages, left_out
 
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
-CLAIM_TABLES = tables("claims", "claim_cells", "selectivity", "table1")
+CLAIM_TABLES = tables("claims", "claim_cells", "claim_cases", "selectivity", "table1")
+CASE_TABLES = tables("cases")
 SETTING_TABLES = tables("settings")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
-TABLES = [*MEASURED, *CLAIM_TABLES, *SETTING_TABLES]
+TABLES = [*MEASURED, *CLAIM_TABLES, *CASE_TABLES, *SETTING_TABLES]
 FIGURES = figures(*figure_stages())
 RECORDS = [*ROLLOUTS, *CONTINUATIONS, *ACTIVATIONS, *MASKED, *NEURON_LISTS, *ASKED, *SEARCHED]
 PROVENANCE = [f"{OUT}/provenance.html", *expand(f"{OUT}/provenance/costs.{{kind}}", kind=["csv", "parquet"])]
@@ -98,6 +99,40 @@ rule judge_claims:
             --confidence {input.confidence} --search {input.search} --trajectories {input.trajectories} \
             --ablated {input.ablated} --overlap {input.overlap} --neurons {input.neurons} \
             --selected {input.selected} --published {input.published} \
+            --output-dir {params.folder} \
+            2> >(tee {log} >&2)
+        """
+
+
+rule quote_cases:
+    """Find question and response of the typical and the worst case behind each claim."""
+    input:
+        cases=f"{OUT}/tables/claim_cases.parquet",
+        problems=PROBLEMS,
+        rollouts=ROLLOUTS,
+        masked=MASKED,
+        search=SEARCHED,
+        code=modules("quote_cases"),
+    output:
+        tables=CASE_TABLES,
+    log:
+        f"{OUT}/logs/quote_cases.log",
+    benchmark:
+        f"{OUT}/benchmarks/quote_cases.jsonl"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(20),
+        gpu=0,
+    params:
+        settings=section("interventions.share,mode"),
+        folder=output_folder,
+    shell:
+        """
+        python -m workflow_scripts.quote_cases --params {params.settings:q} --cases {input.cases} \
+            --problems {input.problems} --rollouts {input.rollouts} --masked {input.masked} --search {input.search} \
             --output-dir {params.folder} \
             2> >(tee {log} >&2)
         """

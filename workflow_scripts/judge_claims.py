@@ -1,8 +1,8 @@
 """Rule `judge_claims`: judge every claim of the paper by its test; write csv and parquet.
 
-`claims`: a verdict each; `claim_cells`: the number of each run and layer behind it; `selectivity`: true against
-shuffled labels; `table1`: the paper's Table 1. No verdict is written by hand: each follows from the scores per problem
-by the test next to it (`claims.paper_claims`).
+`claims`: a verdict each; `claim_cells`: the number of each run and layer behind it; `claim_cases`: which responses are
+a typical and a worst case; `selectivity`: true against shuffled labels; `table1`: the paper's Table 1. No verdict is
+written by hand: each follows from the scores per problem by the test next to it (`claims.paper_claims`).
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from workflow_scripts.lib.claims.cases import claim_cases
 from workflow_scripts.lib.claims.claim import Claim
 from workflow_scripts.lib.claims.claim_cells import claim_cells
 from workflow_scripts.lib.claims.paper_claims import TESTS
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tables = {
         "claims": judge(claims, scores),
         "claim_cells": claim_cells(claims, TESTS, scores),
+        "claim_cases": claim_cases(claims, TESTS, scores),
         "selectivity": selectivity(scores),
         "table1": table1(scores),
     }

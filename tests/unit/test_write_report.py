@@ -270,7 +270,7 @@ def browse(page: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("size", ["1100,3000", "500,3000"])
+@pytest.mark.parametrize("size", ["1100,900", "500,900"])
 def test_a_browser_shows_the_page(report: Path, tmp_path: Path, size: str) -> None:
     browse(report, tmp_path, f"--window-size={size}", f"--screenshot={tmp_path / 'page.png'}")
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("L"), dtype=float)

@@ -77,7 +77,7 @@ def row_of(scores: Scores, place: str, run: Run) -> dict[str, Any]:
         "chance": chance,
         "p_value": p_value,
         "alarm": p_value is not None and p_value < ALARM,
-        "reason": gap.reason or few,
+        "reason": few or gap.reason,
     }
 
 

@@ -12,7 +12,7 @@ from workflow_scripts.lib.report.application_section import Tables, rows_of
 from workflow_scripts.lib.report.claims_picture import Picture, picture
 from workflow_scripts.lib.report.curves import PLACES
 from workflow_scripts.lib.report.paper_tables import comparison
-from workflow_scripts.lib.report.tables import Column, Row, TableView, p_column, reason, run, view, whole
+from workflow_scripts.lib.report.tables import Column, Row, TableView, p_column, reason, run, run_name, view, whole
 
 VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 INPUTS = {
@@ -43,13 +43,24 @@ SECTIONS = {
     "scores ablated": Link("trajectories", "trajectories"),
 }
 """The section of the page that shows a claim's scores, by the start of its column `source`."""
+SHOWN = 500
+"""Letters that are shown of either end of a long text; the whole is in `tables/cases.csv`."""
 OF_SEEDS = ("scores overlap", "neurons")
 """How that column begins where the sample is of probe seeds."""
 
 
 @dataclass(frozen=True)
+class CaseView:
+    """One response behind a claim: which it is, in words, and the texts of question and response."""
+
+    title: str
+    question: str
+    response: str
+
+
+@dataclass(frozen=True)
 class ClaimView:
-    """One claim with its verdict, what was measured in words, the rule, links, and every run and layer by itself."""
+    """One claim with its verdict, what was measured in words, the rule, links, every run and layer, and two cases."""
 
     key: str
     claim: str
@@ -59,6 +70,7 @@ class ClaimView:
     rule: str
     links: list[Link]
     cells: TableView | None
+    cases: list[CaseView]
 
 
 @dataclass(frozen=True)
@@ -113,11 +125,11 @@ def judged_claims(tables: Tables, figures: Mapping[str, dict[str, Any]], confide
         return None
     verdicts = [row["verdict"] for row in rows]
     counted = ", ".join(f"{verdicts.count(name)} {name}" for name in VERDICTS)
-    views = [claim_view(row, rows_of(tables, "claim_cells"), figures.get(row["key"]), confidence) for row in rows]
+    views = [claim_view(row, tables, figures.get(row["key"]), confidence) for row in rows]
     return Claims(f"Of {len(rows)} claims: {counted}.", picture(rows), views)
 
 
-def claim_view(row: Row, cells: Sequence[Row], figure: dict[str, Any] | None, confidence: str) -> ClaimView:
+def claim_view(row: Row, tables: Tables, figure: dict[str, Any] | None, confidence: str) -> ClaimView:
     """Build what stands behind one verdict."""
     unit = "probe seeds" if row["source"].startswith(OF_SEEDS) else "problems"
     facts = [
@@ -132,9 +144,33 @@ def claim_view(row: Row, cells: Sequence[Row], figure: dict[str, Any] | None, co
     links = [Link(figure["figure"], figure["where"].rpartition(", ")[2])] if figure else []
     section = next((one for start, one in SECTIONS.items() if row["source"].startswith(start)), None)
     links += [section] if section else []
-    own = [cell for cell in cells if cell["key"] == row["key"]]
-    table = cell_table(own, unit, confidence) if own else None
-    return ClaimView(row["key"], row["claim"], row["place"], row["verdict"], facts, row["test"], links, table)
+    cells, cases = (
+        [one for one in rows_of(tables, name) if one["key"] == row["key"]] for name in ("claim_cells", "cases")
+    )
+    table = cell_table(cells, unit, confidence) if cells else None
+    shown = [case_view(case) for case in cases if case["response"] is not None]
+    return ClaimView(row["key"], row["claim"], row["place"], row["verdict"], facts, row["test"], links, table, shown)
+
+
+def case_view(row: Row) -> CaseView:
+    """Show one response: where it comes from, what it contributes, and its beginning and end."""
+    place = f"{run_name(row)}, problem {row['problem_id']}"
+    place += "" if row["layer"] is None else f", layer {row['layer']}"
+    place += "" if row["paragraph"] is None else f", paragraph {row['paragraph']}"
+    written = {"masked": "with value neurons ablated, ", "search": "by search with dopamine neurons, "}
+    outcome = "right" if row["reward"] else "wrong"
+    against = f", against {row['comparison'].replace('_', ' ')}" if row["comparison"] else ""
+    title = (
+        f"{row['case'].capitalize()} case{against}: {place}; {written.get(row['origin'], '')}answered {outcome}; "
+        f"contributes {fine(row['contribution'])}, the average is {fine(row['average'])}"
+    )
+    return CaseView(title, shortened(row["question"]), shortened(row["response"]))
+
+
+def shortened(text: str) -> str:
+    """Cut the middle out of a long text, and say how much."""
+    left_out = len(text) - 2 * SHOWN
+    return text if left_out < SHOWN // 2 else f"{text[:SHOWN]}\n[… {left_out:,} letters …]\n{text[-SHOWN:]}"
 
 
 def cell_table(rows: Sequence[Row], unit: str, confidence: str) -> TableView:
