@@ -31,7 +31,7 @@ from workflow_scripts.lib.storage.tensors import read_metadata
 REPORT = {"write_report": 1, "write_provenance": 1}
 PRINTED = {"tabulate_settings": 1}
 """What compares settings with those that the paper prints."""
-CLAIMS = {"judge_claims": 1, **REPORT}
+CLAIMS = {"judge_claims": 1, "quote_cases": 1, **REPORT}
 END = {"tabulate_results": 1, "plot_pruning": 1, **REPORT}
 TRANSFER = {"list_neurons": 1, "compare_neurons": 1, "plot_transfer": 1, **CLAIMS}
 CONFIDENCE_END = {"tabulate_confidence": 1, "plot_reliability": 1, **CLAIMS}

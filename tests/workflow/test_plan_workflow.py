@@ -28,7 +28,7 @@ def test_the_plan_of_a_finished_study_is_what_was_done(study: Path) -> None:
     (study / "results/rollouts/tiny/coins/1.parquet").unlink()
     printed = plan(study, "--gpu", "here", "--output", "plan.parquet")
     left = rules(study)
-    assert f"Still to do: {sum(left.values())} of 49 jobs" in printed
+    assert f"Still to do: {sum(left.values())} of 51 jobs" in printed
     rows = pl.read_parquet(study / "plan.parquet")
     assert dict(rows.group_by("rule").agg(pl.col("to_do").sum()).filter(pl.col("to_do") > 0).iter_rows()) == left
     spent = pl.read_parquet(study / COSTS).join(rows, on="rule")
@@ -79,6 +79,6 @@ def test_a_dry_run_s_words_are_read_in_full(finished: Path) -> None:
         text=True,
     ).stdout
     jobs = read_jobs(printed)
-    assert len(jobs) == 49 and {job.run[0] for job in jobs} == {"", "tiny"}
+    assert len(jobs) == 51 and {job.run[0] for job in jobs} == {"", "tiny"}
     assert all((finished / job.benchmark).is_file() and job.outputs[0] for job in jobs)
     assert all((finished / output).is_file() for job in jobs for output in job.outputs)

@@ -54,8 +54,8 @@ def cases(claim: Claim, test: Test, scores: Scores) -> list[dict[str, Any]]:
     found = found.filter(~pl.col("contribution").is_nan()).sort("problem_id", maintain_order=True)
     sign, average = -1 if claim.direction == BELOW else 1, float(np.mean(found["contribution"].to_numpy()))
     chosen = {
-        TYPICAL: (found["contribution"] - average).abs().arg_min(),
-        WORST: (sign * found["contribution"]).arg_min(),
+        TYPICAL: (found["contribution"] - average).abs().round(9).arg_min(),
+        WORST: (sign * found["contribution"]).round(9).arg_min(),
     }
     where = {"key": claim.key, "comparison": comparison, "model": run[0], "dataset": run[1], "layer": layer}
     where |= {"average": average, "origin": ORIGINS.get(test.table, "rollouts")}

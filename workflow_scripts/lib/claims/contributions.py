@@ -17,6 +17,7 @@ from workflow_scripts.lib.claims.outcome_cells import masked, predictions, stack
 from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, part_of
 from workflow_scripts.lib.claims.scores import FULL, SPARSE, Scores, listed
 from workflow_scripts.lib.statistics.intervals import Array
+from workflow_scripts.lib.statistics.joint import without_noise
 from workflow_scripts.lib.storage.identity import Run
 
 
@@ -120,7 +121,7 @@ def placements(scores: Float[Array, "members n"], rewards: Float[Array, " n"]) -
 
     The mean over members; a tie counts one half; NaN where there is no other outcome.
     """
-    correct = rewards > 0.5
+    scores, correct = without_noise(scores), rewards > 0.5
     found = np.full(scores.shape, np.nan)
     for own, row in zip(found, scores, strict=True):
         everyone, same = rankdata(row), np.zeros(len(row))
@@ -139,4 +140,4 @@ def rank_products(scores: Float[Array, "members n"], target: Float[Array, " n"])
         spread = ranks.std()
         return np.asarray((ranks - ranks.mean()) / spread if spread else np.zeros(len(row)))
 
-    return np.asarray(np.mean([standardised(row) for row in scores], axis=0) * standardised(target))
+    return np.asarray(np.mean([standardised(row) for row in without_noise(scores)], axis=0) * standardised(target))

@@ -62,7 +62,7 @@ def auc_cell(
     One sort of the incorrect rows and one cumulative sum of their weights serve all resamples, so that the cost is
     O(rows x draws). Single-precision scores are rounded first, because noise must not break ties.
     """
-    scores, correct = _without_noise(scores), np.asarray(rewards) > 0.5
+    scores, correct = without_noise(scores), np.asarray(rewards) > 0.5
     upper, lower = weights[correct], weights[~correct]
     pairs = upper.sum(0) * lower.sum(0)
     cell = np.full((len(scores), weights.shape[1]), CHANCE)
@@ -88,7 +88,7 @@ def spearman_cell(
     Rows are paragraphs and have the weights of their problems (`Resamples.rows`). Ranks are those within the resample;
     a constant side gives 0.
     """
-    predicted, target = _without_noise(predicted), np.asarray(target, float)
+    predicted, target = without_noise(predicted), np.asarray(target, float)
     cell = np.zeros((len(predicted), weights.shape[1]))
     for start in range(0, weights.shape[1], BLOCK):
         block = weights[:, start : start + BLOCK]
@@ -143,7 +143,7 @@ def within_problems(
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0).T
 
 
-def _without_noise(scores: Float[Array, "members rows"]) -> Float[Array, "members rows"]:
+def without_noise(scores: Float[Array, "members rows"]) -> Float[Array, "members rows"]:
     """Return rows of double-precision scores, with ties restored where they came in single precision."""
     rows = np.atleast_2d(np.asarray(scores))
     return round_ties(rows.astype(float)) if rows.dtype == np.float32 else rows.astype(float)
