@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.lib.claims.verdicts import harm, with_verdicts
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.neurons.intervention_tables import MASKS, Settings, tabulate
@@ -33,7 +32,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = Settings(pruning.confidence, pruning.bootstrap, pruning.seed, params.interventions)
     tables = tabulate(arguments, settings)
     write_parquet(tables.pop(MASKS), arguments.scores)
-    tables["intervention_contrasts"] = with_verdicts(tables["intervention_contrasts"], harm)
     for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)
 

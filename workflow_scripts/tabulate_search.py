@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.lib.claims.verdicts import gain, with_verdicts
 from workflow_scripts.lib.config.sections import load
 from workflow_scripts.lib.errors import run_main
 from workflow_scripts.lib.search.outcome_tables import SCORES, tabulate
@@ -31,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     how = Resampling(pruning.confidence, pruning.bootstrap, pruning.seed)
     tables = tabulate(arguments.search, params.search.methods, params.search.seeds, how)
     write_parquet(tables.pop(SCORES), arguments.scores)
-    tables["search_contrasts"] = with_verdicts(tables["search_contrasts"], gain)
     for name, frame in tables.items():
         write_table(frame, name, arguments.output_dir)
 

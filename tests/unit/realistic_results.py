@@ -79,7 +79,7 @@ def more_rows() -> dict[str, list[dict[str, Any]]]:
     for method in ("value_neurons", "value_neurons_cv"):
         rows["confidence_contrasts"] += [applications.contrast(method=method, against=name) for name in methods]
     rows["search_contrasts"] += [
-        applications.contrast(method="dopamine", against=name, tokens_ratio=1.0, verdict="undecided")
+        applications.contrast(method="dopamine", against=name, tokens_ratio=1.0)
         for name in ("random", "implicit_prm", "best_of_n", "majority")
     ]
     return rows

@@ -6,24 +6,24 @@ import confidence_results as made
 import numpy as np
 import polars as pl
 import pytest
+from sides import sides
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from workflow_scripts.lib.confidence.calibration import bins_of, brier, calibration_error, strata_of, two_sided
 from workflow_scripts.lib.confidence.folds import folds_of
 from workflow_scripts.lib.confidence.methods import BASELINES, METHODS, VALUE_METHODS
 from workflow_scripts.lib.confidence.outcomes import Labels, calibrate, verbalized_outcome
-from workflow_scripts.lib.confidence.tables import judge_better
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_auc, problem_weights, weighted_auc
-from workflow_scripts.lib.statistics.intervals import Estimate, wilson
+from workflow_scripts.lib.statistics.intervals import wilson
 from workflow_scripts.lib.storage.tables import write_parquet
 from workflow_scripts.tabulate_confidence import main
 
 AGREED = {
     "table3": "model dataset method auc ci_low ci_high brier ece auc_within_length n n_right brier_low brier_high "
     "ece_low ece_high auc_within_low auc_within_high layers prune_ratios chosen_on reason",
-    "confidence_contrasts": "model dataset method against chosen_on n difference ci_low ci_high p_value verdict reason",
+    "confidence_contrasts": "model dataset method against chosen_on n difference ci_low ci_high p_value reason",
     "reliability": "model dataset method bin low high mean_probability share_right ci_low ci_high n reason",
 }
 ONES = np.ones((6, 1))
@@ -97,7 +97,7 @@ def test_a_method_without_scores_says_why(study: Path) -> None:
     assert all(row[name] is None for name in ("auc", "ci_low", "brier", "ece", "auc_within_length"))
     assert row_of(study, "verbal", "all/all")["reason"] == f"grpo/ledger: {made.SILENT}; grpo/locks: {made.SILENT}"
     contrasts = table(study, "confidence_contrasts").filter(pl.col("against") == "verbal")
-    assert set(contrasts["verdict"]) == {"not judged"} and contrasts["difference"].null_count() == len(contrasts)
+    assert set(sides(contrasts)) == {"none"} and contrasts["difference"].null_count() == len(contrasts)
     assert row_of(study, "verbal", name="reliability")["reason"] == made.SILENT
 
 
@@ -105,7 +105,7 @@ def test_sharper_scores_are_told_from_duller_ones(study: Path) -> None:
     found = table(study, "confidence_contrasts").filter(
         (pl.col("dataset") == "ledger") & (pl.col("against") == "token")
     )
-    assert set(found["verdict"]) == {"supported"} and found["p_value"].max() < 0.02  # type: ignore[operator]
+    assert set(sides(found)) == {"above"} and found["p_value"].max() < 0.02  # type: ignore[operator]
     for row in found.to_dicts():
         gap = row_of(study, row["method"])["auc"] - row_of(study, "token")["auc"]
         assert row["difference"] == pytest.approx(gap)
@@ -122,7 +122,7 @@ def test_a_method_does_not_beat_itself(tmp_path: Path) -> None:
     main(made.arguments(tmp_path))
     found = table(tmp_path, "confidence_contrasts")
     assert found["difference"].to_list() == [0.0] * len(found)
-    assert set(found["verdict"]) == {"undecided"} and found["p_value"].null_count() == len(found)
+    assert set(sides(found)) == {"none"} and found["p_value"].null_count() == len(found)
     assert "every resample gives the same number" in found["reason"][0]
     row = row_of(tmp_path, "lcd")
     assert row["auc_within_length"] == pytest.approx(row["auc"])  # one length: one stratum
@@ -188,7 +188,7 @@ def test_one_class_or_nothing(tmp_path: Path, rewards: np.ndarray, reason: str) 
     row = row_of(tmp_path, "lcd")
     assert row["auc"] is None and reason in row["reason"]
     assert (row["brier"] is None) == (not len(rewards))
-    assert set(table(tmp_path, "confidence_contrasts")["verdict"]) == {"not judged"}
+    assert set(sides(table(tmp_path, "confidence_contrasts"))) == {"none"}
 
 
 def test_equal_scores_have_no_interval(tmp_path: Path) -> None:
@@ -338,17 +338,3 @@ def test_p_values_by_hand() -> None:
     assert two_sided(np.array([-1.0, 1, 2, 3])) == pytest.approx(2 * 2 / 5)
     assert two_sided(np.ones(99)) == pytest.approx(2 / 100)
     assert two_sided(np.zeros(9)) == 1 and two_sided(np.array([np.nan])) is None
-
-
-@pytest.mark.parametrize(
-    ("found", "verdict"),
-    [
-        (Estimate(0.2, 0.1, 0.3), "supported"),
-        (Estimate(0.2, 0.0, 0.3), "undecided"),
-        (Estimate(-0.2, -0.3, 0.0), "contradicted"),
-        (Estimate(0.0, None, None, "x"), "undecided"),
-        (Estimate(None, None, None, "x"), "not judged"),
-    ],
-)
-def test_the_rule_on_contrasts(found: Estimate, verdict: str) -> None:
-    assert judge_better(found) == verdict

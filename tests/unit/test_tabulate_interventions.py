@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import synthetic_results as synthetic
 from scipy.stats import hypergeom
+from sides import side, sides
 
-from workflow_scripts.lib.claims.verdicts import judge_harm
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import accuracy
@@ -24,7 +24,7 @@ WANTED = {
     "table2": AGREED,
     "table5": AGREED,
     "intervention_contrasts": "model dataset layer against n_draws n accuracy_value accuracy_other difference ci_low "
-    "ci_high p_value verdict reason",
+    "ci_high p_value reason",
     "neuron_overlap": "model dataset layer share first second draw n_neurons shared overlap chance chance_high p_value",
     "dose_response": "model dataset layer selection draw share mode factor n_neurons n accuracy ci_low ci_high change "
     "change_low change_high p_value largest_miss",
@@ -109,7 +109,10 @@ def test_averages_are_those_of_the_rows_above_them(study: Path) -> None:
         for name in ("accuracy", "change", "unmasked", "truncated", "mean_tokens", "n_neurons"):
             assert row[name] == pytest.approx(above[name].mean()), name
         assert (row["n"], row["draw"], row["p_value"]) == (250, None, None)
-        assert above["ci_low"].min() < row["ci_low"] < row["accuracy"] < row["ci_high"] < above["ci_high"].max()
+        assert row["ci_low"] < row["accuracy"] < row["ci_high"]
+        # A row of one layer has Wilson's interval, one of averages that of the bootstrap: alike where layers are equal.
+        lowest, highest = above["ci_low"].to_numpy().min() - 0.01, above["ci_high"].to_numpy().max() + 0.01
+        assert lowest < row["ci_low"] and row["ci_high"] < highest
         assert (row["change_low"] is None) == (row["selection"] == "none")
 
 
@@ -122,47 +125,32 @@ def test_the_dose_response_takes_in_the_condition_of_the_tables(study: Path) -> 
     assert dose.filter(pl.col("selection") == "none").select("share", "factor").rows() == [(0.0, 1.0)]
 
 
-def test_planted_harm_is_supported_and_no_harm_is_not(study: Path) -> None:
+def test_planted_harm_is_seen_and_no_harm_is_not(study: Path) -> None:
     found = table(study, "intervention_contrasts")
-    verdicts = {(row["layer"], row["against"]): row for row in found.to_dicts()}
+    rows = {(row["layer"], row["against"]): row for row in found.to_dicts()}
     for layer in (2, 4):
         for against in ("value_final", "random", "random_matched", "random_sink_free", "ntp", "wanda"):
-            assert verdicts[layer, against]["verdict"] == "supported"
-            assert verdicts[layer, against]["p_value"] < 0.001
-        assert verdicts[layer, "magnitude"]["verdict"] == "undecided"  # as much harm as the value neurons
-        assert verdicts[layer, "random"]["n_draws"] == 3 and verdicts[layer, "ntp"]["n_draws"] == 1
+            assert side(rows[layer, against]) == "below"
+            assert rows[layer, against]["p_value"] < 0.001
+        assert side(rows[layer, "magnitude"]) in ("both", "none")  # as much harm as the value neurons
+        assert rows[layer, "random"]["n_draws"] == 3 and rows[layer, "ntp"]["n_draws"] == 1
 
 
-def test_harmless_value_neurons_are_never_called_harmful(tmp_path: Path) -> None:
+def test_harmless_value_neurons_never_seem_harmful(tmp_path: Path) -> None:
     main(small_study(tmp_path, {"random": 0.7}, n=200))
     row = table(tmp_path, "intervention_contrasts").to_dicts()[0]
-    assert row["verdict"] == "contradicted" and row["ci_low"] > 0
+    assert side(row) == "above"
     main(small_study(tmp_path, {}, n=200))
-    assert table(tmp_path, "intervention_contrasts")["verdict"].to_list() == ["undecided"]
+    assert sides(table(tmp_path, "intervention_contrasts"))[0] in ("both", "none")
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "reason", "verdict"),
-    [
-        (-0.3, -0.1, None, "supported"),
-        (-0.3, 0.0, None, "undecided"),  # the interval touches 0
-        (0.0, 0.2, None, "contradicted"),
-        (-0.1, 0.1, None, "undecided"),
-        (None, None, "every resample gives the same number", "undecided"),
-        (-0.3, -0.1, "one draw", "undecided"),
-    ],
-)
-def test_the_rule_on_harm(low: float | None, high: float | None, reason: str | None, verdict: str) -> None:
-    assert judge_harm(low, high, reason) == verdict
-
-
-def test_one_draw_of_random_neurons_decides_nothing(tmp_path: Path) -> None:
+def test_one_draw_of_random_neurons_says_so(tmp_path: Path) -> None:
     one = SMALL | {"draws": 1}
     rollouts_of(tmp_path, 100)
     synthetic.write_masked(tmp_path, "grpo", "ledger", HARM, one)
     main(synthetic.intervention_arguments(tmp_path, one))
     row = table(tmp_path, "intervention_contrasts").to_dicts()[0]
-    assert row["verdict"] == "undecided" and row["ci_high"] < 0
+    assert row["ci_high"] < 0
     assert "one draw" in row["reason"]
 
 
@@ -393,8 +381,8 @@ def test_runs_are_kept_apart(tmp_path: Path) -> None:
         rollouts_of(tmp_path, 60, model=model)
         synthetic.write_masked(tmp_path, model, "ledger", HARM if model == "ppo" else {}, SMALL)
     main(synthetic.intervention_arguments(tmp_path, SMALL))
-    verdicts = table(tmp_path, "intervention_contrasts").select("model", "verdict").rows()
-    assert verdicts == [("grpo", "undecided"), ("ppo", "supported")]
+    grpo, ppo = table(tmp_path, "intervention_contrasts").to_dicts()
+    assert (grpo["model"], ppo["model"], side(ppo)) == ("grpo", "ppo", "below") and side(grpo) in ("both", "none")
 
 
 def test_only_what_the_rule_passes_is_read(tmp_path: Path) -> None:

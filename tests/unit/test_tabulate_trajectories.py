@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import traced_runs as runs
+from sides import side
 
 from workflow_scripts.lib.errors import UserError
 from workflow_scripts.lib.statistics.intervals import Resampling
@@ -25,7 +26,7 @@ AGREED = {
     "peaks": "model dataset layer kind neighbour n n_problems spearman spearman_neighbour difference ci_low ci_high "
     "reason",
     "ablation_contrasts": "model dataset layer against measure n_draws n value other difference ci_low ci_high p_value "
-    "verdict reason",
+    "reason",
 }
 HARM = {"none": 0.0, "value": 1.5, "random": 0.1, "random_matched": 0.1}
 
@@ -105,30 +106,32 @@ def test_each_condition_is_told_beside_the_unablated_pass(found: dict[str, pl.Da
     assert one_row(table, neuron=7, condition="random", draw=2)["correlation"] > 0.85
 
 
-def test_more_change_under_value_ablation_is_supported_by_every_measure(found: dict[str, pl.DataFrame]) -> None:
+def test_more_change_under_value_ablation_is_seen_by_every_measure(found: dict[str, pl.DataFrame]) -> None:
     table = found["ablation_contrasts"]
     assert len(table) == 2 * 4
-    assert set(table["verdict"]) == {"supported"}
+    assert {row["measure"]: side(row) for row in table.to_dicts()} == {
+        measure: "above" if measure == "rmse" else "below" for measure in table["measure"]
+    }
     row = one_row(table, against="random", measure="correlation")
     assert row["difference"] == pytest.approx(row["value"] - row["other"]) and row["ci_high"] < 0
     assert row["p_value"] < 0.01 and row["n_draws"] == 3 and row["reason"] is None
     assert one_row(table, against="random", measure="rmse")["ci_low"] > 0
 
 
-def test_no_difference_is_not_supported_and_less_change_is_contradicted(tmp_path: Path) -> None:
+def test_no_difference_leaves_zero_within_and_less_change_is_on_the_other_side(tmp_path: Path) -> None:
     traced = runs.planted()
-    for value, verdicts in ((0.5, {"undecided"}), (0.05, {"contradicted"})):
+    other = {"correlation": "above", "rmse": "below"}
+    for value, wanted in ((0.5, dict.fromkeys(other, "both")), (0.05, other)):
         frame = runs.ablated_frame(traced, {"none": 0.0, "value": value, "random": 0.5})
         table = study(tmp_path, [traced], [frame])["ablation_contrasts"]
         chosen = table.filter(pl.col("measure").is_in(["correlation", "rmse"]))
-        assert len(chosen) == 2 and set(chosen["verdict"]) == verdicts
+        assert {row["measure"]: side(row) for row in chosen.to_dicts()} == wanted
 
 
-def test_one_draw_cannot_decide(tmp_path: Path) -> None:
+def test_one_draw_says_so(tmp_path: Path) -> None:
     traced = runs.planted()
     table = study(tmp_path, [traced], [runs.ablated_frame(traced, HARM, draws=1)])["ablation_contrasts"]
-    assert set(table["verdict"]) == {"undecided"}
-    assert all("one draw of random neurons" in reason for reason in table["reason"])
+    assert len(table) and all("one draw of random neurons" in reason for reason in table["reason"])
 
 
 def test_neurons_whose_own_coordinate_is_held_are_set_apart(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_neurons_whose_own_coordinate_is_held_are_set_apart(tmp_path: Path) -> N
     assert apart["value"] == pytest.approx(mine["correlation"].mean())
     table = study(tmp_path, [traced], [runs.ablated_frame(traced, HARM, own_layers=1)])["ablation_contrasts"]
     apart = one_row(table, against="random", measure="correlation_apart")
-    assert apart["difference"] is None and apart["verdict"] == "undecided"
+    assert apart["difference"] is None and apart["ci_low"] is None
     assert apart["reason"] == "each followed neuron's own coordinate is among the ablated ones"
 
 
@@ -174,7 +177,7 @@ def test_nothing_asked_and_nothing_ablated_give_empty_tables(tmp_path: Path) -> 
     for traced, layers in (([], None), ([runs.planted(4)], [])):
         found = study(tmp_path, traced, [pl.DataFrame({"condition": []})] * len(traced), layers)
         assert len(found["ablation_contrasts"]) == len(found["trajectory_ablation"]) == 0
-        assert found["ablation_contrasts"].columns[:15] == AGREED["ablation_contrasts"].split()
+        assert found["ablation_contrasts"].columns[:14] == AGREED["ablation_contrasts"].split()
         assert found["trajectories"].schema["kind"] == found["peaks"].schema["neighbour"] == pl.String
         assert len(found["peaks"]) == 6 * len(traced)
     assert len(found["trajectories"]) == 4 + 3

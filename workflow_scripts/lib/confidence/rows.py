@@ -27,7 +27,7 @@ TABLE_COLUMNS = [
 ]
 CONTRAST_COLUMNS = [
     *("model", "dataset", "method", "against", "chosen_on", "n", "difference", "ci_low", "ci_high", "p_value"),
-    *("verdict", "reason"),
+    "reason",
 ]
 RELIABILITY_COLUMNS = [
     *("model", "dataset", "method", "bin", "low", "high", "mean_probability", "share_right", "ci_low", "ci_high"),
@@ -147,7 +147,7 @@ def contrast_rows(runs: Runs, how: tables.MeasureSettings) -> list[dict[str, obj
                 interval = tables.settle(drawn, how)
                 row: dict[str, object] = {"model": name[0], "dataset": name[1], "method": method, "against": against}
                 row |= {"n": sizes.get(name, min(sizes.values()))}
-                row |= {"chosen_on": CHOSEN_ON[method], "verdict": tables.judge_better(interval)}
+                row["chosen_on"] = CHOSEN_ON[method]
                 row |= {"reason": interval.reason, "difference": interval.value}
                 row |= {"ci_low": interval.low, "ci_high": interval.high}
                 p_value = None if interval.low is None else two_sided(drawn.numbers[1:])

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from workflow_scripts.lib.claims.verdicts import NOT_JUDGED, judge_gain
 from workflow_scripts.lib.confidence import calibration
 from workflow_scripts.lib.confidence.methods import METHODS
 from workflow_scripts.lib.errors import UserError
@@ -171,11 +170,6 @@ def reasons(estimates: dict[str, Estimate]) -> str | None:
         for reason, names in by_reason.items()
     ]
     return "; ".join(parts) or None
-
-
-def judge_better(difference: Estimate) -> str:
-    """Judge a gain in AUC; an undefined gain is not judged."""
-    return NOT_JUDGED if difference.value is None else judge_gain(difference.low, difference.high)
 
 
 def texts(choices: pl.DataFrame, method: str) -> dict[str, str | None]:

@@ -28,7 +28,7 @@ TABLE_COLUMNS = [
 ]
 CONTRAST_COLUMNS = [
     *("model", "dataset", "layer", "against", "n_draws", "n", "accuracy_value", "accuracy_other", "difference"),
-    *("ci_low", "ci_high", "p_value", "verdict", "reason"),
+    *("ci_low", "ci_high", "p_value", "reason"),
 ]
 OVERLAP_COLUMNS = [
     *("model", "dataset", "layer", "share", "first", "second", "draw", "n_neurons", "shared", "overlap", "chance"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.lib.claims.verdicts import CONTRADICTED, SUPPORTED, UNDECIDED
+from workflow_scripts.lib.claims.verdicts import VERDICTS
 from workflow_scripts.lib.formatting import fine, fine_interval, number, p_value
 from workflow_scripts.lib.report.application_section import Tables, rows_of
 from workflow_scripts.lib.report.claims_picture import Picture, picture
@@ -14,7 +14,6 @@ from workflow_scripts.lib.report.curves import PLACES
 from workflow_scripts.lib.report.paper_tables import comparison
 from workflow_scripts.lib.report.tables import Column, Row, TableView, p_column, reason, run, run_name, view, whole
 
-VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
 INPUTS = {
     "all": "All neurons",
     "one percent, by importance": "The 1 % with the largest weights",

@@ -17,7 +17,6 @@ from workflow_scripts.lib.report.tables import (
     ranged,
     reason,
     run,
-    verdict,
     view,
     whole,
     written,
@@ -48,7 +47,7 @@ def confidence_section(tables: Tables, figures: Figures, published: dict[str, An
     columns += [ranged("AUC within question length", "auc_within_length", "auc_within_low", "auc_within_high")]
     columns += [whole("Responses", "n")]
     contrasts = [run(), labelled("Method", "method", EXPLAINED), labelled("Against", "against", EXPLAINED)]
-    contrasts += [difference(), p_column(), verdict()]
+    contrasts += [difference(), p_column()]
     listed = [
         view(TABLE3, columns, measured, notes=reason),
         *([printed_table(measured, published["table3"])] if measured else []),

@@ -16,7 +16,6 @@ from workflow_scripts.lib.report.tables import (
     reason,
     run,
     two,
-    verdict,
     view,
     whole,
     words,
@@ -68,7 +67,7 @@ def dopamine_section(tables: Tables, figures: Figures) -> Section:
     ablated = [run(), words("Ablated", "condition"), words("Draw", "draw"), neuron(), whole("Responses", "n")]
     ablated += [ranged("Correlation with the original", "correlation"), ranged("RMSE", "rmse", "rmse_low", "rmse_high")]
     ablated += [ranged("Spearman with TD errors", "spearman", "spearman_low", "spearman_high")]
-    contrasts = [run(), words("Against", "against"), words("Measure", "measure"), difference(), p_column(), verdict()]
+    contrasts = [run(), words("Against", "against"), words("Measure", "measure"), difference(), p_column()]
     means = [row for row in rows_of(tables, "trajectory_ablation") if row["neuron"] is None]
     listed = [
         view(NEURONS, neurons, rows_of(tables, "trajectories"), notes=reason),

@@ -17,7 +17,6 @@ from workflow_scripts.lib.report.tables import (
     reason,
     run,
     two,
-    verdict,
     view,
     whole,
 )
@@ -47,7 +46,7 @@ def search_section(tables: Tables, published: dict[str, Any]) -> Section:
         difference(),
         p_column(),
     ]
-    contrasts += [two("Tokens, ratio", "tokens_ratio"), verdict()]
+    contrasts += [two("Tokens, ratio", "tokens_ratio")]
     listed = [
         view(TABLE4, columns, measured),
         *([printed_table(measured, published["table4"])] if measured else []),

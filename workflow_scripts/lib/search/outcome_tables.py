@@ -26,7 +26,7 @@ TABLE_COLUMNS = [
 ]
 CONTRAST_COLUMNS = [
     *("model", "dataset", "method", "against", "n_seeds", "n", "accuracy", "accuracy_other", "difference", "ci_low"),
-    *("ci_high", "p_value", "tokens_ratio", "verdict", "reason"),
+    *("ci_high", "p_value", "tokens_ratio", "reason"),
 ]
 SCORE_COLUMNS = [
     *("model", "dataset", "method", "seed", "problem_id", "reward", "tokens", "steps", "drawn", "finish_reason"),

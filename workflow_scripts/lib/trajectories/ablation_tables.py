@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
-from workflow_scripts.lib.claims.verdicts import judge_harm
 from workflow_scripts.lib.statistics.intervals import Resampling
 from workflow_scripts.lib.statistics.paired import ONE_DRAW, Tested
 from workflow_scripts.lib.trajectories.contrasts import contrast_means, contrast_strengths, mean_strength, numbered
@@ -16,7 +15,7 @@ from workflow_scripts.lib.trajectories.traces import Traced
 
 CONTRAST_COLUMNS = [
     *("model", "dataset", "layer", "against", "measure", "n_draws", "n", "value", "other", "difference", "ci_low"),
-    *("ci_high", "p_value", "verdict", "reason", "n_neurons"),
+    *("ci_high", "p_value", "reason", "n_neurons"),
 ]
 AGAINST = ("random", "random_matched")
 
@@ -120,15 +119,12 @@ def contrast_rows(ablated: Ablated, how: Resampling) -> list[dict[str, object]]:
 
 
 def row_of(measure: str, n_draws: int, n: int, sides: tuple[float | None, float | None], tested: Tested) -> Any:
-    """Return a row of the table; the verdict is on whether ablating value neurons changes the trajectory more."""
+    """Return a row of the table."""
     interval = tested.found
     reason = interval.reason or (ONE_DRAW if n_draws == 1 else None)
-    low, high = interval.low, interval.high
-    if measure == "rmse" and low is not None and high is not None:
-        low, high = -high, -low
     row = {"measure": measure, "n_draws": n_draws, "n": n, "value": sides[0], "other": sides[1]}
     row |= {"difference": interval.value, "ci_low": interval.low, "ci_high": interval.high, "p_value": tested.p_value}
-    return row | {"reason": reason, "verdict": judge_harm(low, high, reason)}
+    return row | {"reason": reason}
 
 
 @dataclass(frozen=True)
