@@ -7,6 +7,7 @@ from jaxtyping import Float
 from workflow_scripts.lib.claims.scores import Scores
 from workflow_scripts.lib.neurons.catalogue import is_random
 from workflow_scripts.lib.statistics.cells import Cell
+from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.joint import auc_cell, paired_cell
 from workflow_scripts.lib.statistics.samples import by_problem, size_of
 from workflow_scripts.lib.storage.identity import Run
