@@ -10,7 +10,7 @@ import pytest
 from workflow_scripts.lib.neurons.conditions import Kind, kind_table
 from workflow_scripts.lib.neurons.intervention_averages import average_rows
 from workflow_scripts.lib.statistics.estimands import Size
-from workflow_scripts.lib.statistics.intervals import Resampling
+from workflow_scripts.lib.statistics.intervals import Resampling, wilson
 from workflow_scripts.lib.statistics.joint_intervals import paired_interval
 
 HOW = Resampling(confidence=0.95, resamples=4000, seed=0)
@@ -26,7 +26,7 @@ def scores(rewards: Sequence[np.ndarray], selection: str = "value", **names: Any
         named = {"model": "grpo", "dataset": "ledger", "layer": layer, "selection": selection, "draw": draw} | names
         fixed = {"share": 0.01, "mode": "zero", "factor": 0.0, "n_neurons": 2, "sample": 0}
         frame = pl.DataFrame({"problem_id": [f"p-{i:03d}" for i in range(len(reward))], "reward": reward})
-        twin = {"unmasked": UNMASKED, "truncated": reward < 1, "tokens": [5] * len(reward)}
+        twin: dict[str, Any] = {"unmasked": UNMASKED, "truncated": reward < 1, "tokens": [5] * len(reward)}
         twin |= {"unmasked_truncated": UNMASKED < 1, "unmasked_tokens": [4] * len(reward)}
         literals = {name: pl.lit(value) for name, value in (named | fixed).items()}
         frames.append(frame.with_columns(**literals, **{name: pl.Series(values) for name, values in twin.items()}))
@@ -65,8 +65,8 @@ def test_the_unmasked_row_is_that_of_the_twins() -> None:
     row = averages(scores([HURT, UNMASKED]))["grpo", "none"]
     assert (row["accuracy"], row["change"], row["n"], row["n_neurons"]) == (0.6, 0.0, 100, 0)
     assert (row["truncated"], row["mean_tokens"]) == (0.4, 4.0)
-    half = 1.984 * np.sqrt(0.6 * 0.4 / 99)
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.6 - half, 0.6 + half), abs=0.006)
+    low, high = wilson(60, 100)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((float(low), float(high)), abs=0.006)
 
 
 def test_draws_that_differ_widen_the_interval_and_two_give_none() -> None:
@@ -86,6 +86,9 @@ def test_runs_count_alike_and_share_the_problems_of_a_data_set() -> None:
     assert (row["dataset"], row["n"], row["change"]) == ("all", 200, pytest.approx(-0.2))
 
 
-def test_an_accuracy_of_nothing_has_an_interval_above_it() -> None:
-    row = averages(scores([np.zeros(100), np.zeros(100)]))["grpo", "value"]
-    assert row["accuracy"] == row["ci_low"] == 0 and 0 < row["ci_high"] < 0.06
+@pytest.mark.parametrize("solved", [0, 1, 3, 99, 100])
+def test_an_accuracy_near_nothing_or_all_has_wilsons_interval(solved: int) -> None:
+    rewards = (np.arange(100) < solved).astype(float)
+    row = averages(scores([rewards, rewards]))["grpo", "value"]
+    low, high = wilson(solved, 100)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((float(low), float(high)), abs=0.005)

@@ -81,10 +81,11 @@ def test_the_mean_over_seeds_resamples_problems_with_seeds_averaged_within_each(
     )
     row, again = other.row(0, named=True), same.row(0, named=True)
     assert (row["n"], row["accuracy"], row["seconds"], row["tokens"]) == (40, 0.8, 20.0, 40.0)
-    # 30 problems solved under both seeds, 4 under one, 6 under none; t with 39 degrees of freedom.
+    # 30 problems solved under both seeds, 4 under one, 6 under none; t with 39 degrees of freedom. There is more room
+    # below, as in Wilson's interval.
     half = 2.023 * np.sqrt((30 * 0.2**2 + 4 * 0.3**2 + 6 * 0.8**2) / 40 / 39)
     assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * half, rel=0.1)
-    assert 0.8 - row["ci_low"] > row["ci_high"] - 0.8  # there is more room below
+    assert 0.8 - row["ci_low"] > row["ci_high"] - 0.8
     # A second seed that says the same makes nothing more certain.
     low, high = wilson(30, 40)
     assert (again["ci_low"], again["ci_high"]) == pytest.approx((float(low), float(high)), abs=0.03)

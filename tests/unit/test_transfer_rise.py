@@ -22,11 +22,16 @@ def pairs(
     overlap: dict[float, Any], seeds: tuple[int, ...] = (0, 1, 2), others: tuple[int, ...] | None = None
 ) -> pl.DataFrame:
     """Pairs of probes; the overlap at each ratio is a number or a matrix of the seeds of both runs."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for ratio, iou in overlap.items():
         matrix = np.broadcast_to(iou, (len(seeds), len(others or seeds)))
         for (i, a), (j, b) in product(enumerate(seeds), enumerate(others or seeds)):
-            names = {"across": "data sets", "model_a": "grpo", "dataset_a": "ledger", "model_b": "grpo"}
+            names: dict[str, object] = {
+                "across": "data sets",
+                "model_a": "grpo",
+                "dataset_a": "ledger",
+                "model_b": "grpo",
+            }
             names |= {"dataset_b": "locks", "kind": "value", "layer": 2, "d": D}
             numbers = {"prune_ratio": ratio, "n_kept": KEPT[ratio], "expected": CHANCE[ratio]}
             rows.append(names | numbers | {"seed_a": a, "seed_b": b, "iou": float(matrix[i, j])})

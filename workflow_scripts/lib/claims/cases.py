@@ -57,7 +57,13 @@ def cases(claim: Claim, test: Test, scores: Scores) -> list[dict[str, Any]]:
         TYPICAL: (found["contribution"] - average).abs().round(9).arg_min(),
         WORST: (sign * found["contribution"]).round(9).arg_min(),
     }
-    where = {"key": claim.key, "comparison": comparison, "model": run[0], "dataset": run[1], "layer": layer}
+    where: dict[str, Any] = {
+        "key": claim.key,
+        "comparison": comparison,
+        "model": run[0],
+        "dataset": run[1],
+        "layer": layer,
+    }
     where |= {"average": average, "origin": ORIGINS.get(test.table, "rollouts")}
     return [{**where, "case": name, **found.row(at, named=True)} for name, at in chosen.items()]
 

@@ -5,7 +5,7 @@ problem shows may still not be zero. Each kind says what is assumed then, and wh
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -103,6 +103,27 @@ def _auc_gap(n: int, few: int) -> Gap:
     return lambda value, theta: (value - theta) * spread(inside(value, n, few)) / max(spread(theta), NOTHING)
 
 
+def _share_model(value: float, n: int, few: int) -> float:
+    """Compute the variance of a share of n problems; at 0 and 1, that of half a problem."""
+    edge = 0.5 / n
+    value = min(max(value, edge), 1 - edge)
+    return value * (1 - value) / n
+
+
+def _least_share(n: int, few: int) -> float:
+    """Compute the least variance of a share."""
+    return _share_model(0.0, n, few)
+
+
+def _share_gap(n: int, few: int) -> Gap:
+    """Make the gap of a share, whose variance at the hypothesis decides (Wilson 1927)."""
+
+    def gap(value: float, theta: float) -> float:
+        return (value - theta) * float(np.sqrt(_share_model(value, n, few) * n / max(theta * (1 - theta), NOTHING)))
+
+    return gap
+
+
 def _correlation_gap(n: int, few: int) -> Gap:
     """Make the gap of a correlation, on Fisher's scale."""
     edge = 1 - 1 / n
@@ -156,5 +177,5 @@ Only solved problems can be lost, and only unsolved ones gained: the rarer outco
 """
 MEAN = Kind(problems, FEWEST_PROBLEMS, problems, _whatever_value(_two_problems), _two_problems)
 """Mean over problems of a quantity between 0 and 1, such as a share or a probability, or a difference of such means."""
-ACCURACY = replace(MEAN, bounds=(0.0, 1.0))
-"""Mean over problems of the accuracy in one condition, or a mean of such accuracies."""
+ACCURACY = Kind(problems, FEWEST_PROBLEMS, problems, _share_model, _least_share, _share_gap, (0.0, 1.0))
+"""Accuracy in one condition, or a mean of accuracies on the same problems; in one cell, Wilson's interval."""

@@ -6,7 +6,7 @@ all three alike. TD errors of neighbours are related (a value that has risen has
 that follows its own paragraph alone is related to its neighbours, too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -64,7 +64,7 @@ def peak_rows(name: str, scores: pl.DataFrame, how: Resampling) -> list[dict[str
         for kind, one in found.items():
             for neighbour in NEIGHBOURS:
                 names = part.select(PLACE).row(0, named=True) | {"kind": kind, "neighbour": neighbour}
-                rows.append(names | peak_row(one, neighbour, kind != "dopamine", how))
+                rows.append(names | peak_row(one, kind, neighbour, how))
     return rows
 
 
@@ -86,14 +86,16 @@ def tracked(part: pl.DataFrame, sample: Sample) -> Tracked | None:
     return Tracked(own, dict(zip(NEIGHBOURS, others, strict=True)), len(problems), size_of(problems))
 
 
-def peak_row(found: Tracked | None, neighbour: str, drawn: bool, how: Resampling) -> dict[str, object]:
-    """Return one row; neurons that were `drawn` at random are members, whose spread is part of the interval."""
+def peak_row(found: Tracked | None, kind: str, neighbour: str, how: Resampling) -> dict[str, object]:
+    """Return one row; random neurons are members, whose spread is part of the interval."""
     if found is None:
         return {"n": 0, "n_problems": 0, "reason": NOBODY}
     other = found.neighbours[neighbour]
     gaps = found.own - other
-    parts = ((gaps,), None) if drawn else ((), gaps.mean(0))
-    one = interval(SPEARMAN_DIFFERENCE, [found.size], *parts, how.confidence)
+    sampled, fixed = ((), gaps.mean(0)) if kind == "dopamine" else ((gaps,), None)
+    reach = 4.0 if kind == "difference" else 2.0  # of a difference of correlations, and of one of two such differences
+    estimand = replace(SPEARMAN_DIFFERENCE, bounds=(-reach, reach))
+    one = interval(estimand, [found.size], sampled, fixed, how.confidence)
     row: dict[str, object] = {"n": found.n, "n_problems": found.size.n, "difference": one.value}
     row |= {"ci_low": one.low, "ci_high": one.high, "reason": one.reason}
     for name, values in (("spearman", found.own), ("spearman_neighbour", other)):
