@@ -38,6 +38,24 @@ def test_every_claim_has_a_test_and_every_test_a_claim() -> None:
     assert all(claim.direction in ("above", "below") and claim.estimand for claim in CLAIMS.values())
 
 
+def test_runs_that_claims_name_are_the_papers() -> None:
+    paper = yaml.safe_load((PUBLISHED.parents[2] / "studies" / "paper.yaml").read_text())
+    known = {run for section in paper.values() if isinstance(section, dict) for run in section.get("runs", [])}
+    named = {run for claim in CLAIMS.values() for run in claim.runs or ()}
+    assert named and named <= known
+
+
+def test_a_study_without_the_papers_runs_is_judged_on_all_of_its_own() -> None:
+    table = synthetic.value_table(layers(0.8, 0.8) | {("m", "e", 2): (0.6, 0.6)}, 300)
+    renamed = table.with_columns(
+        model=pl.when(pl.col("dataset") == "d").then(pl.lit("simplerl-14b")).otherwise("model"),
+        dataset=pl.when(pl.col("dataset") == "d").then(pl.lit("math500")).otherwise("dataset"),
+    )
+    own, papers = (judged("value_read", synthetic.scores(value=one)) for one in (table, renamed))
+    assert own.value is not None and papers.value is not None
+    assert own.value < 0.78 < papers.value and own.n == 600 and papers.n == 300
+
+
 def test_what_was_not_measured_is_undecided() -> None:
     for key in TESTS:
         found = judged(key, synthetic.scores())
