@@ -2,8 +2,8 @@
 
 Needs value probes, and dopamine probes where there are any.
 Gives, in the study's folder, `neurons/{model}.parquet`: every neuron with its importance and rank in every probe of the
-model, `tables/{transfer,transfer_rise,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and Figures 2 and
-8.
+model, `tables/{transfer,transfer_rise,importance_correlation}.{csv,parquet}`: the agreement of each pair of runs, and
+Figures 2 and 8.
 """
 
 PROBED = list(dict.fromkeys([*runs("value_probes"), *runs("dopamine_probes")]))
