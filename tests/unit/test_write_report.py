@@ -38,15 +38,19 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def make_report(folder: Path, config: dict[str, Any] = CONFIG) -> Path:
+def make_report(folder: Path, config: dict[str, Any] = CONFIG, drawn: Path | None = None) -> Path:
+    """Write the report; with figures that another one has `drawn`, where they show the same or are not looked at."""
     tabulate_results.main(synthetic.tabulate_arguments(folder))
     tabulate_interventions.main(synthetic.intervention_arguments(folder, config.get("interventions", {})))
     tables = [str(folder / "tables" / f"pruning_{kind}.parquet") for kind in ("value", "dopamine")]
-    params = json.dumps(config)
-    plot_pruning.main(["--params", params, "--tables", *tables, "--output-dir", str(folder / "figures")])
-    if "dose" in config["figures"]:
+    params, figures = json.dumps(config), folder / "figures"
+    if drawn:
+        shutil.copytree(drawn.with_name("figures"), figures, dirs_exist_ok=True)
+    else:
+        plot_pruning.main(["--params", params, "--tables", *tables, "--output-dir", str(figures)])
+    if "dose" in config["figures"] and not (figures / "dose.svg").exists():
         dose = ["--table", str(folder / "tables" / "dose_response.parquet")]
-        plot_dose.main(["--params", params, *dose, "--output-dir", str(folder / "figures")])
+        plot_dose.main(["--params", params, *dose, "--output-dir", str(figures)])
     write_report.main(report_arguments(folder, config))
     return folder / "report.html"
 
@@ -225,11 +229,11 @@ MASKED: dict[str, Any] = CONFIG | {
 
 
 @pytest.fixture(scope="module")
-def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def masked(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("masked")
     synthetic.study(folder)
     synthetic.write_masked(folder, "grpo", "ledger", {"value": 0.6, "magnitude": 0.6}, n_problems=300)
-    return make_report(folder, MASKED)
+    return make_report(folder, MASKED, drawn=report)
 
 
 def test_a_study_that_masked_no_neuron_says_so(report: Path) -> None:
@@ -285,16 +289,16 @@ def test_the_dose_response_is_given_in_words(masked: Path) -> None:
     )
 
 
-def test_harmless_and_undecided_neurons_are_called_so(tmp_path: Path) -> None:
+def test_harmless_and_undecided_neurons_are_called_so(masked: Path, tmp_path: Path) -> None:
     synthetic.study(tmp_path)
     synthetic.write_masked(tmp_path, "grpo", "ledger", {"random_matched": 0.6})
-    text = flat(page_of(make_report(tmp_path, MASKED)))
+    text = flat(page_of(make_report(tmp_path, MASKED, drawn=masked)))
     assert (
         "layer 2: ablating the value neurons did no more harm than ablating the same number of matched random neurons."
         in text
     )
     synthetic.write_masked(tmp_path, "grpo", "ledger", {})
-    text = flat(page_of(make_report(tmp_path, MASKED)))
+    text = flat(page_of(make_report(tmp_path, MASKED, drawn=masked)))
     assert (
         "layer 2: undecided whether ablating the value neurons did more harm than ablating the same number of matched"
         in text
@@ -302,11 +306,11 @@ def test_harmless_and_undecided_neurons_are_called_so(tmp_path: Path) -> None:
     assert "lowered accuracy more" not in text
 
 
-def test_without_random_neurons_nothing_is_claimed(tmp_path: Path) -> None:
+def test_without_random_neurons_nothing_is_claimed(masked: Path, tmp_path: Path) -> None:
     synthetic.study(tmp_path)
     bare = synthetic.INTERVENTIONS | {"selections": ["value", "ntp"], "dose_layers": []}
     synthetic.write_masked(tmp_path, "grpo", "ledger", {"value": 0.6}, bare)
-    text = flat(page_of(make_report(tmp_path, MASKED | {"interventions": bare})))
+    text = flat(page_of(make_report(tmp_path, MASKED | {"interventions": bare}, drawn=masked)))
     assert "grpo/ledger, layer 2: no random neurons were ablated for comparison." in text
 
 
