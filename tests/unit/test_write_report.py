@@ -38,15 +38,19 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def make_report(folder: Path, config: dict[str, Any] = CONFIG) -> Path:
+def make_report(folder: Path, config: dict[str, Any] = CONFIG, drawn: Path | None = None) -> Path:
+    """Write the report; with figures that another one has `drawn`, where they show the same or are not looked at."""
     tabulate_results.main(synthetic.tabulate_arguments(folder))
     tabulate_interventions.main(synthetic.intervention_arguments(folder, config.get("interventions", {})))
     tables = [str(folder / "tables" / f"pruning_{kind}.parquet") for kind in ("value", "dopamine")]
-    params = json.dumps(config)
-    plot_pruning.main(["--params", params, "--tables", *tables, "--output-dir", str(folder / "figures")])
-    if "dose" in config["figures"]:
+    params, figures = json.dumps(config), folder / "figures"
+    if drawn:
+        shutil.copytree(drawn.with_name("figures"), figures, dirs_exist_ok=True)
+    else:
+        plot_pruning.main(["--params", params, "--tables", *tables, "--output-dir", str(figures)])
+    if "dose" in config["figures"] and not (figures / "dose.svg").exists():
         dose = ["--table", str(folder / "tables" / "dose_response.parquet")]
-        plot_dose.main(["--params", params, *dose, "--output-dir", str(folder / "figures")])
+        plot_dose.main(["--params", params, *dose, "--output-dir", str(figures)])
     write_report.main(report_arguments(folder, config))
     return folder / "report.html"
 
@@ -215,11 +219,11 @@ MASKED: dict[str, Any] = CONFIG | {
 
 
 @pytest.fixture(scope="module")
-def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def masked(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("masked")
     synthetic.study(folder)
     synthetic.write_masked(folder, "grpo", "ledger", {"value": 0.6, "magnitude": 0.6}, n_problems=300)
-    return make_report(folder, MASKED)
+    return make_report(folder, MASKED, drawn=report)
 
 
 def test_a_study_that_masked_no_neuron_says_so(report: Path) -> None:

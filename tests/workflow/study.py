@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -23,6 +22,7 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from tests.workflow.forks import servers
 from workflow_scripts.lib.plan.jobs import read_jobs
 from workflow_scripts.lib.storage.tensors import read_metadata, read_safetensors
 
@@ -183,9 +183,9 @@ def with_make(folder: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the real `make` in `folder`."""
+    """Run the real `make` in `folder`; the jobs of a run are forks."""
     command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1800)
+    return subprocess.run(command, cwd=folder, env=forking(), capture_output=True, text=True, timeout=1800)
 
 
 def inject(folder: Path, **shell: str) -> None:
@@ -211,10 +211,31 @@ def environment() -> dict[str, str]:
     return {"HF_HUB_OFFLINE": "1", **kept, **SECRETS}
 
 
-def snakemake(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the real Snakemake in `folder`; with `check`, a failure fails the test and shows what was printed."""
-    command = [sys.executable, "-m", "snakemake", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1800)
+AT_IMPORT = environment()
+"""Without what a test changes for itself, from which forks would be excluded ever after."""
+
+
+@cache
+def sockets() -> Path:
+    """Start the servers of forks; the folder of their sockets."""
+    return servers.start(AT_IMPORT)
+
+
+def forking() -> dict[str, str]:
+    """The environment of a run whose jobs are forks of a process that has their libraries imported."""
+    return {**environment(), "BASH_ENV": str(servers.HERE / "shell.sh"), "FORKS": str(sockets())}
+
+
+def snakemake(
+    folder: Path, *arguments: str, check: bool = True, real: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run the real Snakemake in `folder`; with `check`, a failure fails the test and shows what was printed.
+
+    It and its jobs are forks of processes that have imported libraries, unless they are to be `real` processes.
+    """
+    python = [sys.executable] if real else [*servers.CLIENT, str(sockets() / "snakemake")]
+    command, surroundings = [*python, "-m", "snakemake", *arguments], environment() if real else forking()
+    done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, timeout=1800)
     assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done
 
@@ -225,25 +246,9 @@ def jobs(folder: Path, *arguments: str) -> Counter[str]:
     return Counter(" ".join([job.rule, *sorted("=".join(one) for one in job.wildcards.items())]) for job in found)
 
 
-@cache
-def dry_runner() -> "subprocess.Popen[str]":
-    """Start the process that forks a Snakemake for each dry run; it ends with this one, whose end it reads."""
-    command = [sys.executable, str(Path(__file__).with_name("dry_runs.py"))]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 def dry_run(folder: Path, *arguments: str) -> str:
     """Do a dry run in `folder`, and return what it prints."""
-    runner = dry_runner()
-    assert runner.stdin and runner.stdout
-    with tempfile.TemporaryDirectory() as streams:
-        files = {name: f"{streams}/{name}" for name in ("stdout", "stderr")}
-        request = {"folder": str(folder), "arguments": arguments, "environment": environment(), **files}
-        print(json.dumps(request), file=runner.stdin, flush=True)
-        status = runner.stdout.readline()
-        printed, said = (Path(path).read_text() for path in files.values())
-    assert status == "0\n", f"{printed}\n{said}"
-    return printed
+    return snakemake(folder, "--dry-run", *arguments).stdout
 
 
 def by_rule(found: Counter[str]) -> Counter[str]:

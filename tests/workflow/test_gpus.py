@@ -25,13 +25,13 @@ def halved(study: Path) -> Path:
 
 def test_jobs_of_one_run_compute_on_different_devices(halved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,3")
-    snakemake(halved, "--cores", "2", *SHARDS)
+    snakemake(halved, "--cores", "2", *SHARDS, real=True)
     assert logs(halved) == ["computes on GPU 3", "computes on GPU GPU-a"]
 
 
 def test_no_more_jobs_at_a_time_than_devices(halved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    snakemake(halved, "--cores", "2", *SHARDS)
+    snakemake(halved, "--cores", "2", *SHARDS, real=True)
     assert logs(halved) == ["computes on GPU 3"] * 2  # and neither had to wait
 
 

@@ -31,10 +31,10 @@ def test_tags_in_configurations_and_profiles_run_nothing(unrun: Path) -> None:
     overlay = ["--configfile", "config.yaml", "hostile/study.yaml"]
     profile = ["--workflow-profile", "hostile/profile"]
     for arguments, said in ((overlay, "not valid JSON or YAML"), (profile, "could not determine a constructor")):
-        done = snakemake(unrun, "--dry-run", *arguments, check=False)
+        done = snakemake(unrun, "--dry-run", *arguments, check=False, real=True)
         assert done.returncode != 0 and said in done.stderr + done.stdout
     (unrun / "config.yaml").write_text(f"study: {TAG}\n")
-    done = snakemake(unrun, "--dry-run", check=False)
+    done = snakemake(unrun, "--dry-run", check=False, real=True)
     assert "error: config.yaml: line 1: not YAML (could not determine a constructor for the tag" in done.stderr
     assert not list(unrun.rglob("sprung"))
 
@@ -48,7 +48,7 @@ def test_a_configuration_that_wants_to_compute_is_refused_before_snakemake_reads
         assert done.returncode != 0
         assert "error: hostile.yaml: __use_yte__: configurations are plain data" in done.stderr
     (unrun / "config.yaml").write_text(study)
-    assert "error: config.yaml: __use_yte__:" in snakemake(unrun, "--dry-run", check=False).stderr
+    assert "error: config.yaml: __use_yte__:" in snakemake(unrun, "--dry-run", check=False, real=True).stderr
     assert not (unrun / "sprung").exists()
 
 
@@ -65,7 +65,7 @@ def test_nothing_that_is_configured_or_read_reaches_a_shell(unrun: Path) -> None
     (unrun / entry["path"]).write_text("\n".join(lines))
     write_config(unrun, config)
     before = set(unrun.parent.iterdir())
-    snakemake(unrun, "--cores", "1", "results/rollouts/tiny/coins/0.parquet")
+    snakemake(unrun, "--cores", "1", "results/rollouts/tiny/coins/0.parquet", real=True)
     assert pl.read_parquet(unrun / "results/rollouts/tiny/coins/0.parquet")["problem_id"].to_list() == ids
     assert not list(unrun.parent.rglob("sprung")) and set(unrun.parent.iterdir()) == before
 
@@ -77,7 +77,7 @@ def test_names_that_become_paths_are_slugs(unrun: Path, name: str) -> None:
     for stage in ("rollouts", "values", "value_probes", "dopamine_probes", "interventions", "search"):
         config[stage]["runs"] = [f"tiny/{name}"]
     write_config(unrun, config)
-    done = snakemake(unrun, "--dry-run", check=False)
+    done = snakemake(unrun, "--dry-run", check=False, real=True)
     assert done.returncode == 1 and "error: config.yaml: " in done.stderr
 
 
@@ -126,7 +126,7 @@ def test_a_failing_download_does_not_tell(unrun: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-        done = snakemake(unrun, "--cores", "1", "results/problems/coins/0.parquet", check=False)
+        done = snakemake(unrun, "--cores", "1", "results/problems/coins/0.parquet", check=False, real=True)
         server.shutdown()
     assert any(SECRETS["HF_TOKEN"] in told for told in Echo.heard)
     assert done.returncode != 0 and "error: owner/data: split test" in done.stderr

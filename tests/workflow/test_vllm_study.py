@@ -48,7 +48,7 @@ def test_the_records_of_both_engines_are_the_same(tmp_path: Path) -> None:
     write_config(folder, configuration("vllm"))
     again = rules(folder, "--cores", "2", *WANTED)
     assert again["sample_rollouts"] == again["continue_paragraphs"] == again["mask_neurons"] == 2
-    snakemake(folder, "--cores", "2", *WANTED)
+    snakemake(folder, "--cores", "2", *WANTED, real=True)
     for path, mine in zip(WANTED, before, strict=True):
         theirs = pl.read_parquet(folder / path)
         exact = [name for name in mine.columns if name not in ("logprobs", "processed", "changed", "origin")]
@@ -72,7 +72,7 @@ def test_an_engine_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "resources/models/grpo", folder / "resources/models/grpo")
     write_config(folder, configuration("vllm"))
     (folder / "vllm.py").write_text("raise ImportError('no such thing here')\n")
-    failed = snakemake(folder, "--cores", "1", "results/samples/grpo/ledger/0.parquet", check=False)
+    failed = snakemake(folder, "--cores", "1", "results/samples/grpo/ledger/0.parquet", check=False, real=True)
     line = (
         "error: rollouts.engine: vllm cannot be imported (no such thing here); run `make vllm` or choose transformers"
     )

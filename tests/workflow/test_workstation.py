@@ -40,16 +40,16 @@ def test_jobs_fill_the_cores_of_a_large_machine(shards: Path, monkeypatch: pytes
     """Each job waits until all others are at work: that ends only if all run at the same time."""
     pretend(monkeypatch, shards, 256_000_000_000)
     inject(shards, prepare_problems=TOGETHER.format(jobs=JOBS).replace("\n", " "))
-    snakemake(shards, "--workflow-profile", "profiles/default", "--cores", "64", *SHARDS)
+    snakemake(shards, "--workflow-profile", "profiles/default", "--cores", "64", *SHARDS, real=True)
     assert len(list((shards / "at_work").iterdir())) == JOBS
 
 
 def test_jobs_of_a_small_machine_wait_for_memory(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, shards, 2_000_000_000)
     inject(shards, prepare_problems=ALONE)
-    snakemake(shards, "--workflow-profile", "profiles/default", "--cores", "64", *SHARDS[:3])
+    snakemake(shards, "--workflow-profile", "profiles/default", "--cores", "64", *SHARDS[:3], real=True)
     more = [*SHARDS[3:6], "--resources", "mem_mb=9000"]  # what the user says counts more
-    done = snakemake(shards, "--workflow-profile", "profiles/default", "--cores", "64", *more, check=False)
+    done = snakemake(shards, "--workflow-profile", "profiles/default", "--cores", "64", *more, check=False, real=True)
     assert done.returncode != 0
 
 
@@ -59,7 +59,7 @@ def test_libraries_use_the_threads_of_their_job(study: Path) -> None:
     inject(study, prepare_problems=told.format("one"), measure_neurons=told.format("two"))
     for made in ("results/neurons/tiny/coins/measures.safetensors", "results/problems/coins/0.parquet"):
         (study / made).unlink()
-        snakemake(study, "--cores", "8", made)
+        snakemake(study, "--cores", "8", made, real=True)
     assert [(study / name).read_text().split() for name in ("one", "two")] == [["1"], ["2"]]
 
 
