@@ -255,6 +255,10 @@ def test_random_draws_are_folded_and_the_paper_stands_beside(masked: Path) -> No
     # Cells stand close: three draws of two neurons, then accuracy and change.
     assert re.search(r"Random neurons320\.\d\d \(0\.\d\d to 0\.\d\d\)", text)
     assert re.search(r"Value neurons \(final state\)–20\.\d\d \[0\.\d\d, 0\.\d\d\]", text)
+    # The averages over layers, with intervals of their own.
+    assert re.search(r"grpo/ledgermeanValue neurons–20\.\d\d \[0\.\d\d, 0\.\d\d\]", text)
+    assert re.search(r"grpo/ledgermeanRandom neuronsall20\.\d\d \[0\.\d\d, 0\.\d\d\]", text)
+    assert re.search(r"grpo/ledgermean2\d\.\d \(\N{MINUS SIGN}3\d\.\d\)6\d\.\d", text)
     assert "Paper51.2 (\N{MINUS SIGN}74.0)74.4 (\N{MINUS SIGN}0.8)75.2 (+0.0)" in text
     assert re.search(r"grpo/ledger22\d\.\d \(\N{MINUS SIGN}3\d\.\d\)6\d\.\d", text)
     assert "prints 0.7 % for NTP neurons, chance 0.5 %" in text

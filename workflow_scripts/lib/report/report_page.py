@@ -64,7 +64,7 @@ def report_values(results: Results, config: dict[str, Any], parts: Path) -> dict
         "trajectories": viewer(results.traces, parts, config, tables.get("trajectories")),
         "paper": paper_table(published, tables),
         "excerpt": excerpt_section(curves, list(tables), confidence),
-        "settings": settings_section(config),
+        "settings": settings_section(config, tables),
     }
 
 
