@@ -3,9 +3,10 @@
 import numpy as np
 import polars as pl
 
-from workflow_scripts.lib.claims.scores import FULL, SPARSE, Scores, Table, listed, size_of
+from workflow_scripts.lib.claims.scores import FULL, SPARSE, Scores, Table, listed
 from workflow_scripts.lib.statistics.cells import Cell, Members
 from workflow_scripts.lib.statistics.joint import auc_cell, spearman_cell
+from workflow_scripts.lib.statistics.samples import size_of
 from workflow_scripts.lib.storage.identity import Run
 
 PARAGRAPH = "paragraph"

@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from workflow_scripts.lib.statistics.intervals import Array, Resampling
 from workflow_scripts.lib.statistics.samples import Sample
-from workflow_scripts.lib.statistics.samples import size_of as size_of
 from workflow_scripts.lib.storage.identity import Run, group_by_run
 from workflow_scripts.lib.storage.tables import read_parquet
 
