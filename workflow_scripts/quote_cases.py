@@ -18,7 +18,7 @@ from workflow_scripts.lib.storage.tables import read_checked, read_parquet
 
 COLUMNS = [
     *("key", "case", "comparison", "model", "dataset", "layer", "problem_id", "sample", "paragraph", "seed"),
-    *("contribution", "average", "origin", "reward", "truncated", "question", "gold", "response"),
+    *("contribution", "average", "origin", "reward", "truncated", "question", "gold", "text"),
 ]
 KINDS = {"rollouts": "shard", "masked": "layer", "search": "shard"}
 """How the path of a file of responses names its run."""
@@ -27,26 +27,31 @@ KINDS = {"rollouts": "shard", "masked": "layer", "search": "shard"}
 def response_of(case: Mapping[str, Any], files: Mapping[str, Mapping[Run, list[Path]]], how: pl.Expr) -> dict[str, Any]:
     """Return reward and text of a case's response; nothing where it is in no file.
 
+    Masked responses are stored as tokens alone: their reward stands beside the text of the unmasked twin.
+
     Args:
         case: a row of `claim_cases`.
         files: by origin and run.
         how: the condition of Tables 2 and 5, for masked responses.
     """
-    wanted = pl.col("problem_id") == case["problem_id"]
-    paths = files[case["origin"]].get((case["model"], case["dataset"]), [])
-    if case["origin"] == "masked":
-        paths = [path for path in paths if path.parent.name == str(case["layer"])]
-        wanted &= how
+    run, problem = (case["model"], case["dataset"]), pl.col("problem_id") == case["problem_id"]
     if case["origin"] == "search":
-        paths = [path for path in paths if path.stem == str(case["seed"])]
-        wanted &= pl.col("method") == "dopamine"
-    else:
-        wanted &= pl.col("sample") == case["sample"]
+        paths = [path for path in files["search"].get(run, []) if path.stem == str(case["seed"])]
+        return found(paths, problem & (pl.col("method") == "dopamine"), "reward", "text")
+    same = problem & (pl.col("sample") == case["sample"])
+    unmasked = found(files["rollouts"].get(run, []), same, "reward", "truncated", "text")
+    if case["origin"] == "rollouts":
+        return unmasked
+    paths = [path for path in files["masked"].get(run, []) if path.parent.name == str(case["layer"])]
+    return unmasked | found(paths, same & how, "reward", "truncated")
+
+
+def found(paths: Sequence[Path], wanted: pl.Expr, *columns: str) -> dict[str, Any]:
+    """Return some columns of the first row that is wanted; nothing if there is none."""
     for path in paths:
-        found = read_checked(path, lambda file: pl.scan_parquet(file).filter(wanted).collect())
-        if len(found):
-            row = found.row(0, named=True)
-            return {"reward": row["reward"], "truncated": row.get("truncated"), "response": row["text"]}
+        rows = read_checked(path, lambda file: pl.scan_parquet(file).filter(wanted).select(columns).collect())
+        if len(rows):
+            return dict(rows.row(0, named=True))
     return {}
 
 

@@ -147,7 +147,7 @@ def claim_view(row: Row, tables: Tables, figure: dict[str, Any] | None, confiden
         [one for one in rows_of(tables, name) if one["key"] == row["key"]] for name in ("claim_cells", "cases")
     )
     table = cell_table(cells, unit, confidence) if cells else None
-    shown = [case_view(case) for case in cases if case["response"] is not None]
+    shown = [case_view(case) for case in cases if case["text"] is not None]
     return ClaimView(row["key"], row["claim"], row["place"], row["verdict"], facts, row["test"], links, table, shown)
 
 
@@ -158,12 +158,13 @@ def case_view(row: Row) -> CaseView:
     place += "" if row["paragraph"] is None else f", paragraph {row['paragraph']}"
     written = {"masked": "with value neurons ablated, ", "search": "by search with dopamine neurons, "}
     outcome = "right" if row["reward"] else "wrong"
+    outcome += " (below, the response without ablation)" if row["origin"] == "masked" else ""
     against = f", against {row['comparison'].replace('_', ' ')}" if row["comparison"] else ""
     title = (
         f"{row['case'].capitalize()} case{against}: {place}; {written.get(row['origin'], '')}answered {outcome}; "
         f"contributes {fine(row['contribution'])}, the average is {fine(row['average'])}"
     )
-    return CaseView(title, shortened(row["question"]), shortened(row["response"]))
+    return CaseView(title, shortened(row["question"]), shortened(row["text"]))
 
 
 def shortened(text: str) -> str:
