@@ -83,6 +83,19 @@ def test_a_study_is_registered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         register_study.main([str(other)])
 
 
+def test_results_that_were_there_are_named_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_study(["studies/quick.yaml"])
+    for name in ("envs/run.txt", "results/studies/quick/tables/claims.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("scipy==1\n")
+    monkeypatch.chdir(tmp_path)
+    seen = registration.results_of(config)
+    assert [str(path) for path in seen] == ["results/studies/quick/tables/claims.csv"]
+    (told,) = deviations(registration.registration(config, CLAIMS, seen), registration.registration(config, CLAIMS))
+    assert told == "registered when results were there: results/studies/quick/tables/claims.csv"
+    assert registration.results_of(config | {"study": "another"}) == []
+
+
 def test_a_study_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "workflow_scripts.register_study", "studies/nowhere.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

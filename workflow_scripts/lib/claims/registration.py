@@ -17,14 +17,19 @@ FOLDER = Path("registrations")
 PACKAGES = ("claims", "statistics")
 """Packages whose code decides verdicts."""
 LOCK = Path("envs/run.txt")
+SEEN = "results_seen"
+"""The entry that lists results which were there when a study was registered."""
 
 
-def registration(config: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def registration(
+    config: Mapping[str, Any], claims: Sequence[Mapping[str, Any]], seen: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Collect what a registration freezes.
 
     Args:
         config: the study, complete; sizes of models are for planning and left out.
         claims: the entries of `resources/published/claims.yaml`.
+        seen: results of the study that are there already (`results_of`), after which nothing is registered beforehand.
     """
     models = {name: {k: v for k, v in entry.items() if k != "size"} for name, entry in config["models"].items()}
     content = {
@@ -34,9 +39,17 @@ def registration(config: Mapping[str, Any], claims: Sequence[Mapping[str, Any]])
         "code": code(),
         "configuration": {name: value for name, value in config.items() if name != "left_out"} | {"models": models},
         "versions": dict(pinned(LOCK.read_text(encoding="utf-8"))),
+        SEEN: [str(path) for path in seen],
     }
     content = json.loads(json.dumps(content))
     return {"hash": hash_of(content), **content}
+
+
+def results_of(config: Mapping[str, Any]) -> list[Path]:
+    """List what is there already of the results that verdicts follow from: claims, and scores of the study's runs."""
+    folder = Path("results") if config["study"] == "default" else Path("results/studies", config["study"])
+    scores = [Path("results/scores", run, "value.parquet") for run in config["value_probes"]["runs"]]
+    return [path for path in (folder / "tables" / "claims.csv", *scores) if path.exists()]
 
 
 def code() -> dict[str, str]:
@@ -76,8 +89,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def deviations(registered: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """List every value that differs from the registered one, as `place: registered, now`."""
-    return list(_differences("", {k: v for k, v in registered.items() if k != "hash"}, now))
+    """List every value that differs from the registered one, as `place: registered, now`.
+
+    That results were there when the study was registered stands first: then they may have been seen.
+    """
+    seen, aside = registered.get(SEEN), ("hash", SEEN)
+    before, after = ({k: v for k, v in one.items() if k not in aside} for one in (registered, now))
+    known = [f"registered when results were there: {', '.join(seen)}"] if seen else []
+    return [*known, *_differences("", before, after)]
 
 
 def _differences(place: str, before: Any, now: Any) -> Iterator[str]:
