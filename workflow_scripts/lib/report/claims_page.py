@@ -9,7 +9,7 @@ import numpy as np
 from workflow_scripts.lib.claims.verdicts import VERDICTS
 from workflow_scripts.lib.formatting import fine, fine_interval, number, p_value
 from workflow_scripts.lib.report.application_section import Tables, rows_of
-from workflow_scripts.lib.report.claims_picture import Picture, picture
+from workflow_scripts.lib.report.claims_picture import picture
 from workflow_scripts.lib.report.curves import PLACES
 from workflow_scripts.lib.report.paper_tables import comparison
 from workflow_scripts.lib.report.tables import Column, Row, TableView, p_column, reason, run, run_name, view, whole
@@ -77,7 +77,7 @@ class Claims:
     """A count of verdicts, the picture of all claims, and each claim with what it rests on."""
 
     counted: str
-    picture: Picture
+    picture: TableView
     views: list[ClaimView]
 
 

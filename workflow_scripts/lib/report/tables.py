@@ -7,7 +7,7 @@ from typing import Any, Literal
 from workflow_scripts.lib.formatting import fine_interval, grouped, interval, number, p_value
 
 Row = dict[str, Any]
-Kind = Literal["head", "text", "number"]
+Kind = Literal["head", "text", "number", "drawing"]
 WRAPPED = 30
 """Letters from which a text may break into lines."""
 FEW_LINES, LETTER_REM = 6, 0.43
@@ -18,16 +18,20 @@ NARROWEST, WIDEST, ROOM = 9.0, 34.0, 56.0
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: a text, set plainly, as code or as the badge of a verdict, and small print below it."""
+    """One cell: a text, set plainly, as code or as the badge of a verdict, small print below it, an anchor it leads to.
+
+    The text of a drawing is an svg element.
+    """
 
     text: str
     below: str = ""
-    style: Literal["plain", "code", "verdict"] = "plain"
+    style: Literal["plain", "code", "verdict", "drawing"] = "plain"
+    link: str = ""
 
     @property
     def length(self) -> int:
         """Letters of the text and the small print together; a badge does not break into lines, so it does not count."""
-        return len(self.below) if self.style == "verdict" else len(self.text) + len(self.below)
+        return len(self.below) if self.style in ("verdict", "drawing") else len(self.text) + len(self.below)
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,12 @@ class Head:
 
 @dataclass(frozen=True)
 class TableView:
-    """One table of the page. In captions, `...` marks code."""
+    """One table of the page. In captions, `...` marks code. A compact one has low rows."""
 
     caption: str
     titles: list[tuple[str, Kind]]
     rows: list[Line]
+    compact: bool = False
 
     @property
     def heads(self) -> list[Head]:
@@ -80,14 +85,14 @@ class TableView:
 
 def least_width(kind: Kind, longest: int) -> float:
     """Return a column's least width in rem, given the letters of its longest text; 0 where no text may break."""
-    if kind == "number" or longest <= WRAPPED:
+    if kind in ("number", "drawing") or longest <= WRAPPED:
         return 0.0
     return min(max(NARROWEST, longest / FEW_LINES * LETTER_REM), WIDEST)
 
 
 def look(kind: Kind, width: float) -> str:
-    """Choose the CSS class of a column: numbers, words on one line, or texts."""
-    return "n" if kind == "number" else "text" if width else "w"
+    """Choose the CSS class of a column: numbers, drawings, words on one line, or texts."""
+    return {"number": "n", "drawing": "drawing"}.get(kind) or ("text" if width else "w")
 
 
 def as_cell(written: str | Cell) -> Cell:
