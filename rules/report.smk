@@ -10,6 +10,7 @@ from workflow_scripts.lib.config.study import figure_stages, left_out
 PROBE_TABLES = tables("rollouts", "values", "pruning_value", "pruning_dopamine")
 CLAIM_TABLES = tables("claims", "claim_cells", "claim_cases", "selectivity", "table1")
 CASE_TABLES = tables("cases")
+JUDGED_ROLLOUTS = every_shard(shard_file("rollouts"), "value_probes", dataset_shards)  # claims are on runs with probes
 SETTING_TABLES = tables("settings")
 MEASURED = [*PROBE_TABLES, *MASKED_TABLES, *TRANSFER_TABLES, *CONFIDENCE_TABLES, *SEARCH_TABLES, *TRAJECTORY_TABLES]
 TABLES = [*MEASURED, *CLAIM_TABLES, *CASE_TABLES, *SETTING_TABLES]
@@ -109,7 +110,7 @@ rule quote_cases:
     input:
         cases=f"{OUT}/tables/claim_cases.parquet",
         problems=PROBLEMS,
-        rollouts=ROLLOUTS,
+        rollouts=JUDGED_ROLLOUTS,
         masked=MASKED,
         search=SEARCHED,
         code=modules("quote_cases"),
