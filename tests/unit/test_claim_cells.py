@@ -14,6 +14,7 @@ from workflow_scripts.lib.claims.contributions import placements, rank_products
 from workflow_scripts.lib.claims.paper_claims import TESTS
 from workflow_scripts.lib.claims.scores import Scores
 from workflow_scripts.lib.claims.selectivity import beats_chance, selectivity
+from workflow_scripts.lib.report.claims_page import selectivity_table
 
 
 def cells(scores: Scores, *keys: str) -> pl.DataFrame:
@@ -78,6 +79,17 @@ def test_chance_alone_raises_the_alarm_once_in_a_hundred() -> None:
 def test_two_shuffles_raise_none_and_say_why() -> None:
     row = selectivity(synthetic.scores(value=shuffled_table(0.9, shuffles=2))).row(0, named=True)
     assert not row["alarm"] and row["p_value"] is None and "only 2 shuffles" in row["reason"]
+
+
+def test_where_all_answers_are_right_nothing_is_measured_and_the_page_says_so() -> None:
+    table = shuffled_table(0.5, n=40, shuffles=3).with_columns(reward=pl.lit(1))
+    found = selectivity(synthetic.scores(value=table))
+    row = found.row(0, named=True)
+    assert (row["true"], row["shuffled"], row["p_value"], row["alarm"]) == (None, None, None, False)
+    assert [cell.text for cell in selectivity_table(found.to_dicts(), "95 %").rows[0].cells][2:] == [
+        *("–", "–", "3", "–", "–", "no")
+    ]
+    assert claim_cases(list(CLAIMS.values()), TESTS, synthetic.scores(value=table)).is_empty()
 
 
 @pytest.mark.parametrize("n", [11, 200])

@@ -53,9 +53,9 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
     return "–" if value is None else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
-def fine(value: float) -> str:
-    """Write three decimals with a true minus sign, for differences of accuracies."""
-    return f"{value:.3f}".replace("-0.000", "0.000").replace("-", "\N{MINUS SIGN}")
+def fine(value: float | None) -> str:
+    """Write three decimals with a true minus sign, for differences of accuracies, or a dash."""
+    return "–" if value is None else f"{value:.3f}".replace("-0.000", "0.000").replace("-", "\N{MINUS SIGN}")
 
 
 def fine_interval(value: float | None, low: float | None, high: float | None) -> str:
