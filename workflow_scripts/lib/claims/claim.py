@@ -10,8 +10,8 @@ from workflow_scripts.lib.claims.decide import ABOVE
 class Claim:
     """One entry of `resources/published/claims.yaml`.
 
-    `margin`: fixed, in the units of the estimand; `direction`: on which side of it the paper puts the estimand.
-    `layers`: those that the paper names, all where it names none; `runs`: likewise, and all where a study has none of
+    `margin`: fixed, in the units of the estimand; `bar`: the level that must be there beside a difference; `direction`:
+    on which side of the margin the paper puts the estimand. `layers`: those that the paper names, all where it names none; `runs`: likewise, and all where a study has none of
     them; `against`: the opponents.
     """
 
@@ -21,6 +21,7 @@ class Claim:
     printed: str
     estimand: str
     margin: float
+    bar: float | None = None
     direction: str = ABOVE
     layers: Sequence[int] | None = None
     runs: Sequence[str] | None = None

@@ -25,10 +25,6 @@ from workflow_scripts.lib.storage.identity import Run
 
 Compare = Callable[[Scores, Claim], Comparisons]
 ProbeCell = Callable[[Scores, str, Run, int], Cell | None]
-BARS = {"initial": 0.55, "final": 0.55, PARAGRAPH: 0.1}
-"""Level below which there is nothing to keep: an AUC, or a Spearman correlation."""
-ABOVE_RANDOM = 0.05
-"""How much more single dopamine neurons must follow TD errors than random ones."""
 
 
 def layered(scores: Scores, claim: Claim, table: str, make: Callable[[Run, int], Cell | None]) -> list[Cell]:
@@ -42,6 +38,12 @@ def probed(scores: Scores, claim: Claim, place: str, make: ProbeCell) -> list[Ce
     """Make the cells of a claim on probes at one place."""
     table = "dopamine" if place == PARAGRAPH else "value"
     return layered(scores, claim, table, lambda run, layer: make(scores, place, run, layer))
+
+
+def bar(claim: Claim) -> float:
+    """Return the level that a claim on a difference asks for."""
+    assert claim.bar is not None, f"{claim.key}: has no bar"
+    return claim.bar
 
 
 def kinds(place: str) -> tuple[Kind, Kind]:
@@ -60,7 +62,7 @@ def few_less_all(place: str) -> Compare:
     def compare(scores: Scores, claim: Claim) -> Comparisons:
         of_level, of_difference = kinds(place)
         return {
-            LEVEL: OfCells(of_level, probed(scores, claim, place, level), BARS[place]),
+            LEVEL: OfCells(of_level, probed(scores, claim, place, level), bar(claim)),
             DIFFERENCE: OfCells(of_difference, probed(scores, claim, place, kept), claim.margin),
         }
 
@@ -127,8 +129,8 @@ def harms(scores: Scores, claim: Claim) -> Comparisons:
 def tracks(scores: Scores, claim: Claim) -> Comparisons:
     """Measure how single dopamine neurons follow TD errors, and how much more than other neurons do."""
     made = (
-        (LEVEL, SPEARMAN, tracking, claim.margin),
-        (DIFFERENCE, SPEARMAN_DIFFERENCE, tracking_above_random, ABOVE_RANDOM),
+        (LEVEL, SPEARMAN, tracking, bar(claim)),
+        (DIFFERENCE, SPEARMAN_DIFFERENCE, tracking_above_random, claim.margin),
     )
     return {
         part_of("single neurons", part): OfCells(
