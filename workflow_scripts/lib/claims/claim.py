@@ -11,8 +11,8 @@ class Claim:
     """One entry of `resources/published/claims.yaml`.
 
     `margin`: fixed, in the units of the estimand; `bar`: the level that must be there beside a difference; `direction`:
-    on which side of the margin the paper puts the estimand. `layers`: those that the paper names, all where it names none; `runs`: likewise, and all where a study has none of
-    them; `against`: the opponents.
+    on which side of the margin the paper puts the estimand. `layers`: those that the paper names, all where it names
+    none; `runs`: likewise, and all where a study has none of them; `against`: the opponents.
     """
 
     key: str
