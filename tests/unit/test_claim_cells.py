@@ -86,6 +86,7 @@ def test_where_all_answers_are_right_nothing_is_measured_and_the_page_says_so() 
     found = selectivity(synthetic.scores(value=table))
     row = found.row(0, named=True)
     assert (row["true"], row["shuffled"], row["p_value"], row["alarm"]) == (None, None, None, False)
+    assert "shuffles" not in row["reason"]
     assert [cell.text for cell in selectivity_table(found.to_dicts(), "95 %").rows[0].cells][2:] == [
         *("–", "–", "3", "–", "–", "no")
     ]

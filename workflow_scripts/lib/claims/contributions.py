@@ -13,7 +13,7 @@ import polars as pl
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from workflow_scripts.lib.claims.outcome_cells import masked, predictions, stacked
+from workflow_scripts.lib.claims.outcome_cells import masked, predictions, scored_by_both, stacked
 from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, part_of
 from workflow_scripts.lib.claims.scores import FULL, SPARSE, Scores, listed
 from workflow_scripts.lib.statistics.intervals import Array
@@ -94,13 +94,13 @@ def of_masks(scores: Scores, run: Run, layer: int, against: str) -> pl.DataFrame
 
 def of_confidence(scores: Scores, run: Run, method: str, against: str) -> pl.DataFrame | None:
     """Return for each response how much better value neurons place it than another method does."""
-    mine, theirs = (predictions(scores, run, name) for name in (method, against))
-    if not mine or not theirs:
+    both = [predictions(scores, run, name) for name in (method, against)]
+    known = scored_by_both(*both)
+    if not known.any():
         return None
-    known = ~np.isnan(stacked(mine)).any(0) & ~np.isnan(stacked(theirs)).any(0)
-    rows = next(iter(mine.values())).filter(pl.Series(known))
+    rows = next(iter(both[0].values())).filter(pl.Series(known))
     rewards = rows["reward"].cast(pl.Float64).to_numpy()
-    first, second = (placements(stacked(parts)[:, known], rewards) for parts in (mine, theirs))
+    first, second = (placements(stacked(parts)[:, known], rewards) for parts in both)
     return rows.select("problem_id", "sample").with_columns(contribution=pl.Series(first - second))
 
 

@@ -38,8 +38,8 @@ def in_every(comparisons: Mapping[str, Measured], estimand: str, fewest: int = 2
     if not known:
         reasons = (one.interval.reason for one in comparisons.values() if one.interval and one.interval.reason)
         return unmeasured(margin, estimand, next(reasons, "Nothing was measured."))
-    share = len(comparisons)
-    wide = {name: (one.at(1 - (1 - one.confidence) / share), limit) for name, (one, limit) in known.items()}
+    many = len(comparisons)
+    wide = {name: (one.at(1 - (1 - one.confidence) / many), limit) for name, (one, limit) in known.items()}
     fallen = {name: pair for name, pair in wide.items() if contradicts(name, pair, known)}
     chosen = fallen or known
     worst = min(chosen, key=lambda name: standing(chosen[name][0], chosen[name][1], ABOVE))

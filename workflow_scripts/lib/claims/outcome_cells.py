@@ -1,11 +1,10 @@
 """Cells of outcomes: accuracy under ablation, confidence before the answer, guided search."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from workflow_scripts.lib.claims.scores import Scores
 from workflow_scripts.lib.neurons.catalogue import is_random
@@ -14,6 +13,9 @@ from workflow_scripts.lib.statistics.intervals import Array
 from workflow_scripts.lib.statistics.joint import auc_cell, paired_cell
 from workflow_scripts.lib.statistics.samples import by_problem, size_of
 from workflow_scripts.lib.storage.identity import Run
+
+Parts = Mapping[tuple[int | None, int | None], pl.DataFrame]
+"""The scores of a method, by layer and seed."""
 
 
 def harm(scores: Scores, run: Run, layer: int, against: str | None) -> Cell | None:
@@ -39,19 +41,24 @@ def masked(scores: Scores, run: Run, layer: int, selection: str) -> list[pl.Data
 
 def confidence(scores: Scores, run: Run, method: str, against: str) -> Cell | None:
     """Return the AUC of value neurons, a member a probe seed, less that of another method, on what both score."""
-    mine, theirs = (predictions(scores, run, name) for name in (method, against))
-    if not mine or not theirs:
-        return None
-    known = ~np.isnan(stacked(mine)).any(0) & ~np.isnan(stacked(theirs)).any(0)
+    parts = [predictions(scores, run, name) for name in (method, against)]
+    known = scored_by_both(*parts)
     if not known.any():
         return None
     first, second = (levels(scores, run, name, known) for name in (method, against))
-    rows = next(iter(mine.values())).filter(pl.Series(known))
+    rows = next(iter(parts[0].values())).filter(pl.Series(known))
     problems = scores.tables["confidence"].sample.rows(run[1], rows["problem_id"])
     return Cell(run, None, size_of(problems, rows["reward"].cast(pl.Float64).to_numpy()), (first,), -second.mean(0))
 
 
-def stacked(parts: Mapping[Any, pl.DataFrame]) -> Members:
+def scored_by_both(mine: Parts, theirs: Parts) -> Bool[Array, " responses"]:
+    """Say which responses both methods score; none where one has no scores."""
+    if not mine or not theirs:
+        return np.zeros(0, bool)
+    return np.asarray(~np.isnan(stacked(mine)).any(0) & ~np.isnan(stacked(theirs)).any(0))
+
+
+def stacked(parts: Parts) -> Members:
     """Return the scores of each layer and seed: [parts, responses]."""
     return np.stack([part["score"] for part in parts.values()])
 
@@ -72,7 +79,7 @@ def levels(scores: Scores, run: Run, method: str, known: Array) -> Members:
     return scores.levels[key]
 
 
-def predictions(scores: Scores, run: Run, method: str) -> dict[tuple[int | None, int | None], pl.DataFrame]:
+def predictions(scores: Scores, run: Run, method: str) -> Parts:
     """Return the scores of a method, by layer and seed; empty where it has none in this run."""
     parts = {
         key[3:]: part.with_columns(pl.col("score").fill_null(float("nan")))

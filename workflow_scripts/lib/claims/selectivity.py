@@ -4,6 +4,7 @@ A probe that learns shuffled labels has chance as its expectation. Where such pr
 held out, or the score does not measure what it says: then no level of this study can be believed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from workflow_scripts.lib.claims.probe_cells import PARAGRAPH, cell, measured, p
 from workflow_scripts.lib.claims.scores import FULL, Scores
 from workflow_scripts.lib.statistics.cells import Cell, average
 from workflow_scripts.lib.statistics.estimands import AUC_DIFFERENCE, SPEARMAN_DIFFERENCE
+from workflow_scripts.lib.statistics.intervals import finite
 from workflow_scripts.lib.statistics.joint import CHANCE
 from workflow_scripts.lib.statistics.joint_intervals import FEWEST_MEMBERS
 from workflow_scripts.lib.storage.identity import Run
@@ -30,10 +32,10 @@ ALARM = 0.01
 def selectivity(scores: Scores) -> pl.DataFrame:
     """Return one row for each run and place: levels with all inputs, averaged over layers."""
     rows = [
-        row_of(scores, place, run)
+        row_of(scores, place, run, pairs)
         for place in ("initial", "final", PARAGRAPH)
         for run in table_of(scores, place).runs()
-        if pairs_of(scores, place, run)
+        if (pairs := pairs_of(scores, place, run))
     ]
     return with_columns(rows, COLUMNS)
 
@@ -52,23 +54,23 @@ def pairs_of(scores: Scores, place: str, run: Run) -> list[tuple[Cell, Cell]]:
     return found
 
 
-def row_of(scores: Scores, place: str, run: Run) -> dict[str, Any]:
+def row_of(scores: Scores, place: str, run: Run, pairs: Sequence[tuple[Cell, Cell]]) -> dict[str, Any]:
     """Compare true with shuffled labels in one run, and these with chance: a two-sided t-test over the shuffles."""
-    pairs, chance = pairs_of(scores, place, run), 0.0 if place == PARAGRAPH else CHANCE
-    kind = SPEARMAN_DIFFERENCE if place == PARAGRAPH else AUC_DIFFERENCE
+    kind, chance = (SPEARMAN_DIFFERENCE, 0.0) if place == PARAGRAPH else (AUC_DIFFERENCE, CHANCE)
     gaps = [Cell(run, true.layer, true.size, (*true.sampled, -shuffled.sampled[0])) for true, shuffled in pairs]
     gap = average(kind, gaps, scores.confidence)
     assert gap is not None
     levels = np.mean([shuffled.sampled[0][:, 0] for _, shuffled in pairs], axis=0)
-    p_value = None if len(levels) < FEWEST_MEMBERS else beats_chance(levels, chance)
-    few = f"only {len(levels)} shuffles; an alarm needs {FEWEST_MEMBERS}" if p_value is None else None
+    enough = len(levels) >= FEWEST_MEMBERS
+    p_value = beats_chance(levels, chance) if enough else None
+    few = None if enough else f"only {len(levels)} shuffles; an alarm needs {FEWEST_MEMBERS}"
     return {
         "model": run[0],
         "dataset": run[1],
         "place": place,
         "metric": "spearman" if place == PARAGRAPH else "auc",
-        "true": known(np.mean([true.total[0] for true, _ in pairs])),
-        "shuffled": known(levels.mean()),
+        "true": finite(np.mean([true.total[0] for true, _ in pairs])),
+        "shuffled": finite(levels.mean()),
         "selectivity": gap.value,
         "ci_low": gap.low,
         "ci_high": gap.high,
@@ -79,11 +81,6 @@ def row_of(scores: Scores, place: str, run: Run) -> dict[str, Any]:
         "alarm": p_value is not None and p_value < ALARM,
         "reason": few or gap.reason,
     }
-
-
-def known(value: float) -> float | None:
-    """Return a number, or None for one that is undefined."""
-    return float(value) if np.isfinite(value) else None
 
 
 def beats_chance(levels: np.ndarray, chance: float) -> float | None:

@@ -19,7 +19,7 @@ from workflow_scripts.lib.neurons.importances import Importances
 from workflow_scripts.lib.probes.pruning import kept_count
 from workflow_scripts.lib.seeds import generator
 from workflow_scripts.lib.statistics.bootstrap import bootstrap_spearman
-from workflow_scripts.lib.statistics.intervals import estimate
+from workflow_scripts.lib.statistics.intervals import estimate, finite
 from workflow_scripts.lib.statistics.ranks import spearman
 
 TransferRow = dict[str, Any]
@@ -113,11 +113,6 @@ class Agreement:
     n_pairs: int
     same: float | None
     shared: bool
-
-
-def finite(value: float) -> float | None:
-    """Return the number, or None for what is undefined."""
-    return float(value) if np.isfinite(value) else None
 
 
 def compared(seeds_a: Sequence[int], seeds_b: Sequence[int]) -> np.ndarray:

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.lib.claims.scores import FULL, SPARSE
 from workflow_scripts.lib.formatting import number
 from workflow_scripts.lib.report.curves import METRICS, PLACES, Curve, by_run
 from workflow_scripts.lib.report.parts import FigureView, caption_of, data_uri
-from workflow_scripts.lib.report.tables import Column, Row, TableView, view
+from workflow_scripts.lib.report.tables import Column, Row, TableView, between, view
 
 FIGURE_PLACES = {
     **dict.fromkeys(("fig1", "fig5", "fig6", "fig7"), "initial"),
     "fig11": "final",
     "fig4": "paragraph",
 }
-FULL, SPARSE = 0.0, 0.99
 SHOWN_RATIOS = (FULL, 0.5, 0.9, SPARSE)
 """Prune ratios of the excerpt."""
 
@@ -71,9 +71,7 @@ def levels(curves: Sequence[Curve], ratio: float) -> str:
     points = [point for curve in curves if (point := curve.at(ratio)) is not None]
     if len(points) == 1:
         return str(points[0])
-    values = [point.value for point in points if point.value is not None]
-    low, high = number(min(values)), number(max(values))
-    return low if low == high else f"{low} to {high}"
+    return between([point.value for point in points], number)
 
 
 def excerpt_section(curves: Sequence[Curve], names: list[str], confidence: str) -> ExcerptSection:

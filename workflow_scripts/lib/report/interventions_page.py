@@ -1,6 +1,6 @@
 """The section on interventions: accuracies with neurons ablated, contrasts, overlaps, the dose-response."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from workflow_scripts.lib.report.tables import (
     Column,
     Row,
     TableView,
+    between,
     capital,
     difference,
     p_column,
@@ -83,12 +84,6 @@ def selection(title: str, name: str) -> Column:
 def layer() -> Column:
     """Build the column of layers, `mean` where the row is one over them."""
     return Column("Layer", lambda row: "mean" if row["layer"] is None else str(row["layer"]))
-
-
-def between(values: Sequence[Any], write: Callable[[Any], str]) -> str:
-    """Write lowest and highest of several numbers, or one where they are written alike."""
-    low, high = write(min(values)), write(max(values))
-    return low if low == high else f"{low} to {high}"
 
 
 def accuracy_table(table: pl.DataFrame, confidence: float) -> TableView:

@@ -180,6 +180,12 @@ def written(row: Row, name: str, low: str, high: str) -> str:
     return number(value) if value is None or row[low] is None else interval(value, row[low], row[high])
 
 
+def between(values: Sequence[Any], write: Callable[[Any], str]) -> str:
+    """Write lowest and highest of several numbers, or one where they are written alike."""
+    low, high = write(min(values)), write(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
 def two(title: str, name: str) -> Column:
     """Build a column of numbers with two decimals."""
     return Column(title, lambda row: number(row[name]))

@@ -82,3 +82,8 @@ class Resampling:
     resamples: int
     """Bootstrap resamples of problems."""
     seed: int
+
+
+def finite(value: float) -> float | None:
+    """Return the number, or None for what is undefined."""
+    return float(value) if np.isfinite(value) else None

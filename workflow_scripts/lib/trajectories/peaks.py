@@ -13,7 +13,7 @@ import polars as pl
 
 from workflow_scripts.lib.statistics.cells import Members
 from workflow_scripts.lib.statistics.estimands import SPEARMAN_DIFFERENCE, Size
-from workflow_scripts.lib.statistics.intervals import Resampling
+from workflow_scripts.lib.statistics.intervals import Resampling, finite
 from workflow_scripts.lib.statistics.joint import spearman_cell
 from workflow_scripts.lib.statistics.joint_intervals import interval
 from workflow_scripts.lib.statistics.samples import Sample, size_of
@@ -99,6 +99,5 @@ def peak_row(found: Tracked | None, kind: str, neighbour: str, how: Resampling) 
     row: dict[str, object] = {"n": found.n, "n_problems": found.size.n, "difference": one.value}
     row |= {"ci_low": one.low, "ci_high": one.high, "reason": one.reason}
     for name, values in (("spearman", found.own), ("spearman_neighbour", other)):
-        mean = float(values[:, 0].mean())
-        row[name] = mean if np.isfinite(mean) else None
+        row[name] = finite(values[:, 0].mean())
     return row
